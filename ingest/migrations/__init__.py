@@ -1,0 +1,42 @@
+"""The numbered steps of schema raw: plain SQL, run by Alembic in one transaction."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent
+# Any fixed number: two upgrades of one database must not run at once.
+LOCK = 7_361_820_145
+
+
+def newest_step() -> str:
+    """The number of the last step, such as 0001."""
+    return max(path.stem for path in FOLDER.glob("versions/*.sql")).partition("_")[0]
+
+
+def run_steps(connect: Callable[[], Any]) -> None:
+    """Run the steps that are missing, on a connection of their own.
+
+    Raises:
+        psycopg.Error: whatever the server refused; nothing of the steps is left.
+    """
+    # A third of a second to import, and needed once in the life of a database.
+    from alembic import command
+    from alembic.config import Config
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import DBAPIError
+    from sqlalchemy.pool import NullPool
+
+    config = Config()
+    config.set_main_option("script_location", str(FOLDER))
+    engine = create_engine(
+        "postgresql+psycopg://", creator=connect, poolclass=NullPool
+    )
+    try:
+        with engine.begin() as steps:
+            steps.exec_driver_sql(f"select pg_advisory_xact_lock({LOCK})")
+            steps.exec_driver_sql("create schema if not exists raw")
+            config.attributes["connection"] = steps
+            command.upgrade(config, "head")
+    except DBAPIError as error:
+        raise (error.orig or error) from error

@@ -1,0 +1,17 @@
+"""Schema raw: configuration, the ledger, transitions and rejects (S5, S7, S17, S20)."""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Run the plain SQL beside this file."""
+    sql = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
+    # The driver itself: SQLAlchemy would send parameters, and with them one statement.
+    op.get_bind().connection.driver_connection.execute(sql)

@@ -1,0 +1,10 @@
+{# S11: the instant at which a number of hours, at most six decimals, has run out.
+   Elapsed time: whatever the clocks do, an hour has 3,600 seconds. #}
+{% macro business_deadline(entered_at, hours) -%}
+    {{ entered_at }} + {{ hours }} * interval '1 hour'
+{%- endmacro %}
+
+{# Whole seconds between two instants. #}
+{% macro elapsed_seconds(entered_at, left_at) -%}
+    floor(extract(epoch from {{ left_at }} - {{ entered_at }}))::bigint
+{%- endmacro %}

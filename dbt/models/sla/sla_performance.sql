@@ -1,0 +1,56 @@
+{{ config(materialized="view") }}
+-- One row per UTC day of entered_at, entity type, workflow, status and business entity,
+-- as of the clock (S21). Of the built cut.
+with
+
+open_overdue as (
+    select
+        (entered_at at time zone 'UTC')::date as entered_on,
+        entity_type,
+        workflow_name,
+        status,
+        business_entity_id,
+        count(*) as overdue_count
+    from {{ ref("status_intervals") }}
+    where left_at is null and sla_deadline < {{ as_of() }}
+    group by
+        (entered_at at time zone 'UTC')::date,
+        entity_type,
+        workflow_name,
+        status,
+        business_entity_id
+),
+
+counted as (
+    select
+        counts.*,
+        coalesce(open_overdue.overdue_count, 0) as overdue_count
+    from {{ ref("sla_daily_counts") }} as counts
+    left join open_overdue
+        on
+            counts.entered_on = open_overdue.entered_on
+            and counts.entity_type = open_overdue.entity_type
+            and counts.workflow_name is not distinct from open_overdue.workflow_name
+            and counts.status = open_overdue.status
+            and counts.business_entity_id
+            is not distinct from open_overdue.business_entity_id
+)
+
+select
+    entered_on,
+    entity_type,
+    workflow_name,
+    status,
+    business_entity_id,
+    interval_count,
+    closed_count,
+    interval_count - closed_count as open_count,
+    met_count,
+    breached_count,
+    overdue_count,
+    met_count::double precision
+    / nullif(met_count + breached_count + overdue_count, 0) as compliance_ratio,
+    met_count::double precision
+    / nullif(met_count + breached_count, 0) as closed_compliance_ratio,
+    elapsed_seconds
+from counted

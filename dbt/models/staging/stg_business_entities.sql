@@ -1,0 +1,9 @@
+-- One row per business entity, as its newest version names it.
+select distinct on (entities.id)
+    entities.id::text as business_entity_id,
+    entities.name as business_entity_name,
+    entities.is_active,
+    min(batches.batch_cut) over (partition by entities.id) as first_batch_cut
+from {{ source("raw", "business_entities") }} as entities
+inner join {{ ref("stg_batches") }} as batches using (batch_id)
+order by entities.id, entities.created_at desc, entities.batch_id desc

@@ -1,0 +1,65 @@
+-- One row per workflow version (S7). [in_force_from, in_force_until) is when it binds
+-- new entities; [bound_from, bound_until) when it judges those bound to its workflow:
+-- the first active version from ever, the last active one for ever.
+with
+
+workflows as (
+    select
+        workflows.*,
+        batches.batch_cut,
+        {{ uuid_of(
+            "concat_ws('/', workflows.entity_type, "
+            ~ "coalesce(workflows.business_entity_id::text, ''), workflows.workflow_name)"
+        ) }} as workflow_key
+    from {{ source("raw", "status_workflows") }} as workflows
+    inner join {{ ref("stg_batches") }} as batches using (batch_id)
+),
+
+versions as (
+    select
+        *,
+        row_number() over (
+            partition by workflow_key order by created_at, batch_id
+        ) = 1 as is_first,
+        lead(created_at) over (
+            partition by workflow_key order by created_at, batch_id
+        ) as in_force_until
+    from workflows
+),
+
+bounds as (
+    select
+        id,
+        case
+            when
+                row_number() over (
+                    partition by workflow_key order by created_at, batch_id
+                ) = 1
+                then '-infinity'::timestamptz
+            else created_at
+        end as bound_from,
+        lead(created_at) over (
+            partition by workflow_key order by created_at, batch_id
+        ) as bound_until
+    from workflows
+    where is_active
+)
+
+select
+    versions.id as workflow_id,
+    versions.workflow_key,
+    versions.entity_type,
+    versions.workflow_name,
+    versions.business_entity_id::text as business_entity_id,
+    versions.conditions,
+    {{ json_leaf_count("versions.conditions") }} as condition_count,
+    versions.is_default,
+    versions.is_active,
+    versions.is_first,
+    versions.created_at as in_force_from,
+    versions.in_force_until,
+    bounds.bound_from,
+    bounds.bound_until,
+    versions.batch_cut
+from versions
+left join bounds using (id)

@@ -1,0 +1,24 @@
+-- S3: each interval begins where the one before it ended, and the last is open.
+with
+
+neighbours as (
+    select
+        interval_id,
+        entered_at,
+        left_at,
+        lead(entered_at) over entity as next_entered_at,
+        lead(interval_id) over entity as next_interval_id
+    from {{ ref("status_intervals") }}
+    window entity as (
+        partition by entity_type, entity_id
+        -- Of stays that begin at one instant, the one that ends then comes first.
+        order by entered_at, coalesce(left_at, 'infinity'), visit, status
+    )
+)
+
+select interval_id
+from neighbours
+where
+    left_at is distinct from next_entered_at
+    or left_at < entered_at
+    or (left_at is null) <> (next_interval_id is null)

@@ -1,0 +1,65 @@
+"""Pinning a cut: which committed batches a run reads (S17).
+
+What is built of a cut belongs in dbt.
+"""
+
+from datetime import datetime
+from typing import NamedTuple
+
+from ingest.database import Connection
+
+# Any fixed number. Cuts are pinned one after another: a later one that committed
+# first would hide the batches of an earlier one for ever.
+PIN_LOCK = 7_361_820_147
+
+
+class Cut(NamedTuple):
+    """A numbered set of batches, and the instant that is now for its run (S15)."""
+
+    number: int
+    as_of: datetime
+
+
+def pin(connection: Connection, run_id: str, as_of: datetime | None = None) -> Cut:
+    """Stamp every committed batch without a cut with a new one; once a run.
+
+    Args:
+        connection: open, outside a transaction; the pin is one transaction on it.
+        run_id: of the run that reads the cut; asked again, it gets the same cut.
+        as_of: the run's instant; the database's clock by default.
+    """
+    with connection.transaction():
+        connection.execute("select pg_advisory_xact_lock(%s)", [PIN_LOCK])
+        found = of_run(connection, run_id)
+        if found is not None:
+            return found
+        row = connection.execute(
+            """
+            insert into raw.cuts (as_of, run_id)
+            values (coalesce(%s, clock_timestamp()), %s)
+            returning cut, as_of
+            """,
+            [as_of, run_id],
+        ).fetchone()
+        assert row is not None  # noqa: S101
+        cut = Cut(*row)
+        connection.execute(
+            "update raw.batches set cut = %s where cut is null", [cut.number]
+        )
+    return cut
+
+
+def of_run(connection: Connection, run_id: str) -> Cut | None:
+    """The cut that a run pinned, if it did."""
+    row = connection.execute(
+        "select cut, as_of from raw.cuts where run_id = %s", [run_id]
+    ).fetchone()
+    return Cut(*row) if row else None
+
+
+def newest(connection: Connection) -> Cut | None:
+    """The last cut that was pinned, if any."""
+    row = connection.execute(
+        "select cut, as_of from raw.cuts order by cut desc limit 1"
+    ).fetchone()
+    return Cut(*row) if row else None

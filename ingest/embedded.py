@@ -85,8 +85,8 @@ def stop(home: Path, *, delete: bool = False) -> bool:
 
 
 def client(name: str) -> Path:
-    """A client program, such as psql: the machine's own, else the embedded one."""
-    return Path(shutil.which(name) or _packaged() / name)
+    """A client program that fits the embedded server, such as psql."""
+    return _packaged() / name
 
 
 def _place(home: Path) -> Path:

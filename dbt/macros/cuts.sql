@@ -33,12 +33,31 @@
     create table if not exists {{ built_cuts() }} (
         relation_name text primary key,
         cut bigint not null
+    );
+    create table if not exists {{ target.schema }}.tested_cuts (
+        cut bigint primary key
     )
 {% endmacro %}
 
-{# Recorded in the transaction that changes the rows; never back to an older cut. #}
+{# Recorded in the transaction that changes the rows. #}
 {% macro record_cut() %}
     insert into {{ built_cuts() }} as built (relation_name, cut)
     values ('{{ this.identifier }}', {{ session_cut() }})
     on conflict (relation_name) do update set cut = excluded.cut
+{% endmacro %}
+
+{# A cut is tested when one run built everything and every data test passed. #}
+{% macro record_tested_cut(results) %}
+    {% if execute %}
+        {% set ran = results | selectattr("status", "in", ["success", "pass"]) | list %}
+        {% set wanted = graph.nodes.values()
+            | selectattr("resource_type", "in", ["model", "test"]) | list %}
+        {% set passed = ran | map(attribute="node.unique_id") | list %}
+        {% set left = wanted | rejectattr("unique_id", "in", passed) | list %}
+        {% if flags.WHICH == "build" and not left %}
+            insert into {{ target.schema }}.tested_cuts (cut)
+            values ({{ session_cut() }})
+            on conflict do nothing
+        {% endif %}
+    {% endif %}
 {% endmacro %}

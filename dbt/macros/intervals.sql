@@ -1,20 +1,13 @@
 {# The one piece of SQL that makes intervals (S2, S3, S6, S8-S13), for the built table
-   and for what came after it alike. CTEs, to follow a `with`.
+   and for what came after it alike. CTEs, to follow a `with`; ends in `intervals`.
 
    transitions: a relation with the columns of stg_transitions that holds each of its
-   entities whole. Ends in the CTE `intervals`. #}
+   entities whole.
+
+   No CTE is joined to itself: the planner has no statistics of CTEs, and a nested loop
+   over two of them took 65 s for 20,000 transitions. #}
 {% macro interval_ctes(transitions) -%}
-    ordered as (
-        select
-            *,
-            row_number() over entity as place,
-            lag(to_status) over entity as previous_status
-        from {{ transitions }}
-        window entity as (
-            partition by entity_type, entity_id
-            order by created_at, batch_id, batch_row
-        )
-    ),
+    {{ bound_ctes(transitions) }},
 
     numbered as (
         select
@@ -23,7 +16,7 @@
                 partition by entity_type, entity_id
                 order by place
             ) as stay
-        from ordered
+        from bound
     ),
 
     stays as (
@@ -39,7 +32,9 @@
             (
                 array_agg(sla_deadline order by place desc)
                 filter (where sla_deadline is not null)
-            )[1] as explicit_deadline
+            )[1] as explicit_deadline,
+            min(workflow_key) as workflow_key,
+            min(entity_business_entity_id) as business_entity_id
         from numbered
         group by entity_type, entity_id, stay
     ),
@@ -59,34 +54,18 @@
         from stays
     ),
 
-    firsts as (
-        select
-            entity_type,
-            entity_id,
-            created_at,
-            coalesce(business_context, '{}') as business_context,
-            business_entity_id
-        from ordered
-        where place = 1
-    ),
-
-    {{ binding_ctes("firsts") }},
-
     stepped as (
         select
             placed.*,
-            firsts.business_entity_id,
-            bindings.workflow_name,
             versions.workflow_id,
+            versions.workflow_name,
             steps.step_id,
             steps.sla_hours,
             coalesce(steps.is_final, false) as is_final
         from placed
-        inner join firsts using (entity_type, entity_id)
-        left join bindings using (entity_type, entity_id)
-        left join {{ ref("stg_workflow_versions") }} as versions
+        left join versions
             on
-                bindings.workflow_key = versions.workflow_key
+                placed.workflow_key = versions.workflow_key
                 and placed.entered_at >= versions.bound_from
                 and (
                     placed.entered_at < versions.bound_until
@@ -127,7 +106,7 @@
             workflow_name,
             step_id,
             business_entity_id,
-            sla_hours,
+            sla_hours::numeric(18, 6) as sla_hours,
             sla_deadline,
             case
                 when sla_deadline is null then null
@@ -144,79 +123,79 @@
     )
 {%- endmacro %}
 
-{# S8: which workflow binds each entity. CTEs; ends in `bindings`.
+{# S2 and S8: transitions in their order, each with what it follows, and with the
+   workflow and the business entity of its entity, which its first transition decides.
+   CTEs; ends in `bound`, with `versions` before it. #}
+{% macro bound_ctes(transitions) -%}
+    versions as (
+        select * from {{ ref("stg_workflow_versions") }}
+        where is_active
+    ),
 
-   firsts: one row per entity, its first transition in S2 order. #}
-{% macro binding_ctes(firsts) -%}
-    matching as (
+    ordered as (
         select
-            {{ firsts }}.entity_type,
-            {{ firsts }}.entity_id,
-            {{ firsts }}.created_at,
-            versions.*,
-            min(versions.in_force_from) filter (where versions.is_first) over (
-                partition by {{ firsts }}.entity_type, {{ firsts }}.entity_id
-            ) as configured_from
-        from {{ firsts }}
-        inner join
-            (
+            *,
+            row_number() over entity as place,
+            lag(to_status) over entity as previous_status
+        from {{ transitions }}
+        window entity as (
+            partition by entity_type, entity_id
+            order by created_at, batch_id, batch_row
+        )
+    ),
+
+    bound as (
+        select
+            ordered.*,
+            first_value(binding.workflow_key) over entity as workflow_key,
+            first_value(ordered.business_entity_id) over entity
+                as entity_business_entity_id
+        from ordered
+        left join lateral (
+            select matching.workflow_key
+            from (
                 select
-                    workflow_key,
-                    workflow_name,
-                    entity_type as workflow_entity_type,
-                    business_entity_id as workflow_business_entity_id,
-                    conditions,
-                    condition_count,
-                    is_default,
-                    is_first,
-                    in_force_from,
-                    in_force_until
-                from {{ ref("stg_workflow_versions") }}
-                where is_active
-            ) as versions
-            on
-                {{ firsts }}.entity_type = versions.workflow_entity_type
-                and (
-                    versions.workflow_business_entity_id is null
-                    or {{ firsts }}.business_entity_id
-                    = versions.workflow_business_entity_id
+                    versions.*,
+                    min(versions.in_force_from) filter (where versions.is_first) over ()
+                        as configured_from
+                from versions
+                where
+                    ordered.place = 1
+                    and ordered.entity_type = versions.entity_type
+                    and (
+                        versions.business_entity_id is null
+                        or ordered.business_entity_id = versions.business_entity_id
+                    )
+                    and {{ json_contains(
+                        "coalesce(ordered.business_context, '{}')", "versions.conditions"
+                    ) }}
+            ) as matching
+            where
+                (
+                    ordered.created_at >= matching.in_force_from
+                    and (
+                        ordered.created_at < matching.in_force_until
+                        or matching.in_force_until is null
+                    )
                 )
-                and {{ json_contains(firsts ~ ".business_context", "versions.conditions") }}
-    ),
-
-    candidates as (
-        select
-            entity_type,
-            entity_id,
-            workflow_key,
-            workflow_name,
-            row_number() over (
-                partition by entity_type, entity_id
-                order by
-                    case when workflow_business_entity_id is null then 1 else 0 end,
-                    condition_count desc,
-                    case when is_default then 0 else 1 end,
-                    workflow_name collate "C",
-                    workflow_key
-            ) as preference
-        from matching
-        where
-            (
-                in_force_from <= created_at
-                and (created_at < in_force_until or in_force_until is null)
-            )
-            -- History older than the configuration: what was applied first holds.
-            or (
-                created_at < configured_from
-                and is_first
-                and in_force_from = configured_from
-            )
-    ),
-
-    bindings as (
-        select entity_type, entity_id, workflow_key, workflow_name
-        from candidates
-        where preference = 1
+                -- History older than the configuration: what was applied first holds.
+                or (
+                    ordered.created_at < matching.configured_from
+                    and matching.is_first
+                    and matching.in_force_from = matching.configured_from
+                )
+            order by
+                case when matching.business_entity_id is null then 1 else 0 end,
+                matching.condition_count desc,
+                case when matching.is_default then 0 else 1 end,
+                matching.workflow_name collate "C",
+                matching.workflow_key
+            limit 1
+        ) as binding on true
+        window entity as (
+            partition by ordered.entity_type, ordered.entity_id
+            order by ordered.place
+        )
     )
 {%- endmacro %}
 

@@ -1,3 +1,4 @@
+{{ config(meta={"dagster": {"ref": {"name": "sla_daily_counts"}}}) }}
 -- S17: every stored table was built at the cut of this run.
 -- depends_on: {{ ref("status_intervals") }}
 -- depends_on: {{ ref("workflow_violations") }}

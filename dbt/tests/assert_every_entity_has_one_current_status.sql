@@ -1,3 +1,4 @@
+{{ config(meta={"dagster": {"ref": {"name": "entity_current_status"}}}) }}
 -- S4: one row an entity, in its last transition's status.
 with
 

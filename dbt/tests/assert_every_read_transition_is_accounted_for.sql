@@ -1,3 +1,5 @@
+{{ config(meta={"dagster": {"ref": {"name": "stg_batches"}}}) }}
+-- depends_on: {{ ref("stg_batches") }}
 -- S20: the ledger agrees with the tables, batch by batch.
 with
 

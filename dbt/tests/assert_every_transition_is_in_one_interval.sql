@@ -1,3 +1,4 @@
+{{ config(meta={"dagster": {"ref": {"name": "status_intervals"}}}) }}
 -- S3, S18: nothing is dropped; each transition of the cut counts in one interval.
 with
 

@@ -1,3 +1,4 @@
+{{ config(meta={"dagster": {"ref": {"name": "status_intervals"}}}) }}
 -- S10, S14: entering a final status stops the clock.
 select interval_id
 from {{ ref("status_intervals") }}

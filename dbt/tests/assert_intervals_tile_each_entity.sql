@@ -1,3 +1,4 @@
+{{ config(meta={"dagster": {"ref": {"name": "status_intervals"}}}) }}
 -- S3: each interval begins where the one before it ended, and the last is open.
 with
 

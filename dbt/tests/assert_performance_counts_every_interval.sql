@@ -1,3 +1,4 @@
+{{ config(meta={"dagster": {"ref": {"name": "sla_performance"}}}) }}
 -- S21: the groups together hold each interval once, and each open overdue one.
 with
 

@@ -1,3 +1,4 @@
+-- depends_on: {{ source("raw", "cuts") }}
 -- One row per batch of the session's cut and all earlier ones (S17).
 select
     batch_id,

@@ -7,10 +7,12 @@ workflows as (
     select
         workflows.*,
         batches.batch_cut,
-        {{ uuid_of(
-            "concat_ws('/', workflows.entity_type, "
-            ~ "coalesce(workflows.business_entity_id::text, ''), workflows.workflow_name)"
-        ) }} as workflow_key
+        concat_ws(
+            '/',
+            workflows.entity_type,
+            coalesce(workflows.business_entity_id::text, ''),
+            workflows.workflow_name
+        ) as workflow_key
     from {{ source("raw", "status_workflows") }} as workflows
     inner join {{ ref("stg_batches") }} as batches using (batch_id)
 ),

@@ -1,0 +1,265 @@
+"""The asset graph: raw tables, the cut, the dbt models, the published files.
+
+Bodies read their configuration, call a function and report; SLA logic is in dbt.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DagsterDbtTranslator, DbtCliResource, DbtProject, dbt_assets
+
+from dagster_project.publish import DATABASE_NAME, MANIFEST_NAME, TABLES, publish
+from dagster_project.resources import Warehouse
+from ingest import cuts, workflows
+from ingest.append import AppendResult
+from ingest.cuts import Cut
+from ingest.database import PROJECT, Connection
+from ingest.delivery import NOTHING, deliver
+from ingest.errors import StatusEngineError
+from ingest.inbox import take_in
+
+OWNERS = ["team:status-engine"]
+# Three ticks without a run are a fault that someone should see.
+FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(minutes=15))
+RAW_TABLES = {
+    "batches": "The ledger, one row per committed batch (S20).",
+    "status_transitions": "One row per transition, as it was delivered.",
+    "rejected_transitions": "One row per refused source row, with its bytes.",
+}
+CONFIGURATION_TABLES = {
+    "status_workflows": "One row per workflow version (S7).",
+    "status_workflow_steps": "One row per status of a workflow version.",
+    "user_accounts": "One row per version of a user with their roles.",
+    "business_entities": "One row per version of a business entity.",
+}
+
+
+class InboxConfig(dg.Config):
+    """Files to deliver before the inbox is emptied; none by default."""
+
+    paths: list[str] = []
+
+
+class CutConfig(dg.Config):
+    """The run's instant, ISO 8601 with an offset; the database's clock by default."""
+
+    as_of: str | None = None
+
+
+class BuildConfig(dg.Config):
+    """Whether every stored table is rebuilt from the first transition on."""
+
+    full_refresh: bool = False
+
+
+class Translator(DagsterDbtTranslator):
+    """Keys are layer and table; groups and owners as those of the other assets."""
+
+    def get_asset_key(self, dbt_resource_props: Any) -> dg.AssetKey:
+        """The layer, such as sla, and the table's name."""
+        if dbt_resource_props["resource_type"] == "source":
+            return dg.AssetKey(["raw", dbt_resource_props["name"]])
+        return dg.AssetKey([self.get_group_name(dbt_resource_props), dbt_resource_props["name"]])
+
+    def get_group_name(self, dbt_resource_props: Any) -> str:
+        """The layer: the folder under models."""
+        return str(dbt_resource_props["fqn"][1])
+
+    def get_owners(self, dbt_resource_props: Any) -> list[str]:
+        """One team."""
+        return OWNERS
+
+
+def _narrate(context: dg.AssetExecutionContext, line: str) -> None:
+    """A line for the person at the terminal, and in the event log."""
+    context.log.info(line, extra={"is_narration": True})
+
+
+def _raw_specs(tables: dict[str, str]) -> list[dg.AssetSpec]:
+    return [
+        dg.AssetSpec(
+            ["raw", name],
+            description=description,
+            group_name="raw",
+            owners=OWNERS,
+            kinds={"postgres", "python"},
+        )
+        for name, description in tables.items()
+    ]
+
+
+def _row_counts(connection: Connection, tables: dict[str, str]) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
+    for name in tables:
+        row = connection.execute(f"select count(*) from raw.{name}").fetchone()  # noqa: S608
+        yield dg.MaterializeResult(
+            asset_key=["raw", name],
+            metadata={"dagster/row_count": row[0] if row else 0},
+        )
+
+
+@dg.multi_asset(specs=_raw_specs(CONFIGURATION_TABLES))
+def configuration(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
+    """Apply the workflow files that changed (S7)."""
+    with warehouse.session() as connection:
+        files = workflows.load(PROJECT / "workflows")
+        applied = workflows.apply(connection, files)
+        _narrate(context, 
+            f"workflows: {len(applied.changed)} new versions, {applied.unchanged} unchanged"
+        )
+        yield from _row_counts(connection, CONFIGURATION_TABLES)
+
+
+@dg.multi_asset(specs=_raw_specs(RAW_TABLES))
+def inbox(
+    context: dg.AssetExecutionContext, config: InboxConfig, warehouse: Warehouse
+) -> Iterator[Any]:
+    """Deliver the files that are named, then those that wait in the inbox (S18, S20)."""
+    total, refused = NOTHING, 0
+    with warehouse.session() as connection:
+        for path in map(Path, config.paths):
+            result = deliver(connection, path).result
+            _narrate(context, f"{path.name}: {describe(result)}")
+            total += result
+        for taken in take_in(connection, warehouse.folder / "inbox"):
+            result = taken.delivery.result if taken.delivery else NOTHING
+            _narrate(context, f"{taken.path.name}: {taken.refusal or describe(result)}")
+            total, refused = total + result, refused + (taken.delivery is None)
+        counts = {**total._asdict(), "refused_files": refused}
+        for result in _row_counts(connection, RAW_TABLES):
+            yield result._replace(metadata={**(result.metadata or {}), **counts})
+
+
+def describe(result: AppendResult) -> str:
+    """The counts of a delivery in words."""
+    return (
+        f"read {result.read:,} = {result.appended:,} appended + "
+        f"{result.duplicate:,} duplicate + {result.rejected:,} rejected"
+    )
+
+
+@dg.asset(
+    key=["raw", "cuts"],
+    description="One row per pinned cut: the batches that a run reads (S17).",
+    deps=[["raw", name] for name in (*RAW_TABLES, *CONFIGURATION_TABLES)],
+    group_name="raw",
+    owners=OWNERS,
+    kinds={"postgres", "python"},
+)
+def cut(
+    context: dg.AssetExecutionContext, config: CutConfig, warehouse: Warehouse
+) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Pin the cut of this run; its instant is the tick's (S15)."""
+    as_of = datetime.fromisoformat(config.as_of) if config.as_of else None
+    with warehouse.session() as connection:
+        pinned = cuts.pin(connection, context.run_id, as_of)
+        rows = connection.execute("select count(*) from raw.cuts").fetchone()
+    _narrate(context, f"cut {pinned.number} pinned, as of {pinned.as_of.isoformat()}")
+    return dg.MaterializeResult(
+        metadata={
+            "cut": pinned.number,
+            "as_of": dg.MetadataValue.timestamp(pinned.as_of),
+            "dagster/row_count": rows[0] if rows else 0,
+        }
+    )
+
+
+def cut_of_run(warehouse: Warehouse, run_id: str) -> Cut:
+    """The run's own cut; the newest where a run was started behind the pin."""
+    with warehouse.session() as connection:
+        pinned = cuts.of_run(connection, run_id) or cuts.newest(connection)
+    if pinned is None:
+        msg = "No cut is pinned yet: materialize raw/cuts first, or run status-engine build."
+        raise StatusEngineError(msg)
+    return pinned
+
+
+def build_arguments(*, full_refresh: bool) -> list[str]:
+    """dbt's arguments; unit tests run in make test, not on data."""
+    arguments = ["build", "--exclude-resource-type", "unit_test"]
+    return [*arguments, "--full-refresh"] if full_refresh else arguments
+
+
+def derived_assets(project: DbtProject) -> dg.AssetsDefinition:
+    """The dbt models and their tests as assets and checks."""
+
+    @dbt_assets(manifest=project.manifest_path, dagster_dbt_translator=Translator())
+    def derived(
+        context: dg.AssetExecutionContext,
+        config: BuildConfig,
+        dbt: DbtCliResource,
+        warehouse: Warehouse,
+    ) -> Iterator[Any]:
+        """Build and test everything at the cut of this run."""
+        pinned = cut_of_run(warehouse, context.run_id)
+        arguments = build_arguments(full_refresh=config.full_refresh)
+        target = warehouse.folder / "dbt"
+        with warehouse.building(pinned), warehouse.session() as connection:
+            events = dbt.cli(arguments, context=context, target_path=target).stream()
+            for event in events:
+                yield _reported(context, connection, event)
+
+    return derived
+
+
+def _reported(
+    context: dg.AssetExecutionContext, connection: Connection, event: Any
+) -> Any:
+    """A model's event with its rows; failed tests are told by name."""
+    if isinstance(event, dg.AssetCheckResult) and not event.passed:
+        context.log.error(f"test {event.check_name} failed")
+    if not isinstance(event, dg.Output):
+        return event
+    layer, table = context.asset_key_for_output(event.output_name).path
+    if layer != "sla":
+        return event
+    row = connection.execute(f"select count(*) from sla.{table}").fetchone()  # noqa: S608
+    rows = row[0] if row else 0
+    _narrate(context, f"built {layer}.{table}: {rows:,} rows")
+    return event.with_metadata({**event.metadata, "dagster/row_count": rows})
+
+
+def _published_specs() -> list[dg.AssetSpec]:
+    tables = [
+        dg.AssetSpec(
+            ["published", table],
+            deps=[["sla", table]],
+            description=f"{table}.parquet: sla.{table} of the last tested cut.",
+            kinds={"parquet"},
+        )
+        for table in TABLES
+    ]
+    analytics = dg.AssetSpec(
+        ["published", "analytics"],
+        deps=[["sla", table] for table in TABLES],
+        description=f"{DATABASE_NAME}: all published tables in one file, with its cut.",
+        kinds={"duckdb"},
+    )
+    return [
+        dg.apply_freshness_policy(
+            spec.replace_attributes(group_name="published", owners=OWNERS), FRESHNESS
+        )
+        for spec in (*tables, analytics)
+    ]
+
+
+@dg.multi_asset(specs=_published_specs())
+def published(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
+    """Write the files of the built cut and switch to them at once (S17)."""
+    with warehouse.session() as connection:
+        result = publish(connection, warehouse.folder)
+    _narrate(context, f"published cut {result.cut.number}")
+    manifest = dg.MetadataValue.path(str(result.folder / MANIFEST_NAME))
+    counts = {**result.rows, "analytics": sum(result.rows.values())}
+    for name, rows in counts.items():
+        yield dg.MaterializeResult(
+            asset_key=["published", name],
+            metadata={
+                "dagster/row_count": rows,
+                "cut": result.cut.number,
+                "as_of": dg.MetadataValue.timestamp(result.cut.as_of),
+                "manifest": manifest,
+            },
+        )

@@ -1,0 +1,38 @@
+"""Checks of what was delivered and published; truth about data is tested in dbt."""
+
+import json
+
+import dagster as dg
+import duckdb
+
+from dagster_project.publish import DATABASE_NAME, MANIFEST_NAME
+from dagster_project.resources import Warehouse
+
+
+@dg.asset_check(asset=["raw", "batches"])
+def every_file_was_accepted(warehouse: Warehouse) -> dg.AssetCheckResult:
+    """No file lies in the folder of refused files."""
+    refused = sorted((warehouse.folder / "refused").rglob("*.txt"))
+    reasons = [path.read_text().strip() for path in refused]
+    return dg.AssetCheckResult(
+        passed=not refused,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"refused": len(refused), "reasons": "\n".join(reasons)},
+    )
+
+
+@dg.asset_check(asset=["published", "analytics"])
+def files_hold_what_the_manifest_says(warehouse: Warehouse) -> dg.AssetCheckResult:
+    """Each Parquet file and each DuckDB table has the manifest's rows."""
+    folder = warehouse.folder / "published" / "current"
+    manifest = json.loads((folder / MANIFEST_NAME).read_text())
+    wrong = {}
+    with duckdb.connect(folder / DATABASE_NAME, read_only=True) as analytics:
+        for table, said in manifest["tables"].items():
+            parquet = analytics.read_parquet(str(folder / said["file"])).shape[0]
+            stored = analytics.table(table).shape[0]
+            if not parquet == stored == said["rows"]:
+                wrong[table] = f"{said['rows']} said, {parquet} Parquet, {stored} DuckDB"
+    return dg.AssetCheckResult(
+        passed=not wrong, metadata={"cut": manifest["cut"], "wrong": wrong}
+    )

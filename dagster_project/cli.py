@@ -1,0 +1,346 @@
+"""The command line: reads arguments, calls ingest or the job, prints. No logic."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from ingest import database, embedded, workflows
+from ingest.delivery import NOTHING, Settings, deliver
+from ingest.errors import SourceError, StatusEngineError
+from ingest.mapping import load_mapping
+
+REJECTED = 3
+EXIT_CODES = """
+\b
+Exit codes:
+  0  everything accounted for, nothing rejected
+  1  refused before the first commit, or stopped between batches: run it again
+  2  wrong usage
+  3  some rows were rejected, the rest is appended
+"""
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+class Instant(click.ParamType[datetime]):
+    """An ISO 8601 instant with an offset."""
+
+    name = "instant"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> datetime:
+        """Parse it; a time without an offset means different instants to people."""
+        try:
+            instant = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no instant such as 2026-03-07T12:00:00+01:00", param, ctx)
+        if instant.tzinfo is None:
+            self.fail(f"{value!r} has no offset; write {value}Z for UTC", param, ctx)
+        return instant
+
+
+def _sentences(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Errors that a person can mend end as one sentence and exit code 1."""
+
+    @wraps(function)
+    def command(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except StatusEngineError as error:
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(1)
+        except KeyboardInterrupt:
+            click.echo("Stopped. Run it again to continue.", err=True)
+            sys.exit(1)
+
+    return command
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _print_json(content: dict[str, Any]) -> None:
+    click.echo(json.dumps(content, default=str))
+
+
+@click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Statuses, SLA deadlines and overdue flags, exact and never stale.
+
+    \b
+    A first look:      status-engine demo
+    Your own history:  status-engine workflows apply workflows/
+                       status-engine ingest history.csv
+                       status-engine build && status-engine publish
+    Every few minutes: status-engine ui      (the schedule runs inside)
+    Ask:               status-engine psql -c 'select * from sla.entity_current_status'
+
+    DATABASE_URL names a PostgreSQL 15 or newer; without it an embedded one keeps its
+    data in STATUS_ENGINE_HOME (.status-engine in the project).
+    """
+
+
+@main.command()
+@_sentences
+def init() -> None:
+    """Create or upgrade schema raw, and the folders; safe to run again."""
+    with database.session() as connection:
+        server = connection.info.parameter_status("server_version")
+    (database.home() / "inbox").mkdir(parents=True, exist_ok=True)
+    kind = "named by DATABASE_URL" if os.environ.get("DATABASE_URL") else "embedded"
+    _say(f"PostgreSQL {server}, {kind}, is ready. Files go into {database.home() / 'inbox'}.")
+
+
+@main.group(name="workflows")
+def workflows_group() -> None:
+    """Check and apply workflow, user and business entity files."""
+
+
+@workflows_group.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@_sentences
+def check(path: Path) -> None:
+    """Say what is wrong in a file or folder, with file and line; writes nothing."""
+    configuration = workflows.load(path)
+    for warning in configuration.warnings:
+        _say(f"Warning: {warning}")
+    _say(f"{len(configuration.workflows)} workflows are sound.")
+
+
+@workflows_group.command(name="apply")
+@click.argument("path", type=click.Path(path_type=Path))
+@AS_JSON
+@_sentences
+def apply_command(path: Path, as_json: bool) -> None:  # noqa: FBT001
+    """Append a new version of each definition that changed; no other is touched."""
+    configuration = workflows.load(path)
+    with database.session() as connection:
+        applied = workflows.apply(connection, configuration)
+    if as_json:
+        _print_json({"changed": applied.changed, "unchanged": applied.unchanged})
+        return
+    for name in applied.changed:
+        _say(f"new version: {name}")
+    _say(f"{len(applied.changed)} new versions, {applied.unchanged} unchanged.")
+
+
+@main.command(epilog=EXIT_CODES)
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--mapping", type=click.Path(path_type=Path), help="YAML: which columns mean what.")
+@click.option("--source", help="A name for where the rows come from.")
+@click.option("--timezone", help="IANA zone of times without an offset.")
+@AS_JSON
+@_sentences
+def ingest(
+    files: tuple[Path, ...],
+    mapping: Path | None,
+    source: str | None,
+    timezone: str | None,
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    """Append the transitions of CSV, JSON Lines or Parquet FILES, plain or gzip.
+
+    The same file again appends nothing. Rows that can't be right are kept, with their
+    bytes and the reason, in raw.rejected_transitions.
+    """
+    settings = Settings(load_mapping(mapping) if mapping else None, source, timezone)
+    total, deliveries = NOTHING, []
+    with database.session() as connection:
+        for path in files:
+            with _progress(path.name) as progress:
+                delivery = deliver(connection, path, settings, progress)
+            deliveries.append(delivery)
+            total += delivery.result
+            if not as_json:
+                _tell(delivery)
+    if as_json:
+        each = [{"file": d.file_name, "source_rows": d.source_rows, "repeated": d.is_repeated, **d.result._asdict()} for d in deliveries]
+        _print_json({**total._asdict(), "files": each})
+    sys.exit(REJECTED if total.rejected else 0)
+
+
+class _progress:  # noqa: N801
+    """Rows done so far, on one line of a terminal; nothing where there is none."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.is_shown = name, sys.stderr.isatty()
+
+    def __enter__(self) -> Callable[[int], None]:
+        return self.show
+
+    def show(self, rows: int) -> None:
+        """Overwrite the line."""
+        if self.is_shown:
+            sys.stderr.write(f"\r{self.name}: {rows:,} rows")
+            sys.stderr.flush()
+
+    def __exit__(self, *_: object) -> None:
+        if self.is_shown:
+            sys.stderr.write("\r\x1b[K")
+
+
+def _tell(delivery: Any) -> None:
+    result = delivery.result
+    again = " (delivered before)" if delivery.is_repeated else ""
+    _say(
+        f"{delivery.file_name}{again}: {delivery.source_rows:,} rows; read {result.read:,} = "
+        f"{result.appended:,} appended + {result.duplicate:,} duplicate + "
+        f"{result.rejected:,} rejected"
+    )
+    if result.rejected:
+        _say("  Why: status-engine psql -c 'select code, count(*) from raw.rejected_transitions group by code'")
+
+
+@main.command()
+@click.option("--full-refresh", is_flag=True, help="Rebuild from the first transition on.")
+@click.option("--as-of", type=Instant(), help="The instant that is now for this run.")
+@AS_JSON
+@_sentences
+def build(full_refresh: bool, as_of: datetime | None, as_json: bool) -> None:  # noqa: FBT001
+    """Pin a cut, then derive and test schema sla from it."""
+    _run(["cut", "build"], as_json=as_json, as_of=as_of, full_refresh=full_refresh)
+
+
+@main.command()
+@AS_JSON
+@_sentences
+def publish(as_json: bool) -> None:  # noqa: FBT001
+    """Write Parquet files and analytics.duckdb of the last tested cut."""
+    _run(["publish"], as_json=as_json)
+
+
+@main.command(epilog=EXIT_CODES)
+@AS_JSON
+@_sentences
+def run(as_json: bool) -> None:  # noqa: FBT001
+    """Ingest the inbox, build and publish: what the schedule does."""
+    result = _run(["inbox", "cut", "build", "publish"], as_json=as_json)
+    counts = result.metadata["raw/batches"]
+    if counts["refused_files"]:
+        _say(f"Error: files were refused; why is in {database.home() / 'refused'}.")
+        sys.exit(1)
+    sys.exit(REJECTED if counts["rejected"] else 0)
+
+
+def _run(parts: list[str], *, as_json: bool, **options: Any) -> Any:
+    # Dagster takes seconds to import; only the commands that need it wait.
+    from dagster_project.resources import Warehouse
+    from dagster_project.run import run as run_job
+
+    result = run_job(Warehouse(), parts, **options)
+    if as_json:
+        _print_json({"run_id": result.run_id, "assets": result.metadata})
+    return result
+
+
+@main.command()
+@click.option("--entities", default=4_000, show_default=True, type=click.IntRange(min=50))
+@click.option("--seed", default=7, show_default=True)
+@click.option("--end", type=Instant(), help="The last instant of the simulation.")
+@_sentences
+def demo(entities: int, seed: int, end: datetime | None) -> None:
+    """Simulate ChargeCars, then ingest, build, test, publish and summarise.
+
+    Deterministic for a seed and an end; run again, it appends nothing new. The files
+    hold late, repeated and malformed rows on purpose, so rejects are no failure here.
+    """
+    from dagster_project.summary import summarise
+
+    home = database.home()
+    with database.session() as connection:
+        server = connection.info.parameter_status("server_version")
+    _say(f"database: PostgreSQL {server}, {'DATABASE_URL' if os.environ.get('DATABASE_URL') else home}")
+    paths = _demo_files(home, entities, seed, end)
+    _say("workflows, ingest, build and tests, publish:")
+    parts = ["configuration", "inbox", "cut", "build", "publish"]
+    result = _run(parts, as_json=False, paths=paths)
+    counts = result.metadata["raw/batches"]
+    console = Console(stderr=False, highlight=False, soft_wrap=True)
+    names = ("read", "appended", "duplicate", "rejected")
+    console.print("\n[bold]Transitions[/bold]  " + "  ".join(f"{n} {counts[n]:,}" for n in names))
+    summarise(home, console)
+    folder = home / "published" / "current"
+    console.print(
+        f"\nPublished: {folder}/ (Parquet files and analytics.duckdb)\n"
+        "Next:  make ui        the asset graph, runs and checks\n"
+        "       make notebook  what is overdue, compliance by week, where time goes\n"
+        "       .venv/bin/status-engine psql -c "
+        "\"select * from sla.entity_current_status where is_overdue limit 5\"\n"
+        "       .venv/bin/status-engine --help"
+    )
+
+
+def _demo_files(home: Path, entities: int, seed: int, end: datetime | None) -> list[Path]:
+    """The simulated files; those of an earlier run where no end is asked for."""
+    from ingest.simulator import write_demo
+
+    root = home / "demo"
+    earlier = sorted(root.glob(f"{entities}-{seed}-*"))
+    if end is None and earlier:
+        _say(f"simulate: the files in {earlier[-1]} are there already")
+        return sorted(earlier[-1].iterdir())
+    end = (end or datetime.now(UTC)).astimezone(UTC).replace(microsecond=0)
+    folder = root / f"{entities}-{seed}-{end:%Y%m%dT%H%M%SZ}"
+    scratch = root / f".{folder.name}"
+    _say(f"simulate: {entities:,} entities up to {end:%Y-%m-%d %H:%M:%S} UTC")
+    scratch.mkdir(parents=True, exist_ok=True)
+    files = write_demo(scratch, workflows=database.PROJECT / "workflows", entities=entities, seed=seed, end=end)
+    if not folder.exists():
+        scratch.rename(folder)
+    _say(f"  {files.transitions:,} transitions in {len(files.paths)} files")
+    return sorted(folder.iterdir())
+
+
+@main.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@_sentences
+def psql(arguments: tuple[str, ...]) -> None:
+    """Open psql on the database, or pass it ARGUMENTS, such as -c 'select 1'."""
+    program = str(embedded.client("psql"))
+    os.execv(program, [program, database.url(), *arguments])  # noqa: S606
+
+
+@main.command()
+@_sentences
+def url() -> None:
+    """Print the connection string, for psql, DBeaver or a driver."""
+    click.echo(database.url())
+
+
+@main.command()
+@click.option("--port", default=3000, show_default=True)
+@_sentences
+def ui(port: int) -> None:
+    """Serve the Dagster UI on 127.0.0.1, with the schedule running."""
+    from dagster_project.run import dagster_home
+
+    with database.session():
+        dagster_home(database.home())
+    program = Path(sys.executable).parent / "dagster"
+    target = ["-m", "dagster_project.definitions"]
+    _say(f"Dagster: http://127.0.0.1:{port}  (Ctrl-C stops it)")
+    os.chdir(database.PROJECT)
+    os.environ["PATH"] = f"{program.parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    os.execv(program, [str(program), "dev", *target, "-h", "127.0.0.1", "-p", str(port)])  # noqa: S606
+
+
+@main.command()
+@click.option("--delete-data", is_flag=True, help="Delete its data as well.")
+@_sentences
+def stop(delete_data: bool) -> None:  # noqa: FBT001
+    """Stop the embedded PostgreSQL of this home."""
+    running = embedded.stop(database.home(), delete=delete_data)
+    _say("The embedded PostgreSQL is stopped." if running else "None was running.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Everything that Dagster is given, by name."""
+
+import logging
+import sys
+
+import dagster as dg
+
+from dagster_project import assets, checks, schedules, sensors
+from dagster_project.resources import Warehouse, dbt_cli, dbt_project
+
+
+class _Narration(logging.Handler):
+    """Prints what assets say; Dagster's own events are in its event log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line on standard error."""
+        if getattr(record, "is_narration", False) or record.levelno > logging.INFO:
+            meta = getattr(record, "dagster_meta", {})
+            sys.stderr.write(f"  {meta.get('orig_message', record.getMessage())}\n")
+            sys.stderr.flush()
+
+
+@dg.logger
+def narration(_: dg.InitLoggerContext) -> logging.Logger:
+    """The console of a run: a line a step, not a page."""
+    logger = logging.Logger("status_engine", logging.INFO)
+    logger.addHandler(_Narration())
+    return logger
+
+
+def build_definitions(warehouse: Warehouse | None = None) -> dg.Definitions:
+    """The definitions over a database and a home folder.
+
+    Args:
+        warehouse: both; what the environment says by default.
+    """
+    return dg.Definitions(
+        assets=[
+            assets.configuration,
+            assets.inbox,
+            assets.cut,
+            assets.derived_assets(dbt_project()),
+            assets.published,
+        ],
+        asset_checks=[
+            checks.every_file_was_accepted,
+            checks.files_hold_what_the_manifest_says,
+        ],
+        jobs=[schedules.status_engine],
+        schedules=[schedules.every_five_minutes],
+        sensors=[sensors.files_in_the_inbox],
+        loggers={"console": narration},
+        resources={"warehouse": warehouse or Warehouse(), "dbt": dbt_cli()},
+    )
+
+
+@dg.definitions
+def definitions() -> dg.Definitions:
+    """What the web server and the daemon load."""
+    return build_definitions()

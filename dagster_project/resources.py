@@ -1,0 +1,96 @@
+"""What assets are given: the database, the home folder, dbt. No SLA logic."""
+
+import fcntl
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import dagster as dg
+from dagster_dbt import DbtCliResource, DbtProject
+
+from ingest import database
+from ingest.cuts import Cut
+
+DBT = database.PROJECT / "dbt"
+# Any fixed number: one build of a database at a time, the second waits.
+BUILD_LOCK = 7_361_820_148
+
+
+class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The database and the home folder; empty means what the environment says."""
+
+    database_url: str = ""
+    home: str = ""
+
+    @property
+    def url(self) -> str:
+        """The connection string; starts the embedded server where it is in use."""
+        return self.database_url or database.url()
+
+    @property
+    def folder(self) -> Path:
+        """The home folder, absolute."""
+        return Path(self.home) if self.home else database.home()
+
+    def session(self) -> AbstractContextManager[database.Connection]:
+        """A connection to the upgraded database."""
+        return database.session(self.url)
+
+    @contextmanager
+    def building(self, cut: Cut) -> Iterator[None]:
+        """One build at a time; inside, dbt's sessions read the cut at its instant."""
+        with self.session() as connection:
+            connection.execute("select pg_advisory_lock(%s)", [BUILD_LOCK])
+            with session_environment(self.url, cut):
+                yield
+
+
+@contextmanager
+def session_environment(url: str, cut: Cut) -> Iterator[None]:
+    """Name the database, the cut (S17) and the clock (S15) to subprocesses."""
+    names = database.environment(url)
+    settings = {"status_engine.cut": cut.number, "status_engine.as_of": cut.as_of.isoformat()}
+    options = " ".join(f"-c {key}={value}" for key, value in settings.items())
+    names["PGOPTIONS"] = f"{names.get('PGOPTIONS', '')} {options}".strip()
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(names)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def dbt_project() -> DbtProject:
+    """The dbt project with a manifest that is not older than its files."""
+    project = DbtProject(DBT)
+    with (DBT / "dbt_project.yml").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if _is_outdated(project.manifest_path):
+            # dbt is started by name.
+            os.environ["PATH"] = f"{_bin()}{os.pathsep}{os.environ.get('PATH', '')}"
+            project.preparer.prepare(project)
+    return project
+
+
+def dbt_cli() -> DbtCliResource:
+    """dbt of this environment, whatever PATH says."""
+    return DbtCliResource(project_dir=str(DBT), dbt_executable=str(_bin() / "dbt"))
+
+
+def _bin() -> Path:
+    return Path(sys.executable).parent
+
+
+def _is_outdated(manifest: Path) -> bool:
+    if not manifest.exists():
+        return True
+    written = manifest.stat().st_mtime
+    folders = (DBT / "models", DBT / "macros", DBT / "tests")
+    files = [DBT / "dbt_project.yml", *(p for f in folders for p in f.rglob("*"))]
+    return any(file.stat().st_mtime > written for file in files)

@@ -1,0 +1,132 @@
+"""Running the job in this process: the way of the command line and of tests."""
+
+import contextlib
+import io
+import os
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import dagster as dg
+
+from dagster_project.definitions import build_definitions
+from dagster_project.resources import Warehouse
+from dagster_project.schedules import run_config
+from ingest.errors import StatusEngineError
+
+INSTANCE = """\
+telemetry:
+  enabled: false
+concurrency:
+  runs:
+    max_concurrent_runs: 1
+"""
+PARTS = {
+    "configuration": [["raw", "status_workflows"], ["raw", "status_workflow_steps"],
+                      ["raw", "user_accounts"], ["raw", "business_entities"]],
+    "inbox": [["raw", "batches"], ["raw", "status_transitions"], ["raw", "rejected_transitions"]],
+    "cut": [["raw", "cuts"]],
+}
+
+
+class RunError(StatusEngineError):
+    """A step of the run failed; what was committed before stays."""
+
+
+class RunResult(NamedTuple):
+    """The run's id, and the metadata of what it materialized, by asset."""
+
+    run_id: str
+    metadata: dict[str, dict[str, Any]]
+
+
+def dagster_home(home: Path) -> Path:
+    """The folder of Dagster's instance, with its settings; named to this process."""
+    folder = home / "dagster"
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = folder / "dagster.yaml"
+    if not settings.exists():
+        settings.write_text(INSTANCE)
+    os.environ["DAGSTER_HOME"] = str(folder)
+    return folder
+
+
+def run(
+    warehouse: Warehouse,
+    parts: Sequence[str],
+    *,
+    as_of: datetime | None = None,
+    paths: Sequence[Path] = (),
+    full_refresh: bool = False,
+) -> RunResult:
+    """Run parts of the job in this process, recorded as any other run.
+
+    Args:
+        warehouse: the database and the home folder.
+        parts: of configuration, inbox, cut, build and publish.
+        as_of: the run's instant; the database's clock by default.
+        paths: files to deliver before the inbox is emptied.
+        full_refresh: rebuild every stored table from the first transition on.
+
+    Raises:
+        RunError: a step failed; says which, and why.
+    """
+    dagster_home(warehouse.folder)
+    definitions = build_definitions(warehouse)
+    job = definitions.resolve_job_def("status_engine")
+    config = run_config(
+        as_of if "cut" in parts else None,
+        [str(path.resolve()) for path in paths],
+        full_refresh=full_refresh,
+    )
+    # dbt repeats its whole log on standard output; it is kept beside its target.
+    with dg.DagsterInstance.get() as instance, contextlib.redirect_stdout(io.StringIO()):
+        result = job.execute_in_process(
+            run_config={**config, "loggers": {"console": {}}},
+            instance=instance,
+            asset_selection=_selection(definitions, parts),
+            raise_on_error=False,
+        )
+    if not result.success:
+        raise RunError(_why(result, warehouse))
+    return RunResult(result.run_id, _metadata(result))
+
+
+def _selection(definitions: dg.Definitions, parts: Sequence[str]) -> list[dg.AssetKey]:
+    keys = {
+        **{part: [dg.AssetKey(key) for key in keys] for part, keys in PARTS.items()},
+        "build": [],
+        "publish": [],
+    }
+    for spec in definitions.resolve_all_asset_specs():
+        if spec.group_name in ("staging", "sla"):
+            keys["build"].append(spec.key)
+        elif spec.group_name == "published":
+            keys["publish"].append(spec.key)
+    return [key for part in parts for key in keys[part]]
+
+
+def _metadata(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Any]]:
+    return {
+        "/".join(event.asset_key.path): {
+            name: value.value for name, value in event.materialization.metadata.items()
+        }
+        for event in result.get_asset_materialization_events()
+        if event.asset_key is not None
+    }
+
+
+def _why(result: dg.ExecuteInProcessResult, warehouse: Warehouse) -> str:
+    failed = [c.check_name for c in result.get_asset_check_evaluations() if not c.passed]
+    if failed:
+        log = warehouse.folder / "dbt" / "dbt.log"
+        return f"Tests failed: {', '.join(failed)}. What they found is in {log}."
+    for event in result.get_step_failure_events():
+        error = event.step_failure_data.error
+        while error is not None and error.cause is not None:
+            error = error.cause
+        if error is not None:
+            message = error.message.partition(": ")[2].strip() or error.message.strip()
+            return f"Step {event.step_key} failed: {message}"
+    return "The run failed; its log is in the Dagster UI: status-engine ui."

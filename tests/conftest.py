@@ -1,0 +1,177 @@
+"""One embedded PostgreSQL a test process, and for every test a database of its own.
+
+What only the tests of one room need belongs in that room's conftest.
+"""
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.sql import SQL, Identifier
+
+from ingest import database, embedded
+
+FreshDatabase = Callable[..., AbstractContextManager[str]]
+
+TEMPLATE = "upgraded"
+# A test's data need not outlive the machine; syncing it would double the run time.
+UNSAFE_AND_FAST = ("fsync = off", "synchronous_commit = off", "full_page_writes = off")
+
+
+def _named(server: str, name: str) -> str:
+    """The URL of another database of the same server."""
+    path, _, query = server.partition("?")
+    return f"{path.rpartition('/')[0]}/{name}?{query}"
+
+
+def _run(server: str, statement: str, **names: str) -> None:
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(
+            SQL(statement).format(**{k: Identifier(v) for k, v in names.items()})
+        )
+
+
+@pytest.fixture(scope="session")
+def public_folder() -> Iterator[Path]:
+    """A short folder that other OS users can pass through, unlike pytest's own."""
+    folder = Path(tempfile.mkdtemp(prefix="se-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def server_url(public_folder: Path) -> Iterator[str]:
+    """The server of this test process; database postgres, its owner's rights."""
+    home = public_folder / "home"
+    server = _named(embedded.start(home), "postgres")
+    for setting in UNSAFE_AND_FAST:
+        _run(server, f"alter system set {setting}")
+    _run(server, "select pg_reload_conf()")
+    yield server
+    embedded.stop(home, delete=True)
+
+
+@pytest.fixture(scope="session")
+def template_database(server_url: str) -> str:
+    """The name of a database with schema raw at its newest step, and no rows."""
+    _run(server_url, "create database {name}", name=TEMPLATE)
+    with database.connect(_named(server_url, TEMPLATE)) as connection:
+        database.upgrade(connection)
+    return TEMPLATE
+
+
+@pytest.fixture(scope="session")
+def fresh_database(server_url: str, template_database: str) -> FreshDatabase:
+    """Make databases: upgraded ones, or as another template is; dropped at the end."""
+
+    @contextmanager
+    def make(template: str = template_database) -> Iterator[str]:
+        name = f"test_{uuid.uuid4().hex[:12]}"
+        _run(server_url, "create database {n} template {t}", n=name, t=template)
+        yield _named(server_url, name)
+        _run(server_url, "drop database {n} with (force)", n=name)
+
+    return make
+
+
+@pytest.fixture
+def empty_database_url(fresh_database: FreshDatabase) -> Iterator[str]:
+    """The URL of a new database without schema raw, dropped at the end."""
+    with fresh_database("template1") as url:
+        yield url
+
+
+@pytest.fixture
+def database_url(fresh_database: FreshDatabase) -> Iterator[str]:
+    """The URL of a new, upgraded database, dropped at the end."""
+    with fresh_database() as url:
+        yield url
+
+
+@pytest.fixture
+def env_database(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The test's database as the one that every command uses."""
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    for name in database.environment(database_url):
+        monkeypatch.delenv(name, raising=False)
+    return database_url
+
+
+@pytest.fixture
+def connection(database_url: str) -> Iterator[database.Connection]:
+    """A connection to the test's database, in autocommit."""
+    with database.connect(database_url) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="session")
+def check_conservation() -> Callable[[database.Connection], None]:
+    """S20, from the tables alone: read = appended + duplicate + rejected."""
+    return _check_conservation
+
+
+def _check_conservation(connection: database.Connection) -> None:
+    """Every ledger row, and every first delivery, says what the tables hold."""
+    wrong = connection.execute(
+        """
+        with counted as (
+            select
+                batch_id,
+                (
+                    select count(*)
+                    from raw.status_transitions
+                    where status_transitions.batch_id = batches.batch_id
+                ) as appended_count,
+                (
+                    select coalesce(sum(transition_count), 0)
+                    from raw.rejected_transitions
+                    where rejected_transitions.batch_id = batches.batch_id
+                ) as rejected_count
+            from raw.batches
+            where kind = 'transitions'
+        )
+
+        select batches.*
+        from raw.batches
+        join counted using (batch_id)
+        where
+            batches.appended_count <> counted.appended_count
+            or batches.rejected_count <> counted.rejected_count
+            or batches.duplicate_count < 0
+            or batches.read_count
+            <> batches.appended_count + batches.duplicate_count + batches.rejected_count
+        """
+    ).fetchall()
+    assert wrong == []
+    orphans = connection.execute(
+        "select id from raw.status_transitions left join raw.batches using (batch_id)"
+        " where batches.batch_id is null"
+    ).fetchall()
+    assert orphans == []
+    deliveries = connection.execute(
+        """
+        select file_id, bool_and(
+            deliveries.source_row_count = ledger.source_row_count
+            and deliveries.read_count = ledger.read_count
+            and deliveries.rejected_count = ledger.rejected_count
+        )
+        from raw.deliveries
+        join (
+            select
+                file_id,
+                sum(source_row_count) as source_row_count,
+                sum(read_count) as read_count,
+                sum(rejected_count) as rejected_count
+            from raw.batches
+            group by file_id
+        ) as ledger using (file_id)
+        group by file_id
+        """
+    ).fetchall()
+    assert all(is_equal for _, is_equal in deliveries)

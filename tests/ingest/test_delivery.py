@@ -1,0 +1,465 @@
+"""A file delivered once, again, in other shapes, half-way and by many at once."""
+
+import json
+import multiprocessing
+import random
+import string
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from ingest import Delivery, Mapping, Settings, SourceError, deliver, sources
+from ingest.append import append_batch
+from ingest.database import Connection, connect
+from ingest.transition import key_to_bigint
+
+Write = Callable[[str, str | bytes], Path]
+Load = Callable[[str], Mapping]
+
+HEADER = "id,created_at,entity_type,entity_id,to_status,transition_reason"
+# Longer than an index page, and too random to be compressed into one.
+LONG = "".join(random.Random(1).choices(string.ascii_letters, k=20_000))
+KEYED = """
+source: shop
+entity_type: {constant: order}
+entity_id: {column: order, key: true, namespace: shop}
+created_at: at
+to_status: status
+"""
+WIDE = """
+timezone: America/New_York
+entity_type: {constant: order}
+entity_id: order
+transitions:
+  - {created_at: opened, to_status: {constant: open}}
+  - {created_at: closed, to_status: {constant: closed}, metadata: [note]}
+"""
+
+
+def _id(number: int) -> str:
+    return f"00000000-0000-4000-8000-{number:012d}"
+
+
+def _records(numbers: range) -> list[dict[str, str]]:
+    return [
+        {
+            "id": _id(n),
+            "created_at": f"2026-01-01T00:{n // 60 % 60:02d}:{n % 60:02d}Z",
+            "entity_type": "order",
+            "entity_id": str(n % 7),
+            "to_status": f"status {n % 3}",
+            "transition_reason": f'"{n}", said',
+        }
+        for n in numbers
+    ]
+
+
+def _csv(records: list[dict[str, str]]) -> str:
+    rows = [pl.DataFrame(records).write_csv(include_header=False)] if records else []
+    return "\n".join([HEADER, *rows])
+
+
+def _jsonl(records: list[dict[str, str]]) -> str:
+    return "".join(json.dumps(record) + "\n" for record in records)
+
+
+def _count(connection: Connection, table: str) -> int:
+    row = connection.execute(f"select count(*) from raw.{table}").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _rejects(connection: Connection, columns: str) -> list[tuple[Any, ...]]:
+    return connection.execute(
+        f"select {columns} from raw.rejected_transitions order by batch_id, row_number"
+    ).fetchall()
+
+
+def _content(connection: Connection) -> list[tuple[Any, ...]]:
+    return connection.execute(
+        "select id::text, created_at, entity_id, to_status, transition_reason"
+        " from raw.status_transitions order by id"
+    ).fetchall()
+
+
+def test_delivery_says_what_became_of_the_file(
+    connection: Connection, write: Write
+) -> None:
+    path = write("rows.csv", _csv(_records(range(5))) + "broken\n")
+    found = deliver(connection, path)
+    assert found == Delivery("rows.csv", 6, found.result, is_repeated=False)
+    assert found.result == (6, 5, 0, 1)
+
+
+def test_same_file_twice_appends_nothing(connection: Connection, write: Write) -> None:
+    path = write("rows.csv", _csv(_records(range(5))) + "broken\n")
+    deliver(connection, path)
+    before = {t: _count(connection, t) for t in ("batches", "rejected_transitions")}
+    again = deliver(connection, path)
+    assert again == Delivery("rows.csv", 6, again.result, is_repeated=True)
+    assert again.result == (6, 0, 5, 1)
+    assert {t: _count(connection, t) for t in before} == before
+    deliveries = connection.execute(
+        "select file_name, source_row_count, read_count, appended_count,"
+        " duplicate_count, rejected_count from raw.deliveries order by delivery_id"
+    ).fetchall()
+    assert deliveries == [
+        ("rows.csv", 6, 6, 5, 0, 1),
+        ("rows.csv", 6, 6, 0, 5, 1),
+    ]
+
+
+def test_same_bytes_under_another_name_are_the_same_file(
+    connection: Connection, write: Write
+) -> None:
+    content = _csv(_records(range(5)))
+    deliver(connection, write("rows.csv", content))
+    assert deliver(connection, write("copy.csv", content)).is_repeated
+    assert _count(connection, "files") == 1
+
+
+@pytest.mark.parametrize(
+    "settings", [Settings(source="till"), Settings(timezone="Asia/Tokyo")], ids=str
+)
+def test_same_bytes_read_otherwise_are_another_file_of_duplicates(
+    connection: Connection, write: Write, settings: Settings
+) -> None:
+    path = write("rows.csv", _csv(_records(range(5))))
+    deliver(connection, path)
+    other = deliver(connection, path, settings)
+    assert not other.is_repeated
+    assert other.result == (5, 0, 5, 0)
+
+
+@pytest.mark.parametrize("suffix", ["csv.gz", "tsv", "jsonl", "jsonl.gz", "parquet"])
+def test_same_rows_in_another_format_are_duplicates(
+    connection: Connection, write: Write, tmp_path: Path, suffix: str
+) -> None:
+    records = [{k: v for k, v in r.items() if k != "id"} for r in _records(range(9))]
+    frame = pl.DataFrame(records)
+    first = deliver(connection, write("rows.csv", frame.write_csv()))
+    assert first.result == (9, 9, 0, 0)
+    path = tmp_path / f"rows.{suffix}"
+    if suffix == "parquet":
+        frame.with_columns(
+            pl.col("created_at").str.to_datetime("%+", time_unit="us"),
+            pl.col("entity_id").cast(pl.Int64),
+        ).write_parquet(path)
+    elif suffix == "tsv":
+        frame.write_csv(path, separator="\t")
+    else:
+        write(path.name, frame.write_csv() if "csv" in suffix else _jsonl(records))
+    assert deliver(connection, path).result == (9, 0, 9, 0)
+
+
+def test_another_split_of_the_same_rows_is_all_duplicates(
+    connection: Connection, write: Write
+) -> None:
+    for number, span in enumerate((range(4), range(4, 9))):
+        deliver(connection, write(f"part{number}.csv", _csv(_records(span))))
+    before = _content(connection)
+    whole = deliver(connection, write("whole.jsonl", _jsonl(_records(range(9)))))
+    assert whole.result == (9, 0, 9, 0)
+    assert _content(connection) == before
+
+
+def test_conflicting_ids_are_rejected_within_a_file_and_across_files(
+    connection: Connection, write: Write
+) -> None:
+    rows = _records(range(2))
+    other = [{**row, "to_status": "other"} for row in rows]
+    first = deliver(connection, write("a.csv", _csv([rows[0], other[0], rows[0]])))
+    assert first.result == (3, 1, 1, 1)
+    second = deliver(connection, write("b.csv", _csv([other[1], rows[0], other[0]])))
+    assert second.result == (3, 1, 1, 1)
+    assert _rejects(connection, "file_name, row_number, code") == [
+        ("a.csv", 2, "id_conflict"),
+        ("b.csv", 3, "id_conflict"),
+    ]
+    assert [row[3] for row in _content(connection)] == ["status 0", "other"]
+
+
+def test_reject_keeps_the_exact_bytes_of_its_row(
+    connection: Connection, write: Write
+) -> None:
+    originals = [
+        b'?,2026-01-01T00:00:00Z,order,1,"new\r\n",\r\n',
+        b",2026-01-01T00:00:00Z,order,1,\xff,\n",
+        b",,\n",
+        b',2026-01-01,order,1," n""ew ",',
+    ]
+    path = write("rows.csv", HEADER.encode() + b"\r\n" + b"".join(originals))
+    assert deliver(connection, path).result == (4, 0, 0, 4)
+    assert _rejects(
+        connection, "row_number, line_number, code, column_name, original"
+    ) == [
+        (1, 2, "id_is_uuid", "id", originals[0]),
+        (2, 4, "row_is_utf8", None, originals[1]),
+        (3, 5, "row_is_well_formed", None, originals[2]),
+        (4, 6, "created_at_is_instant", "created_at", originals[3]),
+    ]
+
+
+def test_reject_of_a_json_line_keeps_its_bytes(
+    connection: Connection, write: Write
+) -> None:
+    line = b'{"to_status" :  "\\u006eew", "entity_id": 1.0}'
+    path = write("rows.jsonl", line + b"\n")
+    assert deliver(connection, path).result == (1, 0, 0, 1)
+    assert _rejects(connection, "line_number, original") == [(1, line)]
+
+
+def test_values_postgresql_refuses_do_not_stop_the_file(
+    connection: Connection, write: Write
+) -> None:
+    rows: list[dict[str, Any]] = [*_records(range(6))]
+    text = _jsonl(rows[:3])
+    text += _jsonl([{**rows[3], "business_context": {"n": 0}}]).replace(
+        "0}", "1e999999}"
+    )
+    text += _jsonl(rows[4:])
+    assert deliver(connection, write("rows.jsonl", text)).result == (6, 5, 0, 1)
+    assert _rejects(connection, "row_number, code") == [(4, "row_is_storable")]
+
+
+def test_header_without_rows_is_a_complete_delivery_of_nothing(
+    connection: Connection, write: Write
+) -> None:
+    path = write("rows.csv", HEADER + "\n")
+    assert deliver(connection, path).result == (0, 0, 0, 0)
+    assert deliver(connection, path).is_repeated
+
+
+def test_wrong_header_leaves_nothing_behind(
+    connection: Connection, write: Write
+) -> None:
+    with pytest.raises(SourceError):
+        deliver(connection, write("rows.csv", "a,b\n1,2\n"))
+    assert [_count(connection, t) for t in ("files", "batches")] == [0, 0]
+
+
+def test_unknown_zone_is_a_source_error(connection: Connection, write: Write) -> None:
+    path = write("rows.csv", HEADER)
+    with pytest.raises(SourceError, match="Europe/Nowhere"):
+        deliver(connection, path, Settings(timezone="Europe/Nowhere"))
+
+
+def test_progress_counts_the_source_rows_done(
+    connection: Connection, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "CHUNK_ROWS", 4)
+    path = write("rows.csv", _csv(_records(range(10))))
+    seen: list[int] = []
+    deliver(connection, path, progress=seen.append)
+    assert seen == [4, 8, 10]
+    assert _count(connection, "batches") == 3
+
+
+class _PowerCut(Exception):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("survived", [0, 1, 2])
+def test_delivery_that_died_continues_where_it_was(
+    connection: Connection,
+    write: Write,
+    monkeypatch: pytest.MonkeyPatch,
+    survived: int,
+) -> None:
+    monkeypatch.setattr(sources, "CHUNK_ROWS", 4)
+    path = write("rows.csv", _csv(_records(range(10))) + "broken\n")
+    done: list[object] = []
+
+    def until_the_cut(*arguments: Any) -> object:
+        if len(done) == survived:
+            raise _PowerCut
+        done.append(append_batch(*arguments))
+        return done[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ingest.delivery.append_batch", until_the_cut)
+        with pytest.raises(_PowerCut):
+            deliver(connection, path)
+    assert _count(connection, "batches") == survived
+    assert _count(connection, "deliveries") == 0
+    found = deliver(connection, path)
+    assert found == Delivery("rows.csv", 11, found.result, is_repeated=False)
+    assert found.result == (11, 10, 0, 1)
+    assert _count(connection, "batches") == 3
+    assert [row[0] for row in _content(connection)] == [_id(n) for n in range(10)]
+
+
+def test_cut_off_file_keeps_its_batches_and_the_whole_one_adds_the_rest(
+    connection: Connection, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "CHUNK_ROWS", 100)
+    whole = write("rows.csv.gz", _csv(_records(range(3000))))
+    torn = whole.with_name("torn.csv.gz")
+    torn.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    with pytest.raises(SourceError, match="Deliver it again"):
+        deliver(connection, torn)
+    kept = _count(connection, "status_transitions")
+    assert 0 < kept < 3000
+    assert kept % 100 == 0
+    assert _count(connection, "deliveries") == 0
+    assert deliver(connection, whole).result == (3000, 3000 - kept, kept, 0)
+
+
+def test_text_keys_are_findable(
+    connection: Connection, write: Write, mapping: Load
+) -> None:
+    keys = ["A-1", "a-1", " A-1", "é", "7"]
+    rows = [{"order": k, "at": "2026-01-01T00:00:00Z", "status": "new"} for k in keys]
+    path = write("rows.jsonl", _jsonl([*rows, *rows]))
+    found = deliver(connection, path, Settings(mapping(KEYED)))
+    assert found.result == (10, 5, 5, 0)
+    stored = connection.execute(
+        "select entity_type, namespace, entity_key, entity_id from raw.entity_keys"
+        " join raw.status_transitions using (entity_type, entity_id)"
+    ).fetchall()
+    assert sorted(stored) == sorted(
+        ("order", "shop", key, key_to_bigint("shop", key)) for key in keys
+    )
+
+
+def test_two_keys_never_become_one_entity(
+    connection: Connection, write: Write, mapping: Load
+) -> None:
+    connection.execute(
+        "insert into raw.entity_keys values ('order', %s, 'shop', 'another', 0)",
+        [key_to_bigint("shop", "A-1")],
+    )
+    rows = [
+        {"order": key, "at": f"2026-01-0{day}T00:00:00Z", "status": "new"}
+        for day, key in enumerate(["A-1", "A-2", "A-1", "another"], start=1)
+    ]
+    settings = Settings(mapping(KEYED))
+    found = deliver(connection, write("rows.jsonl", _jsonl(rows)), settings)
+    assert found.result == (4, 2, 0, 2)
+    assert _rejects(connection, "row_number, code, column_name") == [
+        (1, "entity_key_is_distinct", None),
+        (3, "entity_key_is_distinct", None),
+    ]
+
+
+@pytest.mark.parametrize("key", ["a\x00b", LONG], ids=["NUL", "long"])
+def test_key_that_can_not_be_stored_is_rejected_alone(
+    connection: Connection, write: Write, mapping: Load, key: str
+) -> None:
+    rows = [
+        {"order": k, "at": "2026-01-01T00:00:00Z", "status": "new"} for k in ("A", key)
+    ]
+    path = write("rows.jsonl", _jsonl(rows))
+    result = deliver(connection, path, Settings(mapping(KEYED))).result
+    assert result == (2, 1, 0, 1)
+    assert _count(connection, "entity_keys") == 1
+
+
+def test_keyed_row_without_a_known_type_is_rejected_alone(
+    connection: Connection, write: Write, mapping: Load
+) -> None:
+    text = KEYED.replace("{constant: order}", "kind")
+    rows = [
+        {"order": key, "kind": kind, "at": "2026-01-01T00:00:00Z", "status": "new"}
+        for key, kind in (("A", "order"), ("B", None), ("C", "parcel"))
+    ]
+    path = write("rows.jsonl", _jsonl(rows))
+    result = deliver(connection, path, Settings(mapping(text))).result
+    assert result == (3, 1, 0, 2)
+    assert _count(connection, "entity_keys") == 1
+
+
+@pytest.mark.parametrize(
+    "at", ["yesterday", "0001-01-01T00:00:00+01:00"], ids=["a rule", "PostgreSQL"]
+)
+def test_rejected_row_registers_no_key(
+    connection: Connection, write: Write, mapping: Load, at: str
+) -> None:
+    row = {"order": "A", "at": at, "status": "new"}
+    path = write("rows.jsonl", _jsonl([row]))
+    assert deliver(connection, path, Settings(mapping(KEYED))).result == (1, 0, 0, 1)
+    assert _count(connection, "entity_keys") == 0
+
+
+def test_wide_row_makes_a_transition_a_timestamp(
+    connection: Connection, write: Write, mapping: Load
+) -> None:
+    path = write(
+        "rows.csv",
+        "order,opened,closed,note\n"
+        "1,2026-01-01T12:00:00,2026-01-02T12:00:00,fine\n"
+        "2,2026-01-01T12:00:00,,\n"
+        "3,,,\n"
+        "4,2026-01-01T12:00:00,2026-03-08T02:30:00,in the gap\n"
+        "5,,2026-11-01T01:30:00,in the fold\n",
+    )
+    found = deliver(connection, path, Settings(mapping(WIDE)))
+    assert found.source_rows == 5
+    assert found.result == (6, 3, 0, 3)
+    assert _rejects(connection, "row_number, code, transition_count") == [
+        (4, "created_at_exists_once", 2),
+        (5, "created_at_exists_once", 1),
+    ]
+    stored = connection.execute(
+        "select entity_id, to_status, metadata::text, extract(hour from created_at)"
+        " from raw.status_transitions order by batch_row"
+    ).fetchall()
+    assert stored == [
+        (1, "open", None, 17),
+        (1, "closed", '{"note": "fine"}', 17),
+        (2, "open", None, 17),
+    ]
+
+
+def _deliver_in_process(url: str, chunk_rows: int, paths: list[Path]) -> list[Delivery]:
+    """Deliver files one after another, in a process of its own."""
+    sources.CHUNK_ROWS = chunk_rows
+    with connect(url) as connection:
+        return [deliver(connection, path) for path in paths]
+
+
+def _deliver_at_once(
+    url: str, chunk_rows: int, plans: list[list[Path]]
+) -> list[list[Delivery]]:
+    """One process a plan, all at once."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(len(plans), mp_context=spawn) as pool:
+        return list(pool.map(partial(_deliver_in_process, url, chunk_rows), plans))
+
+
+def test_two_processes_with_the_same_file_append_it_once(
+    connection: Connection, database_url: str, write: Write
+) -> None:
+    path = write("rows.csv", _csv(_records(range(2000))) + "broken\n" * 3)
+    deliveries = _deliver_at_once(database_url, 50, [[path], [path]])
+    assert [d.source_rows for (d,) in deliveries] == [2003, 2003]
+    assert [d.result.read for (d,) in deliveries] == [2003, 2003]
+    assert _count(connection, "status_transitions") == 2000
+    assert _count(connection, "rejected_transitions") == 3
+    assert _count(connection, "batches") == 41
+
+
+def test_overlapping_files_in_opposite_order_do_not_deadlock(
+    connection: Connection, database_url: str, write: Write
+) -> None:
+    records = _records(range(600))
+    plans: list[list[Path]] = []
+    for number in range(8):
+        # Each has the rows in its own direction and from its own start.
+        turned = records[number * 50 :] + records[: number * 50]
+        ordered = turned if number % 2 else turned[::-1]
+        ordered = [*ordered, {**ordered[-1], "id": _id(10_000 + number)}]
+        path = write(f"rows{number}.csv", _csv(ordered))
+        plans.append([path])
+    deliveries = [
+        d for plan in _deliver_at_once(database_url, 100, plans) for d in plan
+    ]
+    assert [d.result.read for d in deliveries] == [601] * 8
+    assert sum(d.result.appended for d in deliveries) == 608
+    assert _count(connection, "status_transitions") == 608
+    assert _count(connection, "rejected_transitions") == 0

@@ -1,0 +1,309 @@
+"""Mapping files: what they make of a row, and what is refused before any row."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from ingest import Mapping, Settings, SourceError, deliver, load_mapping
+from ingest.database import Connection
+from ingest.transition import key_to_bigint, key_to_uuid
+
+Write = Callable[[str, str | bytes], Path]
+Load = Callable[[str], Mapping]
+
+AT = "2026-01-01T00:00:00Z"
+BASE = """
+entity_type: {constant: order}
+entity_id: order
+created_at: at
+to_status: status
+"""
+WIDE = """
+entity_type: {constant: order}
+entity_id: order
+transitions:
+  - {created_at: opened, to_status: {constant: open}}
+  - {created_at: closed, to_status: {constant: closed}}
+"""
+
+
+def _apply(mapping: Mapping, *rows: dict[str, str | None]) -> pl.DataFrame:
+    schema = {
+        "row_number": pl.Int64,
+        **dict.fromkeys(mapping.layout.columns, pl.String),
+    }
+    numbered = [{"row_number": n, **row} for n, row in enumerate(rows, start=1)]
+    return mapping.apply(pl.DataFrame(numbered, schema=schema)).texts
+
+
+def _one(mapping: Mapping, column: str, **row: str | None) -> object:
+    """What one row, good but for `row`, has in a column."""
+    texts = _apply(mapping, {"order": "1", "at": AT, "status": "new", **row})
+    return texts[column].item()
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("colour: red\n", "colour"),
+        ("id: order\n", "id"),
+        ("from_status: 5\n", "from_status"),
+        ("from_status: [a]\n", "from_status"),
+        ("from_status: {}\n", "from_status"),
+        ("from_status: {column: a, constant: b}\n", "from_status"),
+        ("from_status: {columns: [a], column: b}\n", "from_status"),
+        ("from_status: {column: a, colour: b}\n", "from_status.colour"),
+        ("from_status: {column: 5}\n", "from_status.column"),
+        ("from_status: {columns: a}\n", "from_status.columns"),
+        ("from_status: {constant: 1.5}\n", "from_status.constant"),
+        ("from_status: {constant: }\n", "from_status.constant"),
+        ("from_status: {column: a, values: [b]}\n", "from_status.values"),
+        ("from_status: {column: a, key: true}\n", "from_status.key"),
+        ("sla_deadline: {column: a, format: 5}\n", "sla_deadline.format"),
+        ("sla_deadline: {constant: 2026-01-01}\n", "sla_deadline.constant"),
+        ("triggered_by_user_id: {column: a, key: 1}\n", "triggered_by_user_id.key"),
+        ("business_context: text\n", "business_context"),
+        ("metadata: 5\n", "metadata"),
+        ("timezone: Europe/Nowhere\n", "timezone"),
+        ("timezone: 5\n", "timezone"),
+        ("nulls: text\n", "nulls"),
+        ("nulls: 5\n", "nulls"),
+        ("transitions: []\n", "transitions"),
+        ("transitions: text\n", "transitions"),
+        ("transitions: [text]\n", "transitions"),
+        ("transitions: [{colour: red}]\n", "transitions[0].colour"),
+        ("transitions: [{id: order}]\n", "transitions[0].id"),
+        ("transitions: [{}, {to_status: 5}]\n", "transitions[1].to_status"),
+        ("transitions: [{metadata: 5}]\n", "transitions[0].metadata"),
+    ],
+)
+def test_bad_key_is_named_with_its_file(write: Write, text: str, key: str) -> None:
+    _assert_names_key(write("bad.yml", BASE + text), key)
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("nulls: [2026-01-01]\n", "nulls"),
+        ("timezone: [UTC]\n", "timezone"),
+        ("source: 5\n", "source"),
+        ("source: [a]\n", "source"),
+        ("delimiter: 5\n", "delimiter"),
+        ("delimiter: ';;'\n", "delimiter"),
+        ("from_status: {columns: []}\n", "from_status"),
+        ("from_status: ''\n", "from_status"),
+        ("from_status: {column: ''}\n", "from_status"),
+        ("business_context: {}\n", "business_context"),
+        ("metadata: []\n", "metadata"),
+        ("1: a\ncolour: red\n", "1"),
+    ],
+)
+def test_bad_value_is_named_with_its_file(write: Write, text: str, key: str) -> None:
+    _assert_names_key(write("bad.yml", BASE + text), key)
+
+
+def _assert_names_key(path: Path, key: str) -> None:
+    with pytest.raises(SourceError) as caught:
+        load_mapping(path)
+    assert str(caught.value).startswith(f"{path}: key '{key}' ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["entity_type", "entity_id", "created_at", "to_status"]
+)
+@pytest.mark.parametrize("is_null", [False, True])
+def test_needed_column_that_is_not_mapped_is_named(
+    write: Write, name: str, is_null: bool
+) -> None:
+    lines = [line for line in BASE.splitlines() if not line.startswith(f"{name}:")]
+    text = "\n".join([*lines, f"{name}:" if is_null else ""])
+    with pytest.raises(SourceError, match=f"bad.yml: key '{name}' is missing"):
+        load_mapping(write("bad.yml", text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "text",
+        "- a list",
+        "a: [unclosed",
+        "a: b: c",
+        "\tkey: tab",
+        b"\xff\xfe",
+        "a: !x b",
+    ],
+    ids=str,
+)
+def test_file_that_is_no_mapping_is_a_source_error(
+    write: Write, text: str | bytes
+) -> None:
+    with pytest.raises(SourceError, match=r"bad\.yml"):
+        load_mapping(write("bad.yml", text))
+
+
+def test_missing_mapping_file_is_a_source_error(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="No such file"):
+        load_mapping(tmp_path / "absent.yml")
+
+
+def test_yaml_error_names_its_line(write: Write) -> None:
+    with pytest.raises(SourceError, match=r"bad\.yml, line 3"):
+        load_mapping(write("bad.yml", "a: b\nc: d\n e: f\n"))
+
+
+@pytest.mark.parametrize(
+    ("field", "row", "expected"),
+    [
+        ("from_status: a", {"a": "old"}, "old"),
+        ("from_status: a", {"a": None}, None),
+        ("from_status: {column: a}", {"a": ""}, ""),
+        ("from_status: {constant: old}", {}, "old"),
+        ("from_status: {constant: ''}", {}, ""),
+        ("from_status: {constant: 5}", {}, "5"),
+        ("is_milestone: {constant: true}", {}, "true"),
+        ("is_milestone: {constant: false}", {}, "false"),
+        ("from_status: {columns: [a, b]}", {"a": "x", "b": "y"}, "x y"),
+        ("from_status: {columns: [a, b], separator: /}", {"a": "x", "b": "y"}, "x/y"),
+        ("from_status: {columns: [a, b]}", {"a": None, "b": "y"}, "y"),
+        ("from_status: {column: a, values: {N: new}}", {"a": "N"}, "new"),
+        ("from_status: {column: a, values: {N: new}}", {"a": "X"}, "X"),
+        ("from_status: {column: a, values: {N: new}}", {"a": None}, None),
+        ("from_status: {column: a, values: {1: one, 2: two}}", {"a": "1"}, "one"),
+        ("nulls: ['', '?']\nfrom_status: a", {"a": "?"}, None),
+        ("nulls: ['', '?']\nfrom_status: a", {"a": ""}, None),
+        ("nulls: ['', '?']\nfrom_status: a", {"a": "??"}, "??"),
+        ("nulls: ['?']\nfrom_status: {columns: [a, b]}", {"a": "x", "b": "?"}, "x"),
+        ("from_status:", {}, None),
+    ],
+)
+def test_field_makes_its_text(
+    mapping: Load, field: str, row: dict[str, str | None], expected: str | None
+) -> None:
+    name = field.splitlines()[-1].partition(":")[0]
+    assert _one(mapping(f"{BASE}{field}\n"), name, **row) == expected
+
+
+def test_joined_columns_that_are_all_null_are_null(mapping: Load) -> None:
+    joined = mapping(f"{BASE}from_status: {{columns: [a, b]}}\n")
+    assert _one(joined, "from_status", a=None, b=None) is None
+
+
+def test_translation_of_mixed_keys_is_read(mapping: Load) -> None:
+    mixed = mapping(f"{BASE}from_status: {{column: a, values: {{1: one, x: two}}}}\n")
+    assert _one(mixed, "from_status", a="1") == "one"
+    assert _one(mixed, "from_status", a="x") == "two"
+
+
+@pytest.mark.parametrize("members", ["{colour: a, size: b}", "[a, b]"])
+def test_json_column_is_an_object_of_its_members(mapping: Load, members: str) -> None:
+    found = mapping(f"{BASE}metadata: {members}\n")
+    names = ("colour", "size") if "colour" in members else ("a", "b")
+    assert _one(found, "metadata", a='"red"', b=None) == (
+        f'{{"{names[0]}":"\\"red\\"","{names[1]}":null}}'
+    )
+
+
+def test_layout_is_the_columns_that_are_read_once_each(mapping: Load) -> None:
+    found = mapping(BASE + "from_status: {columns: [status, a]}\nmetadata: [b, at]\n")
+    assert sorted(found.layout.columns) == ["a", "at", "b", "order", "status"]
+    assert found.layout.required == found.layout.columns
+    assert found.layout.is_open
+
+
+def test_source_without_a_mapped_column_is_a_source_error(
+    connection: Connection, write: Write, mapping: Load
+) -> None:
+    path = write("rows.csv", "order,at\n1,2026-01-01T00:00:00Z\n")
+    with pytest.raises(SourceError, match="no column 'status'"):
+        deliver(connection, path, Settings(mapping(BASE)))
+
+
+def test_wide_row_makes_its_transitions_in_the_mapping_s_order(mapping: Load) -> None:
+    texts = _apply(
+        mapping(WIDE),
+        {"order": "1", "opened": AT, "closed": AT},
+        {"order": "2", "opened": None, "closed": AT},
+        {"order": "3", "opened": None, "closed": None},
+        {"order": "4", "opened": AT, "closed": None},
+    )
+    assert texts.select("row_number", "entity_id", "to_status").rows() == [
+        (1, "1", "open"),
+        (1, "1", "closed"),
+        (2, "2", "closed"),
+        (4, "4", "open"),
+    ]
+
+
+def test_long_row_without_an_instant_is_kept_to_be_rejected(mapping: Load) -> None:
+    texts = _apply(mapping(BASE), {"order": "1", "at": None, "status": "new"})
+    assert texts.height == 1
+
+
+def test_own_field_of_a_transition_holds_before_the_shared_one(mapping: Load) -> None:
+    text = WIDE + "  - {created_at: opened, to_status: status, entity_type: kind}\n"
+    texts = _apply(
+        mapping(text), {"order": "1", "opened": AT, "status": "x", "kind": "quote"}
+    )
+    assert texts["entity_type"].to_list() == ["order", "quote"]
+
+
+def test_wide_instant_of_joined_columns_that_are_null_makes_none(mapping: Load) -> None:
+    text = WIDE.replace("created_at: closed", "created_at: {columns: [day, hour]}")
+    row = {"order": "1", "opened": AT, "day": None, "hour": None}
+    assert _apply(mapping(text), row)["to_status"].to_list() == ["open"]
+
+
+def test_each_transition_of_a_wide_row_has_its_own_format(
+    connection: Connection, write: Write, mapping: Load
+) -> None:
+    closed = "created_at: {column: closed, format: '%d/%m/%Y %H:%M'}"
+    text = "timezone: UTC\n" + WIDE.replace("created_at: closed", closed)
+    path = write(
+        "rows.csv", "order,opened,closed\n1,2026-01-01T00:00:00,02/01/2026 03:04\n"
+    )
+    assert deliver(connection, path, Settings(mapping(text))).result == (2, 2, 0, 0)
+
+
+def test_text_key_of_an_entity_becomes_its_bigint(mapping: Load) -> None:
+    keyed = BASE.replace(
+        "entity_id: order", "entity_id: {column: order, key: true, namespace: shop}"
+    )
+    found = _one(mapping(keyed), "entity_id", order="A-1")
+    assert found == str(key_to_bigint("shop", "A-1"))
+
+
+@pytest.mark.parametrize("is_own", [False, True], ids=["shared", "own"])
+def test_text_key_of_a_user_becomes_a_uuid(mapping: Load, is_own: bool) -> None:
+    user = "triggered_by_user_id: {column: user, key: true}"
+    own = "status: {constant: closed}"
+    text = WIDE.replace(own, f"{own}, {user}") if is_own else f"{WIDE}{user}\n"
+    row = {"order": "1", "closed": AT, "user": "Ann"}
+    texts = _apply(mapping(text), row)
+    assert texts["triggered_by_user_id"].to_list() == [key_to_uuid("Ann")]
+
+
+def test_format_and_zone_decide_the_instant(
+    connection: Connection, write: Write, mapping: Load
+) -> None:
+    text = BASE.replace("at\n", "{column: at, format: '%d/%m/%Y %H:%M'}\n", 1)
+    text += "timezone: Europe/Berlin\nsource: shop\ndelimiter: ;\n"
+    path = write("rows.csv", "order;at;status\n1;01/07/2026 12:00;new\n")
+    assert deliver(connection, path, Settings(mapping(text))).result == (1, 1, 0, 0)
+    rows = connection.execute(
+        "select created_at::text, source from raw.status_transitions"
+        " join raw.batches using (batch_id)"
+    ).fetchall()
+    assert rows == [("2026-07-01 10:00:00+00", "shop")]
+    tokyo = Settings(mapping(text), timezone="Asia/Tokyo", source="till")
+    assert deliver(connection, path, tokyo).result == (1, 1, 0, 0)
+
+
+def test_identity_of_a_mapping_is_what_it_says_not_how(mapping: Load) -> None:
+    digest = mapping(BASE).sha256
+    turned = "\n".join(reversed(BASE.strip().splitlines()))
+    assert mapping(f"# a comment\n{turned}\n").sha256 == digest
+    assert mapping(BASE.replace(": status", ": state")).sha256 != digest

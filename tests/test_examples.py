@@ -1,0 +1,342 @@
+"""The example mappings on real data, against counts made without the project's code.
+
+What follows from the transitions, such as intervals, has its own expectations on the
+same `Expected` rows; this module is about what is appended.
+"""
+
+import csv
+import gzip
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from ingest import Delivery, Settings, deliver, load_mapping
+from ingest.database import Connection
+
+PROJECT = Path(__file__).parents[1]
+DATA = PROJECT.parent / "shared" / "data"
+
+pytestmark = pytest.mark.skipif(not DATA.exists(), reason="the real data is not here")
+
+Check = Callable[[Connection], None]
+Source = dict[str, str]
+
+
+class Event(NamedTuple):
+    """A transition as the source tells it; `content` is all that sets it apart."""
+
+    entity: str
+    at: datetime
+    status: str
+    deadline: datetime | None
+    content: tuple[str, ...]
+
+
+class Expected(NamedTuple):
+    """What a file must become: transitions read, those kept, and rejects by code."""
+
+    source_rows: int
+    read: int
+    events: list[Event]
+    rejected: Counter[str]
+
+
+def _source_rows(name: str) -> Iterator[Source]:
+    path = DATA / f"{name}.csv.gz"
+    with gzip.open(path, "rt", encoding="utf-8-sig", newline="") as file:
+        yield from csv.DictReader(file)
+
+
+def _instant(text: str, zone: ZoneInfo) -> datetime | None:
+    """The instant of a local time; None where it never was, or was twice."""
+    local = datetime.fromisoformat(text)
+    first, second = (local.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
+    there = {t.astimezone(UTC) for t in (first, second)}
+    exists = any(
+        t.astimezone(zone).replace(tzinfo=None, fold=0) == local for t in there
+    )
+    return there.pop() if len(there) == 1 and exists else None
+
+
+def _expect(
+    rows: list[Source],
+    zone: str,
+    entity: str,
+    kinds: Callable[[Source], list[tuple[str, str, str]]],
+    content: Callable[[Source], tuple[str, ...]],
+) -> Expected:
+    """Kinds of a row: its transitions as (local time, status, local deadline)."""
+    events: list[Event] = []
+    rejected: Counter[str] = Counter()
+    read = 0
+    for row in rows:
+        made = kinds(row)
+        read += len(made)
+        codes = [code for kind in made if (code := _defect(kind, ZoneInfo(zone)))]
+        if codes:
+            rejected[codes[0]] += len(made)
+            continue
+        for at, status, deadline in made:
+            instant = _instant(at, ZoneInfo(zone))
+            assert instant is not None
+            due = _instant(deadline, ZoneInfo(zone)) if deadline else None
+            events.append(Event(row[entity], instant, status, due, content(row)))
+    return Expected(len(rows), read, list(dict.fromkeys(events)), rejected)
+
+
+def _defect(kind: tuple[str, str, str], zone: ZoneInfo) -> str | None:
+    at, _, deadline = kind
+    if _instant(at, zone) is None:
+        return "created_at_exists_once"
+    if deadline and _instant(deadline, zone) is None:
+        return "sla_deadline_exists_once"
+    return None
+
+
+def _deliver(connection: Connection, name: str, mapping: str) -> Delivery:
+    settings = Settings(load_mapping(PROJECT / "examples" / f"{mapping}.yml"))
+    return deliver(connection, DATA / f"{name}.csv.gz", settings)
+
+
+def _assert_appended(
+    connection: Connection, found: Delivery, expected: Expected
+) -> None:
+    rejected = expected.rejected.total()
+    duplicate = expected.read - len(expected.events) - rejected
+    assert found.source_rows == expected.source_rows
+    assert found.result == (
+        expected.read,
+        len(expected.events),
+        duplicate,
+        rejected,
+    )
+    codes = (
+        "select code, sum(transition_count) from raw.rejected_transitions group by 1"
+    )
+    assert dict(connection.execute(codes).fetchall()) == expected.rejected
+
+
+def _assert_same_transitions(connection: Connection, events: list[Event]) -> None:
+    """Every transition, each under the key or number its source has for the entity."""
+    stored = connection.execute(
+        "select coalesce(entity_key, entity_id::text), created_at, to_status,"
+        " sla_deadline from raw.status_transitions"
+        " left join raw.entity_keys using (entity_type, entity_id)"
+    ).fetchall()
+    assert Counter(stored) == Counter(tuple(event[:4]) for event in events)
+
+
+def _assert_same_states(connection: Connection, events: list[Event]) -> None:
+    """The last status of each entity; at one instant the later row of the file."""
+    stored = connection.execute(
+        "select distinct on (entity_type, entity_id)"
+        " coalesce(entity_key, entity_id::text), to_status"
+        " from raw.status_transitions"
+        " left join raw.entity_keys using (entity_type, entity_id)"
+        " order by entity_type, entity_id, created_at desc,"
+        " status_transitions.batch_id desc, batch_row desc"
+    ).fetchall()
+    last: dict[str, str] = {}
+    for event in sorted(events, key=lambda event: event.at):
+        last[event.entity] = event.status
+    assert len(stored) == len(last)
+    assert dict(stored) == last
+
+
+def _statuses(connection: Connection) -> dict[str, int]:
+    statuses = "select to_status, count(*) from raw.status_transitions group by 1"
+    return dict(connection.execute(statuses).fetchall())
+
+
+def _assert_redelivery_is_nothing(
+    connection: Connection, name: str, mapping: str, read: int, rejected: int
+) -> None:
+    again = _deliver(connection, name, mapping)
+    assert again.is_repeated
+    assert again.result == (read, 0, read - rejected, rejected)
+
+
+def test_bpic2013_incidents(connection: Connection, check_conservation: Check) -> None:
+    rows = list(_source_rows("bpic2013_incidents"))
+    read = (
+        "SR Number",
+        "Change Date+Time",
+        "Status",
+        "Sub Status",
+        "SR Latest Impact",
+        "Product",
+        "Country",
+        "Involved ST",
+        "Resource",
+        "Involved Org line 3",
+    )
+    events = [
+        Event(
+            row["SR Number"],
+            datetime.fromisoformat(row["Change Date+Time"]),
+            f"{row['Status']} / {row['Sub Status']}",
+            None,
+            tuple(row[name] for name in read[4:]),
+        )
+        for row in rows
+    ]
+    assert Counter(row["Status"] for row in rows) == {
+        "Accepted": 40_117,
+        "Completed": 13_867,
+        "Queued": 11_544,
+        "Unmatched": 5,
+    }
+    expected = Expected(65_533, 65_533, list(dict.fromkeys(events)), rejected=Counter())
+    found = _deliver(connection, "bpic2013_incidents", "bpic2013_incidents")
+    _assert_appended(connection, found, expected)
+    _assert_same_transitions(connection, expected.events)
+    _assert_same_states(connection, expected.events)
+    assert _statuses(connection) == Counter(e.status for e in expected.events)
+    assert len({event.entity for event in expected.events}) == 7_554
+    _assert_redelivery_is_nothing(
+        connection, "bpic2013_incidents", "bpic2013_incidents", 65_533, 0
+    )
+    check_conservation(connection)
+
+
+def _helpdesk_kinds(row: Source) -> list[tuple[str, str, str]]:
+    # The file calls the wall clock of Italy UTC.
+    at = row["time:timestamp"].removesuffix("+00:00")
+    return [(at, row["concept:name"], "")]
+
+
+def test_helpdesk(connection: Connection, check_conservation: Check) -> None:
+    rows = list(_source_rows("helpdesk_italian"))
+    read = (
+        "seriousness_2",
+        "service_level",
+        "service_type",
+        "workgroup",
+        "org:resource",
+        "customer",
+        "product",
+    )
+    expected = _expect(
+        rows,
+        "Europe/Rome",
+        "case:concept:name",
+        _helpdesk_kinds,
+        lambda row: tuple("" if row[n] == "?" else row[n] for n in read),
+    )
+    assert (len(rows), len({row["case:concept:name"] for row in rows})) == (
+        21_348,
+        4_580,
+    )
+    found = _deliver(connection, "helpdesk_italian", "helpdesk")
+    _assert_appended(connection, found, expected)
+    _assert_same_transitions(connection, expected.events)
+    _assert_same_states(connection, expected.events)
+    assert _statuses(connection) == Counter(e.status for e in expected.events)
+    check_conservation(connection)
+
+
+def _boston_kinds(row: Source) -> list[tuple[str, str, str]]:
+    opened = [(row["open_dt"], "open", row["target_dt"])]
+    return opened + ([(row["closed_dt"], "closed", "")] if row["closed_dt"] else [])
+
+
+def test_boston_311(connection: Connection, check_conservation: Check) -> None:
+    rows = list(_source_rows("boston_311_2011"))
+    expected = _expect(
+        rows, "America/New_York", "case_enquiry_id", _boston_kinds, lambda _: ()
+    )
+    assert len(rows) == 58_251
+    found = _deliver(connection, "boston_311_2011", "boston_311")
+    _assert_appended(connection, found, expected)
+    _assert_same_transitions(connection, expected.events)
+    _assert_same_states(connection, expected.events)
+    assert _statuses(connection) == Counter(e.status for e in expected.events)
+    check_conservation(connection)
+
+
+MILESTONES = {
+    "order_purchase_timestamp": "purchased",
+    "order_approved_at": "approved",
+    "order_delivered_carrier_date": "shipped",
+    "order_delivered_customer_date": "delivered",
+}
+
+
+def _olist_kinds(row: Source) -> list[tuple[str, str, str]]:
+    due = row["order_estimated_delivery_date"]
+    return [(row[name], to, due) for name, to in MILESTONES.items() if row[name]]
+
+
+def _expect_orders(rows: list[Source]) -> Expected:
+    return _expect(
+        rows,
+        "America/Sao_Paulo",
+        "order_id",
+        _olist_kinds,
+        lambda row: (row["customer_id"], row["order_status"]),
+    )
+
+
+def test_olist_orders_in_two_overlapping_files(
+    connection: Connection, check_conservation: Check
+) -> None:
+    names = ("olist_orders_8135", "olist_orders_first_4071")
+    files = [list(_source_rows(name)) for name in names]
+    assert [len(rows) for rows in files] == [8_135, 4_071]
+    assert len({row["order_id"] for rows in files for row in rows}) == 11_901
+    first, both = _expect_orders(files[0]), _expect_orders(files[0] + files[1])
+    second = _expect_orders(files[1])
+    found = _deliver(connection, names[0], "olist_orders")
+    _assert_appended(connection, found, first)
+    other = _deliver(connection, names[1], "olist_orders")
+    appended = len(both.events) - len(first.events)
+    rejected = second.rejected.total()
+    assert other.result == (
+        second.read,
+        appended,
+        second.read - appended - rejected,
+        rejected,
+    )
+    codes = (
+        "select code, sum(transition_count) from raw.rejected_transitions group by 1"
+    )
+    assert dict(connection.execute(codes).fetchall()) == both.rejected
+    _assert_same_transitions(connection, both.events)
+    _assert_same_states(connection, both.events)
+    assert _statuses(connection) == Counter(e.status for e in both.events)
+    check_conservation(connection)
+
+
+def _receipt_event(row: Source, *read: str) -> Event:
+    deadline: Any = row["case:deadline"]
+    return Event(
+        row["case:concept:name"],
+        datetime.fromisoformat(row["time:timestamp"]),
+        row["concept:name"],
+        datetime.fromisoformat(deadline) if deadline else None,
+        tuple(row[name] for name in read),
+    )
+
+
+def test_receipt_permits(connection: Connection, check_conservation: Check) -> None:
+    read = (
+        "case:channel",
+        "case:department",
+        "case:responsible",
+        "org:resource",
+        "case:enddate",
+    )
+    rows = list(_source_rows("receipt_wabo"))
+    events = [_receipt_event(row, *read) for row in rows]
+    expected = Expected(8_577, 8_577, list(dict.fromkeys(events)), rejected=Counter())
+    found = _deliver(connection, "receipt_wabo", "receipt_permits")
+    _assert_appended(connection, found, expected)
+    _assert_same_transitions(connection, expected.events)
+    _assert_same_states(connection, expected.events)
+    assert len({event.entity for event in expected.events}) == 1_434
+    check_conservation(connection)

@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DbtCliResource, DbtProject, dbt_assets
+from pydantic import Field
 
 from dagster_project.publish import DATABASE_NAME, MANIFEST_NAME, TABLES, publish
 from dagster_project.resources import Warehouse
@@ -40,7 +41,7 @@ CONFIGURATION_TABLES = {
 class InboxConfig(dg.Config):
     """Files to deliver before the inbox is emptied; none by default."""
 
-    paths: list[str] = []
+    paths: list[str] = Field(default_factory=list)
 
 
 class CutConfig(dg.Config):
@@ -62,13 +63,15 @@ class Translator(DagsterDbtTranslator):
         """The layer, such as sla, and the table's name."""
         if dbt_resource_props["resource_type"] == "source":
             return dg.AssetKey(["raw", dbt_resource_props["name"]])
-        return dg.AssetKey([self.get_group_name(dbt_resource_props), dbt_resource_props["name"]])
+        return dg.AssetKey(
+            [self.get_group_name(dbt_resource_props), dbt_resource_props["name"]]
+        )
 
     def get_group_name(self, dbt_resource_props: Any) -> str:
         """The layer: the folder under models."""
         return str(dbt_resource_props["fqn"][1])
 
-    def get_owners(self, dbt_resource_props: Any) -> list[str]:
+    def get_owners(self, dbt_resource_props: Any) -> list[str]:  # noqa: ARG002
         """One team."""
         return OWNERS
 
@@ -91,7 +94,9 @@ def _raw_specs(tables: dict[str, str]) -> list[dg.AssetSpec]:
     ]
 
 
-def _row_counts(connection: Connection, tables: dict[str, str]) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
+def _row_counts(
+    connection: Connection, tables: dict[str, str]
+) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
     for name in tables:
         row = connection.execute(f"select count(*) from raw.{name}").fetchone()  # noqa: S608
         yield dg.MaterializeResult(
@@ -101,13 +106,17 @@ def _row_counts(connection: Connection, tables: dict[str, str]) -> Iterator[dg.M
 
 
 @dg.multi_asset(specs=_raw_specs(CONFIGURATION_TABLES))
-def configuration(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
+def configuration(
+    context: dg.AssetExecutionContext, warehouse: Warehouse
+) -> Iterator[Any]:
     """Apply the workflow files that changed (S7)."""
     with warehouse.session() as connection:
         files = workflows.load(PROJECT / "workflows")
         applied = workflows.apply(connection, files)
-        _narrate(context, 
-            f"workflows: {len(applied.changed)} new versions, {applied.unchanged} unchanged"
+        _narrate(
+            context,
+            f"workflows: {len(applied.changed)} new versions, "
+            f"{applied.unchanged} unchanged",
         )
         yield from _row_counts(connection, CONFIGURATION_TABLES)
 
@@ -116,7 +125,7 @@ def configuration(context: dg.AssetExecutionContext, warehouse: Warehouse) -> It
 def inbox(
     context: dg.AssetExecutionContext, config: InboxConfig, warehouse: Warehouse
 ) -> Iterator[Any]:
-    """Deliver the files that are named, then those that wait in the inbox (S18, S20)."""
+    """Deliver the files that are named, then those in the inbox (S18, S20)."""
     total, refused = NOTHING, 0
     with warehouse.session() as connection:
         for path in map(Path, config.paths):
@@ -128,8 +137,8 @@ def inbox(
             _narrate(context, f"{taken.path.name}: {taken.refusal or describe(result)}")
             total, refused = total + result, refused + (taken.delivery is None)
         counts = {**total._asdict(), "refused_files": refused}
-        for result in _row_counts(connection, RAW_TABLES):
-            yield result._replace(metadata={**(result.metadata or {}), **counts})
+        for table in _row_counts(connection, RAW_TABLES):
+            yield table._replace(metadata={**(table.metadata or {}), **counts})
 
 
 def describe(result: AppendResult) -> str:
@@ -171,13 +180,13 @@ def cut_of_run(warehouse: Warehouse, run_id: str) -> Cut:
     with warehouse.session() as connection:
         pinned = cuts.of_run(connection, run_id) or cuts.newest(connection)
     if pinned is None:
-        msg = "No cut is pinned yet: materialize raw/cuts first, or run status-engine build."
+        msg = "No cut is pinned yet: materialize raw/cuts, or run status-engine build."
         raise StatusEngineError(msg)
     return pinned
 
 
 def build_arguments(*, full_refresh: bool) -> list[str]:
-    """dbt's arguments; unit tests run in make test, not on data."""
+    """Dbt's arguments; unit tests run in make test, not on data."""
     arguments = ["build", "--exclude-resource-type", "unit_test"]
     return [*arguments, "--full-refresh"] if full_refresh else arguments
 

@@ -32,7 +32,9 @@ def files_hold_what_the_manifest_says(warehouse: Warehouse) -> dg.AssetCheckResu
             parquet = analytics.read_parquet(str(folder / said["file"])).shape[0]
             stored = analytics.table(table).shape[0]
             if not parquet == stored == said["rows"]:
-                wrong[table] = f"{said['rows']} said, {parquet} Parquet, {stored} DuckDB"
+                wrong[table] = (
+                    f"{said['rows']} said, {parquet} Parquet, {stored} DuckDB"
+                )
     return dg.AssetCheckResult(
         passed=not wrong, metadata={"cut": manifest["cut"], "wrong": wrong}
     )

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from ingest import database, embedded, workflows
 from ingest.delivery import NOTHING, Settings, deliver
-from ingest.errors import SourceError, StatusEngineError
+from ingest.errors import StatusEngineError
 from ingest.mapping import load_mapping
 
 REJECTED = 3
@@ -39,7 +39,9 @@ class Instant(click.ParamType[datetime]):
         try:
             instant = datetime.fromisoformat(value)
         except ValueError:
-            self.fail(f"{value!r} is no instant such as 2026-03-07T12:00:00+01:00", param, ctx)
+            self.fail(
+                f"{value!r} is no instant such as 2026-03-07T12:00:00+01:00", param, ctx
+            )
         if instant.tzinfo is None:
             self.fail(f"{value!r} has no offset; write {value}Z for UTC", param, ctx)
         return instant
@@ -70,9 +72,11 @@ def _print_json(content: dict[str, Any]) -> None:
     click.echo(json.dumps(content, default=str))
 
 
-@click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]}
+)
 def main() -> None:
-    """Statuses, SLA deadlines and overdue flags, exact and never stale.
+    r"""Statuses, SLA deadlines and overdue flags, exact and never stale.
 
     \b
     A first look:      status-engine demo
@@ -95,7 +99,10 @@ def init() -> None:
         server = connection.info.parameter_status("server_version")
     (database.home() / "inbox").mkdir(parents=True, exist_ok=True)
     kind = "named by DATABASE_URL" if os.environ.get("DATABASE_URL") else "embedded"
-    _say(f"PostgreSQL {server}, {kind}, is ready. Files go into {database.home() / 'inbox'}.")
+    _say(
+        f"PostgreSQL {server}, {kind}, is ready. "
+        f"Files go into {database.home() / 'inbox'}."
+    )
 
 
 @main.group(name="workflows")
@@ -118,7 +125,7 @@ def check(path: Path) -> None:
 @click.argument("path", type=click.Path(path_type=Path))
 @AS_JSON
 @_sentences
-def apply_command(path: Path, as_json: bool) -> None:  # noqa: FBT001
+def apply_command(path: Path, as_json: bool) -> None:
     """Append a new version of each definition that changed; no other is touched."""
     configuration = workflows.load(path)
     with database.session() as connection:
@@ -133,7 +140,9 @@ def apply_command(path: Path, as_json: bool) -> None:  # noqa: FBT001
 
 @main.command(epilog=EXIT_CODES)
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--mapping", type=click.Path(path_type=Path), help="YAML: which columns mean what.")
+@click.option(
+    "--mapping", type=click.Path(path_type=Path), help="YAML: which columns mean what."
+)
 @click.option("--source", help="A name for where the rows come from.")
 @click.option("--timezone", help="IANA zone of times without an offset.")
 @AS_JSON
@@ -143,7 +152,7 @@ def ingest(
     mapping: Path | None,
     source: str | None,
     timezone: str | None,
-    as_json: bool,  # noqa: FBT001
+    as_json: bool,
 ) -> None:
     """Append the transitions of CSV, JSON Lines or Parquet FILES, plain or gzip.
 
@@ -161,12 +170,20 @@ def ingest(
             if not as_json:
                 _tell(delivery)
     if as_json:
-        each = [{"file": d.file_name, "source_rows": d.source_rows, "repeated": d.is_repeated, **d.result._asdict()} for d in deliveries]
+        each = [
+            {
+                "file": d.file_name,
+                "source_rows": d.source_rows,
+                "repeated": d.is_repeated,
+                **d.result._asdict(),
+            }
+            for d in deliveries
+        ]
         _print_json({**total._asdict(), "files": each})
     sys.exit(REJECTED if total.rejected else 0)
 
 
-class _progress:  # noqa: N801
+class _progress:
     """Rows done so far, on one line of a terminal; nothing where there is none."""
 
     def __init__(self, name: str) -> None:
@@ -190,20 +207,25 @@ def _tell(delivery: Any) -> None:
     result = delivery.result
     again = " (delivered before)" if delivery.is_repeated else ""
     _say(
-        f"{delivery.file_name}{again}: {delivery.source_rows:,} rows; read {result.read:,} = "
-        f"{result.appended:,} appended + {result.duplicate:,} duplicate + "
-        f"{result.rejected:,} rejected"
+        f"{delivery.file_name}{again}: {delivery.source_rows:,} rows; "
+        f"read {result.read:,} = {result.appended:,} appended + "
+        f"{result.duplicate:,} duplicate + {result.rejected:,} rejected"
     )
     if result.rejected:
-        _say("  Why: status-engine psql -c 'select code, count(*) from raw.rejected_transitions group by code'")
+        _say(
+            "  Why: status-engine psql -c 'select code, count(*) "
+            "from raw.rejected_transitions group by code'"
+        )
 
 
 @main.command()
-@click.option("--full-refresh", is_flag=True, help="Rebuild from the first transition on.")
+@click.option(
+    "--full-refresh", is_flag=True, help="Rebuild from the first transition on."
+)
 @click.option("--as-of", type=Instant(), help="The instant that is now for this run.")
 @AS_JSON
 @_sentences
-def build(full_refresh: bool, as_of: datetime | None, as_json: bool) -> None:  # noqa: FBT001
+def build(full_refresh: bool, as_of: datetime | None, as_json: bool) -> None:
     """Pin a cut, then derive and test schema sla from it."""
     _run(["cut", "build"], as_json=as_json, as_of=as_of, full_refresh=full_refresh)
 
@@ -211,7 +233,7 @@ def build(full_refresh: bool, as_of: datetime | None, as_json: bool) -> None:  #
 @main.command()
 @AS_JSON
 @_sentences
-def publish(as_json: bool) -> None:  # noqa: FBT001
+def publish(as_json: bool) -> None:
     """Write Parquet files and analytics.duckdb of the last tested cut."""
     _run(["publish"], as_json=as_json)
 
@@ -219,7 +241,7 @@ def publish(as_json: bool) -> None:  # noqa: FBT001
 @main.command(epilog=EXIT_CODES)
 @AS_JSON
 @_sentences
-def run(as_json: bool) -> None:  # noqa: FBT001
+def run(as_json: bool) -> None:
     """Ingest the inbox, build and publish: what the schedule does."""
     result = _run(["inbox", "cut", "build", "publish"], as_json=as_json)
     counts = result.metadata["raw/batches"]
@@ -241,7 +263,9 @@ def _run(parts: list[str], *, as_json: bool, **options: Any) -> Any:
 
 
 @main.command()
-@click.option("--entities", default=4_000, show_default=True, type=click.IntRange(min=50))
+@click.option(
+    "--entities", default=4_000, show_default=True, type=click.IntRange(min=50)
+)
 @click.option("--seed", default=7, show_default=True)
 @click.option("--end", type=Instant(), help="The last instant of the simulation.")
 @_sentences
@@ -256,7 +280,8 @@ def demo(entities: int, seed: int, end: datetime | None) -> None:
     home = database.home()
     with database.session() as connection:
         server = connection.info.parameter_status("server_version")
-    _say(f"database: PostgreSQL {server}, {'DATABASE_URL' if os.environ.get('DATABASE_URL') else home}")
+    where = "DATABASE_URL" if os.environ.get("DATABASE_URL") else home
+    _say(f"database: PostgreSQL {server}, {where}")
     paths = _demo_files(home, entities, seed, end)
     _say("workflows, ingest, build and tests, publish:")
     parts = ["configuration", "inbox", "cut", "build", "publish"]
@@ -264,20 +289,23 @@ def demo(entities: int, seed: int, end: datetime | None) -> None:
     counts = result.metadata["raw/batches"]
     console = Console(stderr=False, highlight=False, soft_wrap=True)
     names = ("read", "appended", "duplicate", "rejected")
-    console.print("\n[bold]Transitions[/bold]  " + "  ".join(f"{n} {counts[n]:,}" for n in names))
+    console.print(
+        "\n[bold]Transitions[/bold]  " + "  ".join(f"{n} {counts[n]:,}" for n in names)
+    )
     summarise(home, console)
     folder = home / "published" / "current"
     console.print(
         f"\nPublished: {folder}/ (Parquet files and analytics.duckdb)\n"
         "Next:  make ui        the asset graph, runs and checks\n"
         "       make notebook  what is overdue, compliance by week, where time goes\n"
-        "       .venv/bin/status-engine psql -c "
-        "\"select * from sla.entity_current_status where is_overdue limit 5\"\n"
+        "       .venv/bin/status-engine psql -c 'table sla.entity_current_status'\n"
         "       .venv/bin/status-engine --help"
     )
 
 
-def _demo_files(home: Path, entities: int, seed: int, end: datetime | None) -> list[Path]:
+def _demo_files(
+    home: Path, entities: int, seed: int, end: datetime | None
+) -> list[Path]:
     """The simulated files; those of an earlier run where no end is asked for."""
     from ingest.simulator import write_demo
 
@@ -291,7 +319,13 @@ def _demo_files(home: Path, entities: int, seed: int, end: datetime | None) -> l
     scratch = root / f".{folder.name}"
     _say(f"simulate: {entities:,} entities up to {end:%Y-%m-%d %H:%M:%S} UTC")
     scratch.mkdir(parents=True, exist_ok=True)
-    files = write_demo(scratch, workflows=database.PROJECT / "workflows", entities=entities, seed=seed, end=end)
+    files = write_demo(
+        scratch,
+        workflows=database.PROJECT / "workflows",
+        entities=entities,
+        seed=seed,
+        end=end,
+    )
     if not folder.exists():
         scratch.rename(folder)
     _say(f"  {files.transitions:,} transitions in {len(files.paths)} files")
@@ -306,7 +340,7 @@ def _demo_files(home: Path, entities: int, seed: int, end: datetime | None) -> l
 def psql(arguments: tuple[str, ...]) -> None:
     """Open psql on the database, or pass it ARGUMENTS, such as -c 'select 1'."""
     program = str(embedded.client("psql"))
-    os.execv(program, [program, database.url(), *arguments])  # noqa: S606
+    os.execv(program, [program, database.url(), *arguments])
 
 
 @main.command()
@@ -330,13 +364,15 @@ def ui(port: int) -> None:
     _say(f"Dagster: http://127.0.0.1:{port}  (Ctrl-C stops it)")
     os.chdir(database.PROJECT)
     os.environ["PATH"] = f"{program.parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    os.execv(program, [str(program), "dev", *target, "-h", "127.0.0.1", "-p", str(port)])  # noqa: S606
+    os.execv(
+        program, [str(program), "dev", *target, "-h", "127.0.0.1", "-p", str(port)]
+    )
 
 
 @main.command()
 @click.option("--delete-data", is_flag=True, help="Delete its data as well.")
 @_sentences
-def stop(delete_data: bool) -> None:  # noqa: FBT001
+def stop(delete_data: bool) -> None:
     """Stop the embedded PostgreSQL of this home."""
     running = embedded.stop(database.home(), delete=delete_data)
     _say("The embedded PostgreSQL is stopped." if running else "None was running.")

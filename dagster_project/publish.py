@@ -6,7 +6,6 @@ What the tables mean is decided in dbt; this copies them.
 import fcntl
 import hashlib
 import json
-import os
 import shutil
 import uuid
 from datetime import UTC, datetime
@@ -90,7 +89,9 @@ def publish(connection: Connection, home: Path, schema: str = "sla") -> Publishe
 
 def _built_cut(connection: Connection, schema: str) -> Cut:
     """The one cut that every stored table is of, built whole and tested (S17)."""
-    if connection.execute("select to_regclass(%s)", [f"{schema}.built_cuts"]).fetchone() == (None,):
+    if connection.execute(
+        "select to_regclass(%s)", [f"{schema}.built_cuts"]
+    ).fetchone() == (None,):
         msg = "Nothing is built yet. Run: status-engine build."
         raise PublishError(msg)
     rows = connection.execute(
@@ -102,7 +103,9 @@ def _built_cut(connection: Connection, schema: str) -> Cut:
         """  # noqa: S608
     ).fetchall()
     if len(rows) != 1:
-        msg = f"The tables are of {len(rows)} cuts, not of one. Run: status-engine build."
+        msg = (
+            f"The tables are of {len(rows)} cuts, not of one. Run: status-engine build."
+        )
         raise PublishError(msg)
     cut, as_of, is_tested = rows[0]
     if not is_tested:
@@ -172,7 +175,8 @@ def _convert(
             found = analytics.execute(f"select count(*) from {table}").fetchone()  # noqa: S608
             rows[table] = found[0] if found else 0
         analytics.execute(
-            "create table publication as select ?::bigint as cut, ?::timestamptz as as_of",
+            "create table publication as "
+            "select ?::bigint as cut, ?::timestamptz as as_of",
             [cut.number, cut.as_of],
         )
     return rows
@@ -211,7 +215,7 @@ def _switch(root: Path, scratch: Path, cut: Cut) -> Path:
     scratch.rename(folder)
     link = root / f".current-{stamp}"
     link.symlink_to(folder.name)
-    os.replace(link, root / "current")
+    link.replace(root / "current")
     folders = sorted(root.glob("cut-*"), key=lambda p: p.stat().st_mtime)
     for old in folders[:-KEPT]:
         shutil.rmtree(old)

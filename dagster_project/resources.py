@@ -51,7 +51,10 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
 def session_environment(url: str, cut: Cut) -> Iterator[None]:
     """Name the database, the cut (S17) and the clock (S15) to subprocesses."""
     names = database.environment(url)
-    settings = {"status_engine.cut": cut.number, "status_engine.as_of": cut.as_of.isoformat()}
+    settings = {
+        "status_engine.cut": cut.number,
+        "status_engine.as_of": cut.as_of.isoformat(),
+    }
     options = " ".join(f"-c {key}={value}" for key, value in settings.items())
     names["PGOPTIONS"] = f"{names.get('PGOPTIONS', '')} {options}".strip()
     before = {name: os.environ.get(name) for name in names}
@@ -79,7 +82,7 @@ def dbt_project() -> DbtProject:
 
 
 def dbt_cli() -> DbtCliResource:
-    """dbt of this environment, whatever PATH says."""
+    """Dbt of this environment, whatever PATH says."""
     return DbtCliResource(project_dir=str(DBT), dbt_executable=str(_bin() / "dbt"))
 
 

@@ -23,9 +23,17 @@ concurrency:
     max_concurrent_runs: 1
 """
 PARTS = {
-    "configuration": [["raw", "status_workflows"], ["raw", "status_workflow_steps"],
-                      ["raw", "user_accounts"], ["raw", "business_entities"]],
-    "inbox": [["raw", "batches"], ["raw", "status_transitions"], ["raw", "rejected_transitions"]],
+    "configuration": [
+        ["raw", "status_workflows"],
+        ["raw", "status_workflow_steps"],
+        ["raw", "user_accounts"],
+        ["raw", "business_entities"],
+    ],
+    "inbox": [
+        ["raw", "batches"],
+        ["raw", "status_transitions"],
+        ["raw", "rejected_transitions"],
+    ],
     "cut": [["raw", "cuts"]],
 }
 
@@ -81,7 +89,10 @@ def run(
         full_refresh=full_refresh,
     )
     # dbt repeats its whole log on standard output; it is kept beside its target.
-    with dg.DagsterInstance.get() as instance, contextlib.redirect_stdout(io.StringIO()):
+    with (
+        dg.DagsterInstance.get() as instance,
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
         result = job.execute_in_process(
             run_config={**config, "loggers": {"console": {}}},
             instance=instance,
@@ -118,7 +129,9 @@ def _metadata(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Any]]:
 
 
 def _why(result: dg.ExecuteInProcessResult, warehouse: Warehouse) -> str:
-    failed = [c.check_name for c in result.get_asset_check_evaluations() if not c.passed]
+    failed = [
+        c.check_name for c in result.get_asset_check_evaluations() if not c.passed
+    ]
     if failed:
         log = warehouse.folder / "dbt" / "dbt.log"
         return f"Tests failed: {', '.join(failed)}. What they found is in {log}."

@@ -60,19 +60,29 @@ def summarise(home: Path, console: Console) -> None:
         total = analytics.execute(TOTALS).fetchone() or (None, None, 0)
     compliance, as_of, violations = total
     console.print(f"\n[bold]As of {as_of:%Y-%m-%d %H:%M:%S} UTC[/bold]")
-    console.print(_table(
-        ("entity type", "entities", "open", "overdue", "compliance"),
-        [(t, f"{n:,}", f"{o:,}", f"{d:,}", _percent(c)) for t, n, o, d, c in by_type],
-    ))
+    console.print(
+        _table(
+            ("entity type", "entities", "open", "overdue", "compliance"),
+            [
+                (t, f"{n:,}", f"{o:,}", f"{d:,}", _percent(c))
+                for t, n, o, d, c in by_type
+            ],
+        )
+    )
     console.print(
         f"Compliance {_percent(compliance)} = met / (met + breached + open overdue); "
         f"{violations:,} workflow violations."
     )
     console.print("\n[bold]The most overdue[/bold]")
-    console.print(_table(
-        ("entity", "status", "deadline (UTC)", "overdue by"),
-        [(f"{t} {i}", s, f"{d:%Y-%m-%d %H:%M}", f"{h:,} h") for t, i, s, d, h in most],
-    ))
+    console.print(
+        _table(
+            ("entity", "status", "deadline (UTC)", "overdue by"),
+            [
+                (f"{t} {i}", s, f"{d:%Y-%m-%d %H:%M}", f"{h:,} h")
+                for t, i, s, d, h in most
+            ],
+        )
+    )
 
 
 def _percent(ratio: float | None) -> str:

@@ -12,7 +12,15 @@ import psycopg
 
 from ingest.database import Connection
 from ingest.errors import SourceError
-from ingest.transition import CODES, COLUMNS, Reject, as_text, column_of, validate
+from ingest.transition import (
+    CODES,
+    COLUMNS,
+    NO_KEYS,
+    Reject,
+    as_text,
+    column_of,
+    validate,
+)
 
 
 class AppendResult(NamedTuple):
@@ -23,7 +31,7 @@ class AppendResult(NamedTuple):
     duplicate: int
     rejected: int
 
-    def __add__(self, other: object) -> "AppendResult":  # type: ignore[override]
+    def __add__(self, other: object) -> "AppendResult":
         """Count by count."""
         if not isinstance(other, AppendResult):
             return NotImplemented
@@ -48,15 +56,6 @@ class Batch(NamedTuple):
     file_name: str | None = None
     file_batch: int | None = None
 
-
-NO_KEYS = pl.DataFrame(
-    schema={
-        "entity_type": pl.String,
-        "entity_id": pl.Int64,
-        "namespace": pl.String,
-        "entity_key": pl.String,
-    }
-)
 
 CREATE_STAGE = """
 create temporary table if not exists staged_transitions (
@@ -90,6 +89,12 @@ APPEND_KEYS = """
 insert into raw.entity_keys (entity_type, entity_id, namespace, entity_key, batch_id)
 select entity_type, entity_id, namespace, entity_key, %(batch_id)s
 from staged_keys
+where exists (
+    select 1 from staged_transitions
+    where
+        staged_transitions.entity_type = staged_keys.entity_type
+        and staged_transitions.entity_id = staged_keys.entity_id
+)
 order by entity_type, entity_id
 on conflict do nothing
 """
@@ -126,7 +131,8 @@ select staged.row_number
 from staged_transitions as staged
 join raw.status_transitions as stored using (id)
 where
-    (stored.batch_id, stored.batch_row) is distinct from (%(batch_id)s, staged.batch_row)
+    (stored.batch_id, stored.batch_row)
+    is distinct from (%(batch_id)s, staged.batch_row)
     and ({_CONTENT.format("staged")}) is distinct from ({_CONTENT.format("stored")})
 """  # noqa: S608
 
@@ -149,12 +155,20 @@ def append(
         SourceError: a column is missing or unknown. Nothing is written.
     """
     unknown = [c for c in transitions.columns if c not in COLUMNS]
-    missing = {"created_at", "entity_type", "entity_id", "to_status"} - set(transitions.columns)
+    missing = {"created_at", "entity_type", "entity_id", "to_status"} - set(
+        transitions.columns
+    )
     if unknown or missing:
-        msg = f"The frame lacks {sorted(missing)} or has unknown {unknown}; see COLUMNS."
+        msg = (
+            f"The frame lacks {sorted(missing)} or has unknown {unknown}; see COLUMNS."
+        )
         raise SourceError(msg)
     texts = as_text(transitions).with_columns(
-        *(pl.lit(None, pl.String).alias(c) for c in COLUMNS if c not in transitions.columns),
+        *(
+            pl.lit(None, pl.String).alias(c)
+            for c in COLUMNS
+            if c not in transitions.columns
+        ),
         row_number=pl.int_range(1, transitions.height + 1, dtype=pl.Int64),
     )
     origins = texts.select(
@@ -183,8 +197,12 @@ def append_batch(connection: Connection, batch: Batch) -> AppendResult:
     with connection.transaction():
         batch_id = _next_batch_id(connection)
         rejects += _append_keys(connection, batch, batch_id)
-        appended = connection.execute(APPEND_TRANSITIONS, {"batch_id": batch_id}).rowcount
-        conflicts = connection.execute(CONFLICTING_ROWS, {"batch_id": batch_id}).fetchall()
+        appended = connection.execute(
+            APPEND_TRANSITIONS, {"batch_id": batch_id}
+        ).rowcount
+        conflicts = connection.execute(
+            CONFLICTING_ROWS, {"batch_id": batch_id}
+        ).fetchall()
         rejects += _rejects("id_conflict", [n for (n,) in conflicts], batch)
         rejected = sum(r.transition_count for r in rejects)
         result = AppendResult(read, appended, read - appended - rejected, rejected)
@@ -200,7 +218,7 @@ def known_types(connection: Connection) -> list[str]:
 
 
 def explain(defects: pl.DataFrame, origins: pl.DataFrame) -> list[Reject]:
-    """The rejects of a chunk: its defects (row_number, code, transition_count) and bytes."""
+    """The rejects of a chunk: its defects, as of Validated, with their bytes."""
     joined = defects.join(origins, on="row_number", how="left", maintain_order="left")
     return [
         Reject(
@@ -289,8 +307,12 @@ def _append_keys(connection: Connection, batch: Batch, batch_id: int) -> list[Re
     rows = [n for (n,) in connection.execute(COLLIDED_KEYS).fetchall()]
     if not rows:
         return []
-    connection.execute("delete from staged_transitions where row_number = any(%s)", [rows])
-    refused = batch.good.filter(pl.col("row_number").is_in(rows))["row_number"].to_list()
+    connection.execute(
+        "delete from staged_transitions where row_number = any(%s)", [rows]
+    )
+    refused = batch.good.filter(pl.col("row_number").is_in(rows))[
+        "row_number"
+    ].to_list()
     return _rejects("entity_key_is_distinct", refused, batch)
 
 
@@ -306,7 +328,14 @@ def _write_ledger(
         overriding system value
         values (%s, 'transitions', %s, %s, %s, %s, %s, %s, %s, %s)
         """,
-        [batch_id, batch.source, batch.file_id, batch.file_batch, batch.source_rows, *result],
+        [
+            batch_id,
+            batch.source,
+            batch.file_id,
+            batch.file_batch,
+            batch.source_rows,
+            *result,
+        ],
     )
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 
 from ingest import embedded, migrations
@@ -24,7 +24,9 @@ OLDEST_SERVER = 15
 
 def home() -> Path:
     """The folder of everything that this installation keeps, absolute."""
-    return Path(os.environ.get("STATUS_ENGINE_HOME") or PROJECT / ".status-engine").resolve()
+    return Path(
+        os.environ.get("STATUS_ENGINE_HOME") or PROJECT / ".status-engine"
+    ).resolve()
 
 
 def url() -> str:
@@ -49,7 +51,7 @@ def connect(conninfo: str | None = None) -> Connection:
     try:
         connection = psycopg.connect(conninfo, autocommit=True, connect_timeout=10)
     except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
-        reason = str(error).strip().splitlines()[-1]
+        reason = str(error).strip().splitlines()[0].rstrip(".")
         msg = f"The database can't be reached: {reason}. Check DATABASE_URL."
         raise DatabaseError(msg) from error
     connection.execute("set timezone = 'UTC'")
@@ -95,9 +97,11 @@ def upgrade(connection: Connection) -> None:
     if found is not None and found > newest:
         msg = f"Schema raw is at step {found}, this release knows {newest}. Install it."
         raise DatabaseError(msg)
-    parameters = connection.info.get_parameters()
-    password = connection.info.password
-    migrations.run_steps(lambda: psycopg.connect(**parameters, password=password))
+    conninfo = make_conninfo(connection.info.dsn, password=connection.info.password)
+    try:
+        migrations.run_steps(lambda: psycopg.connect(conninfo))
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise _without_rights(connection, error) from error
 
 
 def environment(conninfo: str) -> dict[str, str]:

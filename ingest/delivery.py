@@ -7,13 +7,11 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
-from zoneinfo import available_timezones
 
 import polars as pl
 import psycopg
 
 from ingest.append import (
-    NO_KEYS,
     AppendResult,
     Batch,
     append_batch,
@@ -24,10 +22,14 @@ from ingest.database import Connection
 from ingest.errors import SourceError
 from ingest.mapping import Mapping
 from ingest.sources import Chunk, Layout, content_hash, read
-from ingest.transition import CODES, Reject, column_of, validate
+from ingest.transition import CODES, NO_KEYS, Reject, check_zone, column_of, validate
 
 NOTHING = AppendResult(0, 0, 0, 0)
 NO_MAPPING = hashlib.sha256(b"").hexdigest()
+
+
+# Hashes of content and mapping, the source's name, the zone.
+Identity = tuple[str, str, str, str]
 
 
 class Delivery(NamedTuple):
@@ -51,7 +53,7 @@ def deliver(
     connection: Connection,
     path: Path,
     settings: Settings = Settings(),  # noqa: B008
-    progress: Callable[[int], None] = lambda rows: None,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> Delivery:
     """Bring a file into schema raw, batch by batch; run again, it continues.
 
@@ -66,11 +68,10 @@ def deliver(
             before stay, and count when it is delivered again.
     """
     mapping = settings.mapping
-    source = settings.source or (mapping and mapping.source) or "files"
-    timezone = settings.timezone or (mapping and mapping.timezone)
-    if timezone is not None and timezone not in available_timezones():
-        msg = f"{timezone!r} is no IANA time zone, such as Europe/Amsterdam."
-        raise SourceError(msg)
+    source = settings.source or (mapping.source if mapping else None) or "files"
+    timezone = settings.timezone or (mapping.timezone if mapping else None)
+    if timezone is not None:
+        check_zone(timezone)
     digest = mapping.sha256 if mapping else NO_MAPPING
     identity = (content_hash(path), digest, source, timezone or "")
     if (earlier := _completed(connection, identity)) is not None:
@@ -81,6 +82,9 @@ def deliver(
     done = _committed(connection, file_id)
     rows, number, chunk = 0, 0, first
     while chunk is not None:
+        if done.get(number, chunk.origins.height) != chunk.origins.height:
+            msg = f"{path}: it was begun in batches of another size; use that release."
+            raise SourceError(msg)
         if number not in done:
             batch = _batch(connection, chunk, mapping, timezone)
             batch = batch._replace(
@@ -90,7 +94,7 @@ def deliver(
         rows += chunk.origins.height
         progress(rows)
         number, chunk = number + 1, next(chunks, None)
-    return _complete(connection, path, file_id)
+    return _complete(connection, path, file_id, identity)
 
 
 def _batch(
@@ -101,7 +105,6 @@ def _batch(
         texts,
         entity_types=known_types(connection),
         timezone=timezone,
-        formats=mapping.formats if mapping else None,
     )
     rejects = _malformed(chunk) + explain(valid.defects, chunk.origins)
     keys = keys.join(valid.good, on=["entity_type", "entity_id"], how="semi")
@@ -114,10 +117,17 @@ def _malformed(chunk: Chunk) -> list[Reject]:
     origins = chunk.origins.filter(pl.col("row_number").is_in(numbers))
     return [
         Reject(
-            row.row_number, line, 1, row.code, column_of(row.code),
-            f"{CODES[row.code]} Here: {row.detail}.", original,
+            row.row_number,
+            line,
+            1,
+            row.code,
+            column_of(row.code),
+            f"{CODES[row.code]} Here: {row.detail}.",
+            original,
         )
-        for row, (_, line, original) in zip(chunk.malformed, origins.iter_rows(), strict=True)
+        for row, (_, line, original) in zip(
+            chunk.malformed, origins.iter_rows(), strict=True
+        )
     ]
 
 
@@ -130,7 +140,7 @@ def _append_once(connection: Connection, batch: Batch) -> None:
             raise
 
 
-def _register(connection: Connection, identity: tuple[str, str, str, str]) -> int:
+def _register(connection: Connection, identity: Identity) -> int:
     connection.execute(
         """
         insert into raw.files (content_sha256, mapping_sha256, source, timezone)
@@ -149,15 +159,17 @@ def _register(connection: Connection, identity: tuple[str, str, str, str]) -> in
     return int(row[0])
 
 
-def _committed(connection: Connection, file_id: int) -> set[int]:
+def _committed(connection: Connection, file_id: int) -> dict[int, int]:
+    """The batches that are there, with their source rows."""
     rows = connection.execute(
-        "select file_batch from raw.batches where file_id = %s", [file_id]
+        "select file_batch, source_row_count from raw.batches where file_id = %s",
+        [file_id],
     ).fetchall()
-    return {number for (number,) in rows}
+    return dict(rows)
 
 
 def _completed(
-    connection: Connection, identity: tuple[str, str, str, str]
+    connection: Connection, identity: Identity
 ) -> tuple[int, int, AppendResult] | None:
     """File id, source rows and counts of the first delivery, where it was completed."""
     row = connection.execute(
@@ -172,7 +184,11 @@ def _completed(
     if row is None:
         return None
     file_id, source_rows, read_count, rejected = row
-    return file_id, source_rows, AppendResult(read_count, 0, read_count - rejected, rejected)
+    return (
+        file_id,
+        source_rows,
+        AppendResult(read_count, 0, read_count - rejected, rejected),
+    )
 
 
 def _repeat(
@@ -182,22 +198,29 @@ def _repeat(
     return Delivery(path.name, rows, result, is_repeated=True)
 
 
-def _complete(connection: Connection, path: Path, file_id: int) -> Delivery:
-    row = connection.execute(
-        """
-        select
-            coalesce(sum(source_row_count), 0)::bigint,
-            coalesce(sum(read_count), 0)::bigint,
-            coalesce(sum(appended_count), 0)::bigint,
-            coalesce(sum(duplicate_count), 0)::bigint,
-            coalesce(sum(rejected_count), 0)::bigint
-        from raw.batches where file_id = %s
-        """,
-        [file_id],
-    ).fetchone()
-    assert row is not None  # noqa: S101
-    rows, result = row[0], AppendResult(*row[1:])
-    _record(connection, path, file_id, rows, result)
+def _complete(
+    connection: Connection, path: Path, file_id: int, identity: Identity
+) -> Delivery:
+    with connection.transaction():
+        # Of two processes that end the same file, one has delivered it first.
+        connection.execute("select pg_advisory_xact_lock(%s::int, 0)", [file_id])
+        if (earlier := _completed(connection, identity)) is not None:
+            return _repeat(connection, path, *earlier)
+        row = connection.execute(
+            """
+            select
+                coalesce(sum(source_row_count), 0)::bigint,
+                coalesce(sum(read_count), 0)::bigint,
+                coalesce(sum(appended_count), 0)::bigint,
+                coalesce(sum(duplicate_count), 0)::bigint,
+                coalesce(sum(rejected_count), 0)::bigint
+            from raw.batches where file_id = %s
+            """,
+            [file_id],
+        ).fetchone()
+        assert row is not None  # noqa: S101
+        rows, result = row[0], AppendResult(*row[1:])
+        _record(connection, path, file_id, rows, result)
     return Delivery(path.name, rows, result, is_repeated=False)
 
 

@@ -53,16 +53,17 @@ def start(home: Path, binaries: Path | None = None) -> str:
     Raises:
         DatabaseError: it can't be made or started; the reason is the server's own.
     """
+    home = _prepared(home)
     place = _place(home)
-    conninfo = f"postgresql://postgres@/{DATABASE}?host={quote(str(_sockets(place)), safe='')}"
+    conninfo = _conninfo(place, DATABASE)
     if _answers(conninfo):
         return conninfo
     binaries = binaries or _binaries()
     with _locked(home):
-        if not _answers(conninfo):
+        if not _answers(_conninfo(place, "postgres")):
             _make(place, binaries)
             _launch(place, binaries)
-            _create_database(conninfo)
+        _create_database(_conninfo(place, "postgres"))
     return conninfo
 
 
@@ -76,12 +77,16 @@ def stop(home: Path, *, delete: bool = False) -> bool:
         DatabaseError: it runs and doesn't stop.
     """
     place = _place(home)
-    running = (place / "data" / "postmaster.pid").exists()
-    if running:
-        _run([_binaries() / "pg_ctl", "-D", place / "data", "-m", "fast", "stop"])
+    binaries = _binaries()
+    is_running = (place / "data" / "PG_VERSION").exists() and _is_running(
+        place, binaries
+    )
+    if is_running:
+        _run([binaries / "pg_ctl", "-D", place / "data", "-m", "fast", "stop"])
     if delete:
         shutil.rmtree(place, ignore_errors=True)
-    return running
+        shutil.rmtree(_sockets(place), ignore_errors=True)
+    return is_running
 
 
 def client(name: str) -> Path:
@@ -89,11 +94,45 @@ def client(name: str) -> Path:
     return _packaged() / name
 
 
+def _prepared(home: Path) -> Path:
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unusable(home, error) from error
+    return home
+
+
+def _unusable(home: Path, error: OSError) -> DatabaseError:
+    return DatabaseError(
+        f"The folder {home} can't be used: {error}. Set STATUS_ENGINE_HOME."
+    )
+
+
 def _place(home: Path) -> Path:
-    """The server's folder: in the home, unless root's server could not reach it."""
-    if os.geteuid() != 0 or _is_public(home):
-        return home / "postgres"
-    return PUBLIC / hashlib.sha256(str(home).encode()).hexdigest()[:12]
+    """The server's folder: in the home, unless root's server could not reach it.
+
+    Where a cluster was made it stays, whatever becomes of the folders around it.
+    """
+    inside = home / "postgres"
+    if os.geteuid() != 0:
+        return inside
+    outside = PUBLIC / hashlib.sha256(str(home).encode()).hexdigest()[:12]
+    if (inside / "made").exists() or (outside / "made").exists():
+        return inside if (inside / "made").exists() else outside
+    return inside if _is_public(home) else outside
+
+
+def _conninfo(place: Path, database: str) -> str:
+    host = quote(str(_sockets(place)), safe="")
+    return f"postgresql://postgres@/{database}?host={host}"
+
+
+def _is_running(place: Path, binaries: Path) -> bool:
+    try:
+        _run([binaries / "pg_ctl", "-D", place / "data", "status"])
+    except DatabaseError:
+        return False
+    return True
 
 
 def _is_public(folder: Path) -> bool:
@@ -142,13 +181,11 @@ def _binaries() -> Path:
 @contextmanager
 def _locked(home: Path) -> Iterator[None]:
     try:
-        home.mkdir(parents=True, exist_ok=True)
         with (home / "postgres.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
     except OSError as error:
-        msg = f"The folder {home} can't be used: {error}. Set STATUS_ENGINE_HOME."
-        raise DatabaseError(msg) from error
+        raise _unusable(home, error) from error
 
 
 def _make(place: Path, binaries: Path) -> None:
@@ -175,12 +212,14 @@ def _launch(place: Path, binaries: Path) -> None:
     log = place / "log"
     try:
         # -t: a recovery after a crash may take its time.
-        _run(
-            [binaries / "pg_ctl", "-D", place / "data", "-l", log]
-            + ["-o", options, "-w", "-t", "300", "start"]
-        )
+        where: list[str | Path] = ["-D", place / "data", "-l", log, "-o", options]
+        _run([binaries / "pg_ctl", *where, "-w", "-t", "300", "start"])
     except DatabaseError as error:
-        tail = log.read_text(errors="replace").strip().splitlines()[-1:] if log.exists() else []
+        tail = (
+            log.read_text(errors="replace").strip().splitlines()[-1:]
+            if log.exists()
+            else []
+        )
         msg = f"The embedded PostgreSQL doesn't start: {' '.join(tail) or error}."
         raise DatabaseError(msg) from error
 
@@ -193,35 +232,44 @@ def _answers(conninfo: str) -> bool:
     return True
 
 
-def _create_database(conninfo: str) -> None:
-    server = psycopg.conninfo.make_conninfo(conninfo, dbname="postgres")
+def _create_database(server: str) -> None:
     with psycopg.connect(server, autocommit=True) as connection:
         found = connection.execute(
             "select 1 from pg_database where datname = %s", [DATABASE]
         ).fetchone()
         if found is None:
-            connection.execute(f"create database {DATABASE}")  # noqa: S608
+            connection.execute(f"create database {DATABASE}")
 
 
 def _ensure_user() -> None:
     if subprocess.run(["id", OS_USER], capture_output=True, check=False).returncode:
         options = ["--system", "--user-group", "--no-create-home"]
-        _run_as_self(["useradd", *options, "--shell", "/usr/sbin/nologin", OS_USER])
+        _call(["useradd", *options, "--shell", "/usr/sbin/nologin", OS_USER])
 
 
 def _run(arguments: Sequence[str | Path]) -> None:
     """Run one of the server's programs, as its own OS user where we are root."""
-    _run_as_self(arguments, **({"user": OS_USER, "group": OS_USER, "extra_groups": []} if os.geteuid() == 0 else {}))
+    if os.geteuid() == 0:
+        _call(arguments, user=OS_USER)
+    else:
+        _call(arguments)
 
 
-def _run_as_self(arguments: Sequence[str | Path], **options: object) -> None:
+def _call(arguments: Sequence[str | Path], user: str | None = None) -> None:
     words = [str(argument) for argument in arguments]
+    groups: list[str | int] | None = None if user is None else []
     try:
         # Output to a file: a started server would keep a pipe open for ever.
         with tempfile.TemporaryFile() as output:
             code = subprocess.call(
-                words, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                cwd="/", **options,  # type: ignore[call-overload]
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd="/",
+                user=user,
+                group=user,
+                extra_groups=groups,
             )
             output.seek(0)
             said = output.read().decode(errors="replace").strip()

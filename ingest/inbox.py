@@ -37,7 +37,7 @@ def waiting(inbox: Path) -> list[Path]:
 def take_in(
     connection: Connection,
     inbox: Path,
-    progress: Callable[[str], None] = lambda line: None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Taken]:
     """Deliver every file that waits, moving each to `archive` or `refused` beside it.
 

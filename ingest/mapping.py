@@ -5,22 +5,38 @@ of several timestamp columns is one transition, list them under `transitions`.
 """
 
 import hashlib
-import json
+import re
+from collections.abc import Callable
 from collections.abc import Mapping as Members
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
-from zoneinfo import available_timezones
 
 import polars as pl
 import yaml
 
 from ingest.errors import SourceError
 from ingest.sources import Layout
-from ingest.transition import COLUMNS, JSON_COLUMNS, TIMES, key_to_bigint, key_to_uuid
+from ingest.transition import (
+    COLUMNS,
+    JSON_COLUMNS,
+    NO_KEYS,
+    TIMES,
+    check_zone,
+    key_to_bigint,
+    key_to_uuid,
+)
 
-OPTIONS = {"source", "timezone", "delimiter", "nulls", "transitions"}
+OPTION_TYPES: dict[str, type[Any]] = {
+    "source": str,
+    "timezone": str,
+    "delimiter": str,
+    "nulls": list,
+}
+OPTIONS = {*OPTION_TYPES, "transitions"}
 FIELDS = set(COLUMNS) - {"id"}
+SCALARS = (str, int, float)
 FIELD_TYPES: dict[str, type | tuple[type, ...]] = {
     "column": str,
     "columns": list,
@@ -31,6 +47,7 @@ FIELD_TYPES: dict[str, type | tuple[type, ...]] = {
     "separator": str,
     "values": dict,
 }
+ZONE_FORMAT = re.compile(r"%[:#]*z")
 NEEDED = ("entity_type", "entity_id", "created_at", "to_status")
 
 
@@ -65,7 +82,12 @@ class Field:
             return pl.lit(text.lower() if is_flag else text)
         if self.column is None:
             # A row without one of the parts is joined from the others.
-            return pl.concat_str(self.columns, separator=self.separator, ignore_nulls=True)
+            joined = pl.concat_str(
+                self.columns, separator=self.separator, ignore_nulls=True
+            )
+            return pl.when(pl.any_horizontal(pl.col(self.columns).is_not_null())).then(
+                joined
+            )
         value = pl.col(self.column)
         return value.replace(dict(self.values)) if self.values else value
 
@@ -84,7 +106,7 @@ class Mapped(NamedTuple):
 class Mapping:
     """A mapping file, checked; `apply` is all a caller needs."""
 
-    transitions: tuple[Members[str, Field | Members[str, str]], ...]
+    transitions: tuple[Members[str, Field | Members[str, Field]], ...]
     is_wide: bool
     source: str | None
     timezone: str | None
@@ -98,21 +120,11 @@ class Mapping:
         names: dict[str, None] = {}
         for fields in self.transitions:
             for field in fields.values():
-                sources = field.sources if isinstance(field, Field) else tuple(field.values())
-                names.update(dict.fromkeys(sources))
+                parts = [field] if isinstance(field, Field) else field.values()
+                for part in parts:
+                    names.update(dict.fromkeys(part.sources))
         columns = tuple(names)
         return Layout(columns, columns, is_open=True, delimiter=self.delimiter)
-
-    @property
-    def formats(self) -> dict[str, str]:
-        """The strftime patterns of the instants that have one."""
-        found = {}
-        for fields in self.transitions:
-            for name in TIMES:
-                field = fields.get(name)
-                if isinstance(field, Field) and field.format:
-                    found[name] = field.format
-        return found
 
     def apply(self, records: pl.DataFrame) -> Mapped:
         """Make the transitions of a chunk; a null instant of a wide table makes none.
@@ -129,8 +141,9 @@ class Mapping:
             _texts(records, fields, place, is_wide=self.is_wide)
             for place, fields in enumerate(self.transitions)
         ]
-        texts = pl.concat(parts).sort("row_number", "place").drop("place")
-        return _translate_keys(texts, self.transitions[0])
+        texts = pl.concat([part.texts for part in parts]).sort("row_number", "place")
+        keys = pl.concat([part.keys for part in parts]).unique(maintain_order=True)
+        return Mapped(texts.drop("place"), keys)
 
 
 def load_mapping(path: Path) -> Mapping:
@@ -140,30 +153,63 @@ def load_mapping(path: Path) -> Mapping:
         SourceError: the file or a key of it is not what it must be; names the key.
     """
     content = _load_yaml(path)
-    unknown = sorted(content.keys() - OPTIONS - FIELDS)
+    unknown = sorted(map(str, content.keys() - OPTIONS - FIELDS))
     if unknown:
-        _fail(path, unknown[0], f"is unknown; known are {', '.join(sorted(OPTIONS | FIELDS))}")
-    shared = {k: _field(path, k, v) for k, v in content.items() if k in FIELDS and v is not None}
+        _fail(
+            path,
+            unknown[0],
+            f"is unknown; known are {', '.join(sorted(OPTIONS | FIELDS))}",
+        )
+    shared = {
+        k: _field(path, k, v)
+        for k, v in content.items()
+        if k in FIELDS and v is not None
+    }
     entries = content.get("transitions", [{}])
-    if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries) or not entries:
+    if (
+        not isinstance(entries, list)
+        or not all(isinstance(e, dict) for e in entries)
+        or not entries
+    ):
         _fail(path, "transitions", "must be a list of mappings")
-    transitions = tuple(_entry(path, shared, n, entry) for n, entry in enumerate(entries))
-    zone = content.get("timezone")
-    if zone is not None and zone not in available_timezones():
-        _fail(path, "timezone", f"{zone!r} is no IANA time zone, such as Europe/Amsterdam")
-    nulls = content.get("nulls") or []
-    if not isinstance(nulls, list):
-        _fail(path, "nulls", "must be a list of texts, such as ['', '?']")
+    transitions = tuple(
+        _entry(path, shared, n, entry) for n, entry in enumerate(entries)
+    )
+    options = {name: _option(path, name, content.get(name)) for name in OPTION_TYPES}
     return Mapping(
         transitions=transitions,
         is_wide="transitions" in content,
-        source=content.get("source"),
-        timezone=zone,
-        delimiter=content.get("delimiter"),
-        nulls=tuple(str(text) for text in nulls),
+        source=options["source"],
+        timezone=options["timezone"],
+        delimiter=options["delimiter"],
+        nulls=tuple(options["nulls"] or ()),
         # What it says counts, not how it is laid out.
-        sha256=hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
+        sha256=hashlib.sha256(repr(_sorted(content)).encode()).hexdigest(),
     )
+
+
+def _option(path: Path, name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    if not isinstance(value, OPTION_TYPES[name]):
+        _fail(path, name, f"can't be {value!r}")
+    if name == "timezone":
+        try:
+            check_zone(value)
+        except SourceError as error:
+            _fail(path, name, f"{str(error).rstrip('.')}")
+    if name == "delimiter" and (len(value) != 1 or value in '"\r\n'):
+        _fail(path, name, f"must be one character, not {value!r}")
+    if name == "nulls" and not all(isinstance(text, str) for text in value):
+        _fail(path, name, "must be a list of texts, such as ['', '?']")
+    return value
+
+
+def _sorted(value: Any) -> Any:
+    """The content with its mappings in the order of their keys."""
+    if isinstance(value, dict):
+        return sorted(((str(k), _sorted(v)) for k, v in value.items()), key=repr)
+    return [_sorted(item) for item in value] if isinstance(value, list) else value
 
 
 def _load_yaml(path: Path) -> dict[str, Any]:
@@ -187,10 +233,14 @@ def _entry(
     path: Path, shared: dict[str, Any], number: int, entry: dict[str, Any]
 ) -> dict[str, Any]:
     """One kind of transition: the shared fields, and those of its own."""
-    unknown = sorted(entry.keys() - FIELDS)
+    unknown = sorted(map(str, entry.keys() - FIELDS))
     if unknown:
         _fail(path, f"transitions[{number}].{unknown[0]}", "is unknown")
-    own = {k: _field(path, f"transitions[{number}].{k}", v) for k, v in entry.items() if v is not None}
+    own = {
+        k: _field(path, f"transitions[{number}].{k}", v)
+        for k, v in entry.items()
+        if v is not None
+    }
     fields = {**shared, **own}
     for name in NEEDED:
         if name not in fields:
@@ -198,25 +248,46 @@ def _entry(
     return fields
 
 
-def _field(path: Path, key: str, value: object) -> Field | dict[str, str]:
+def _field(path: Path, key: str, value: object) -> Field | dict[str, Field]:
     name = key.rpartition(".")[2]
     if name in JSON_COLUMNS:
         return _members(path, key, value)
-    if isinstance(value, str):
+    if isinstance(value, str) and value:
         return Field(column=value)
     if not isinstance(value, dict):
-        _fail(path, key, "must be a column's name, or a mapping such as {constant: order}")
+        _fail(
+            path, key, "must be a column's name, or a mapping such as {constant: order}"
+        )
+    _check_parts(path, key, name, value)
+    return Field(**{part: _plain(given) for part, given in value.items()})
+
+
+def _check_parts(path: Path, key: str, name: str, value: dict[str, Any]) -> None:
     for part, given in value.items():
         if part not in FIELD_TYPES:
             known = ", ".join(FIELD_TYPES)
             _fail(path, f"{key}.{part}", f"is unknown; known are {known}")
-        if not isinstance(given, FIELD_TYPES[part]):
+        if not _is_sound(part, given):
             _fail(path, f"{key}.{part}", f"can't be {given!r}")
     if sum(part in value for part in ("column", "columns", "constant")) != 1:
         _fail(path, key, "needs exactly one of column, columns and constant")
     if value.get("key") and name not in ("entity_id", "triggered_by_user_id"):
         _fail(path, f"{key}.key", "is for entity_id and triggered_by_user_id only")
-    return Field(**{part: _plain(given) for part, given in value.items()})
+    if value.get("format") is not None and name not in TIMES:
+        _fail(path, f"{key}.format", "is for created_at and sla_deadline only")
+    if value.get("values") is not None and "column" not in value:
+        _fail(path, f"{key}.values", "translates a column, and there is none")
+
+
+def _is_sound(part: str, given: Any) -> bool:
+    if not isinstance(given, FIELD_TYPES[part]):
+        return False
+    if part == "columns":
+        return bool(given) and all(isinstance(name, str) and name for name in given)
+    if part == "values":
+        pairs = (*given.keys(), *given.values())
+        return bool(given) and all(isinstance(item, SCALARS) for item in pairs)
+    return part != "column" or bool(given)
 
 
 def _plain(given: Any) -> Any:
@@ -228,13 +299,19 @@ def _plain(given: Any) -> Any:
     return given
 
 
-def _members(path: Path, key: str, value: object) -> dict[str, str]:
-    """The members of a JSON column: their names, and the columns they come from."""
-    if isinstance(value, list):
-        return {str(column): str(column) for column in value}
-    if isinstance(value, dict):
-        return {str(name): str(column) for name, column in value.items()}
-    _fail(path, key, "must be a list of columns, or a mapping of names to columns")
+def _members(path: Path, key: str, value: object) -> dict[str, Field]:
+    """The members of a JSON column: their names, and where they come from."""
+    if isinstance(value, list) and value and all(isinstance(c, str) for c in value):
+        return {column: Field(column=column) for column in value}
+    if not isinstance(value, dict) or not value:
+        _fail(path, key, "must be a list of columns, or a mapping of names to columns")
+    members = {}
+    for name, given in value.items():
+        field = _field(path, f"{key}.{name}", given)
+        if isinstance(field, dict):
+            _fail(path, f"{key}.{name}", "can't be nested")
+        members[str(name)] = field
+    return members
 
 
 def _fail(path: Path, key: str, words: str) -> NoReturn:
@@ -242,11 +319,17 @@ def _fail(path: Path, key: str, words: str) -> NoReturn:
     raise SourceError(msg)
 
 
+class _Part(NamedTuple):
+    texts: pl.DataFrame
+    keys: pl.DataFrame
+
+
 def _texts(
     records: pl.DataFrame, fields: Members[str, Any], place: int, *, is_wide: bool
-) -> pl.DataFrame:
+) -> _Part:
+    """The transitions of one entry of the mapping, with the keys it met."""
     made = {
-        name: _json_object(field) if isinstance(field, dict) else field.text()
+        name: _json_object(field) if isinstance(field, dict) else _timed(field)
         for name, field in fields.items()
     }
     texts = records.select(
@@ -254,47 +337,57 @@ def _texts(
         place=pl.lit(place),
         **{c: made.get(c, pl.lit(None)).cast(pl.String) for c in COLUMNS},
     )
-    return texts.filter(pl.col("created_at").is_not_null()) if is_wide else texts
+    if is_wide:
+        texts = texts.filter(pl.col("created_at").is_not_null())
+    user, entity = fields.get("triggered_by_user_id"), fields["entity_id"]
+    if user is not None and user.key:
+        texts = _translate(texts, "triggered_by_user_id", key_to_uuid)
+    if not entity.key:
+        return _Part(texts, NO_KEYS)
+    keys = _keys(texts, entity.namespace)
+    translate = partial(key_to_bigint, entity.namespace)
+    return _Part(_translate(texts, "entity_id", translate), keys)
 
 
-def _json_object(members: dict[str, str]) -> pl.Expr:
-    struct = pl.struct(pl.col(column).alias(name) for name, column in members.items())
+def _timed(field: Field) -> pl.Expr:
+    """The text of a field; an instant in a format of its own becomes ISO 8601."""
+    text = field.text()
+    if field.format is None:
+        return text
+    parsed = text.str.to_datetime(field.format, time_unit="us", strict=False)
+    zone = "Z" if ZONE_FORMAT.search(field.format) else ""
+    # What doesn't fit the format must not pass because it happens to be ISO 8601.
+    misfit = text + pl.lit(f" is not {field.format}")
+    iso = parsed.dt.to_string(f"%Y-%m-%dT%H:%M:%S%.f{zone}")
+    return pl.coalesce(iso, misfit)
+
+
+def _json_object(members: dict[str, Field]) -> pl.Expr:
+    struct = pl.struct(field.text().alias(name) for name, field in members.items())
     return struct.struct.json_encode()
 
 
-def _translate_keys(texts: pl.DataFrame, fields: Members[str, Any]) -> Mapped:
-    schema = {
-        "entity_type": pl.String,
-        "entity_id": pl.Int64,
-        "namespace": pl.String,
-        "entity_key": pl.String,
-    }
-    keys = pl.DataFrame(schema=schema)
-    user, entity = fields.get("triggered_by_user_id"), fields["entity_id"]
-    if user is not None and user.key:
-        texts = _replace(texts, "triggered_by_user_id", key_to_uuid)
-    if entity.key:
-        keys = _keys(texts, entity.namespace)
-        ids = keys.select("entity_key", "entity_id").unique("entity_key")
-        texts = texts.with_columns(
-            entity_id=pl.col("entity_id").replace_strict(
-                ids["entity_key"], ids["entity_id"].cast(pl.String), return_dtype=pl.String
-            )
-        )
-    return Mapped(texts, keys.select(*schema))
-
-
 def _keys(texts: pl.DataFrame, namespace: str) -> pl.DataFrame:
-    found = texts.select("entity_type", entity_key="entity_id").drop_nulls().unique(maintain_order=True)
+    found = texts.select("entity_type", entity_key="entity_id").drop_nulls().unique()
+    found = found.filter(~pl.col("entity_key").str.contains("\x00", literal=True))
     ids = [key_to_bigint(namespace, key) for key in found["entity_key"]]
-    return found.with_columns(
+    found = found.with_columns(
         namespace=pl.lit(namespace), entity_id=pl.Series(ids, dtype=pl.Int64)
     )
+    return found.select(NO_KEYS.columns)
 
 
-def _replace(texts: pl.DataFrame, column: str, translate: Any) -> pl.DataFrame:
-    old = texts[column].drop_nulls().unique().to_list()
-    new = [translate(text) for text in old]
-    return texts.with_columns(
-        pl.col(column).replace_strict(old, new, return_dtype=pl.String)
+def _translate(
+    texts: pl.DataFrame, column: str, translate: Callable[[str], str | int]
+) -> pl.DataFrame:
+    """Replace each key by its id; one with NUL stays, and is refused as no id."""
+    keys = [key for key in texts[column].drop_nulls().unique() if "\x00" not in key]
+    found = pl.DataFrame(
+        {column: keys, "_id": [str(translate(key)) for key in keys]},
+        schema={column: pl.String, "_id": pl.String},
+    )
+    return (
+        texts.join(found, on=column, how="left", maintain_order="left")
+        .with_columns(pl.coalesce("_id", column).alias(column))
+        .drop("_id")
     )

@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import re
 import zlib
+from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -22,6 +23,8 @@ from ingest.transition import COLUMNS, REQUIRED, as_text, parse_json, spell_json
 
 # A batch is one short transaction and a few tens of megabytes (design: write side).
 CHUNK_ROWS = 50_000
+# Lines that one quoted value may span.
+LONGEST_RECORD = 1_000
 FORMATS = {
     ".csv": "csv",
     ".tsv": "csv",
@@ -115,8 +118,7 @@ def read(path: Path, layout: Layout) -> Iterator[Chunk]:
 
 
 def _format(path: Path) -> str:
-    suffixes = [suffix for suffix in path.suffixes if suffix != ".gz"]
-    kind = FORMATS.get(suffixes[-1].lower()) if suffixes else None
+    kind = FORMATS.get(_suffix(path))
     if kind is None:
         known = ", ".join(FORMATS)
         msg = f"{path}: its name ends in none of {known} (.gz may follow). Rename it."
@@ -124,8 +126,14 @@ def _format(path: Path) -> str:
     return kind
 
 
+def _suffix(path: Path) -> str:
+    """The last suffix, .gz aside, in lower case."""
+    suffixes = [s.lower() for s in path.suffixes if s.lower() != ".gz"]
+    return suffixes[-1] if suffixes else ""
+
+
 def _open(path: Path) -> IO[bytes]:
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+    return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")  # type: ignore[return-value]
 
 
 def _lines(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
@@ -142,23 +150,37 @@ def _chunks(rows: Iterator[_Row], layout: Layout) -> Iterator[Chunk]:
         yield Chunk(
             pl.DataFrame(
                 readable,
-                schema={"row_number": pl.Int64, **dict.fromkeys(layout.columns, pl.String)},
+                schema={
+                    "row_number": pl.Int64,
+                    **dict.fromkeys(layout.columns, pl.String),
+                },
                 orient="row",
             ),
             pl.DataFrame(
                 [(n, row.line_number, row.original) for n, row in numbered],
-                schema={"row_number": pl.Int64, "line_number": pl.Int64, "original": pl.Binary},
+                schema={
+                    "row_number": pl.Int64,
+                    "line_number": pl.Int64,
+                    "original": pl.Binary,
+                },
                 orient="row",
             ),
             [Malformed(n, row.code, row.detail) for n, row in numbered if row.code],
         )
 
 
-def _csv(path: Path, lines: Iterator[tuple[int, bytes]], layout: Layout) -> Iterator[_Row]:
-    delimiter = layout.delimiter or ("\t" if ".tsv" in path.suffixes else ",")
+def _csv(
+    path: Path, lines: Iterator[tuple[int, bytes]], layout: Layout
+) -> Iterator[_Row]:
+    delimiter = layout.delimiter or ("\t" if _suffix(path) == ".tsv" else ",")
     field = _field_pattern(delimiter)
     records = _records(lines)
-    _, header = next(records)
+    _, header = next(records, (0, b""))
+    if not header:
+        msg = (
+            f"{path}: there is no line with the names of the columns. Deliver it again."
+        )
+        raise SourceError(msg)
     names = _fields(header.decode("utf-8", "replace"), delimiter, field)
     places = _places(path, names, layout)
     for number, record in records:
@@ -168,23 +190,42 @@ def _csv(path: Path, lines: Iterator[tuple[int, bytes]], layout: Layout) -> Iter
             yield _Row(number, record, [], "row_is_utf8", f"byte {error.start + 1}")
             continue
         if values is None:
-            yield _Row(number, record, [], "row_is_well_formed", "a quote is out of place")
+            yield _Row(
+                number, record, [], "row_is_well_formed", "a quote is out of place"
+            )
         elif len(values) != len(names or ()):
             detail = f"{len(values)} values under {len(names or ())} columns"
             yield _Row(number, record, [], "row_is_well_formed", detail)
         else:
-            yield _Row(number, record, [None if p is None else values[p] for p in places])
+            yield _Row(
+                number, record, [None if p is None else values[p] for p in places]
+            )
 
 
 def _records(lines: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
-    """Join the lines of a record whose quoted values hold line ends."""
-    for number, line in lines:
-        record = line
-        while record.count(b'"') % 2:
-            _, more = next(lines, (0, b""))
-            if not more:
-                break
-            record += more
+    """Join the lines of a record whose quoted values hold line ends.
+
+    A quote that doesn't close within LONGEST_RECORD lines spoils its own line only.
+    """
+    ahead: deque[tuple[int, bytes]] = deque()
+    while True:
+        number, line = ahead.popleft() if ahead else next(lines, (0, b""))
+        if not line:
+            return
+        parts = [line]
+        is_open = line.count(b'"') % 2 == 1
+        while is_open and len(parts) < LONGEST_RECORD:
+            if len(parts) > len(ahead):
+                following = next(lines, None)
+                if following is None:
+                    break
+                ahead.append(following)
+            parts.append(ahead[len(parts) - 1][1])
+            is_open = parts[-1].count(b'"') % 2 == 0
+        if not is_open:
+            for _ in parts[1:]:
+                ahead.popleft()
+        record = line if is_open else b"".join(parts)
         if record.strip(b"\r\n"):
             yield number, record
 
@@ -197,7 +238,7 @@ def _field_pattern(delimiter: str) -> re.Pattern[str]:
 def _fields(
     record: str, delimiter: str, field: re.Pattern[str]
 ) -> list[str | None] | None:
-    """The values of a record, an unquoted empty one as None; None if quotes are wrong."""
+    """The values of a record, a bare empty one as None; None if quotes are wrong."""
     record = record.rstrip("\r\n")
     if '"' not in record:
         return [value or None for value in record.split(delimiter)]
@@ -241,20 +282,19 @@ def _json(lines: Iterable[tuple[int, bytes]], layout: Layout) -> Iterator[_Row]:
     for number, line in lines:
         if not line.strip():
             continue
-        original = line.rstrip(b"\r\n")
         try:
-            yield _Row(number, original, _members(line.decode(), layout))
+            yield _Row(number, line, _members(line.decode(), layout))
         except UnicodeDecodeError as error:
-            yield _Row(number, original, [], "row_is_utf8", f"byte {error.start + 1}")
+            yield _Row(number, line, [], "row_is_utf8", f"byte {error.start + 1}")
         except (ValueError, RecursionError) as error:
-            yield _Row(number, original, [], "row_is_well_formed", str(error))
+            yield _Row(number, line, [], "row_is_well_formed", str(error))
 
 
 def _members(text: str, layout: Layout) -> list[str | None]:
     value = parse_json(text)
     if not isinstance(value, dict):
         msg = "the line is no JSON object"
-        raise ValueError(msg)  # noqa: TRY004
+        raise ValueError(msg)
     unknown = value.keys() - set(layout.columns)
     if unknown and not layout.is_open:
         msg = f"unknown key {sorted(unknown)[0]!r}"
@@ -284,14 +324,20 @@ def _read_parquet(path: Path, layout: Layout) -> Iterator[Chunk]:
                 yield _parquet_chunk(batch, layout, first)
                 first += batch.num_rows
         except (OSError, pa.ArrowException) as error:
-            msg = f"{path}: unreadable after row {first - 1}: {error}. Deliver it again."
+            msg = (
+                f"{path}: unreadable after row {first - 1}: {error}. Deliver it again."
+            )
             raise SourceError(msg) from error
 
 
 def _parquet_chunk(batch: pa.RecordBatch, layout: Layout, first: int) -> Chunk:
     frame = pl.DataFrame(batch)
     texts = as_text(frame)
-    absent = [pl.lit(None, pl.String).alias(c) for c in layout.columns if c not in texts.columns]
+    absent = [
+        pl.lit(None, pl.String).alias(c)
+        for c in layout.columns
+        if c not in texts.columns
+    ]
     numbered = texts.with_columns(
         *absent,
         row_number=pl.int_range(first, first + frame.height, dtype=pl.Int64),

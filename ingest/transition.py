@@ -7,11 +7,14 @@ import hashlib
 import json
 import re
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, NamedTuple
+from zoneinfo import available_timezones
 
 import dataframely as dy
 import polars as pl
+
+from ingest.errors import SourceError
 
 COLUMNS = (
     "id",
@@ -32,6 +35,16 @@ REQUIRED = ("created_at", "entity_type", "entity_id", "to_status")
 TIMES = ("created_at", "sla_deadline")
 JSON_COLUMNS = ("business_context", "metadata")
 
+# The shape of the text keys behind entity ids, one row a key.
+NO_KEYS = pl.DataFrame(
+    schema={
+        "entity_type": pl.String,
+        "entity_id": pl.Int64,
+        "namespace": pl.String,
+        "entity_key": pl.String,
+    }
+)
+
 # Identities of rows and keys that came without one are uuid5 within this namespace.
 NAMESPACE = uuid.UUID("5b1a3a0c-7a4e-5d55-9c0e-6c9d0f6a2f11")
 
@@ -40,9 +53,9 @@ UUID_PATTERN = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 BIGINT_PATTERN = r"^(0|[1-9]\d{0,18})$"
 LOCAL_PATTERN = r"^(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}:[0-5]\d(?:\.\d{1,6})?)"
 OFFSET_PATTERN = r"(Z|[+-](?:0\d|1[0-5])(?::?[0-5]\d)?)?$"
+LONGEST_STATUS = 255
 # \u0000 behind an even number of backslashes; jsonb refuses it.
 ESCAPED_NUL = re.compile(r"(?<!\\)(\\\\)*\\u0000")
-ZONE_FORMATS = ("%z", "%:z", "%#z")
 
 
 class Reject(NamedTuple):
@@ -127,7 +140,7 @@ class Transition(dy.Schema):
 
     @dy.rule()
     def created_at_is_instant(cls) -> pl.Expr:
-        """The instant is ISO 8601, or of the mapping's format, to the microsecond."""
+        """The instant is ISO 8601, or of its mapping's format, to the microsecond."""
         return _is_instant("created_at")
 
     @dy.rule()
@@ -154,6 +167,12 @@ class Transition(dy.Schema):
     def to_status_is_given(cls) -> pl.Expr:
         """The new status is there and not empty."""
         return pl.col("to_status").is_not_null() & (pl.col("to_status") != "")
+
+    @dy.rule()
+    def to_status_is_short(cls) -> pl.Expr:
+        """The new status has at most 255 characters, so that it can be indexed."""
+        status = pl.col("to_status")
+        return status.is_null() | (status.str.len_chars() <= LONGEST_STATUS)
 
     @dy.rule()
     def business_context_is_json_object(cls) -> pl.Expr:
@@ -209,7 +228,7 @@ CODES: dict[str, str] = {
     **RULES,
     "row_is_utf8": "The row is text in UTF-8.",
     "row_is_well_formed": "The row has its format's shape, one value a column.",
-    "entity_key_is_distinct": "The text key is the only one that its bigint stands for.",
+    "entity_key_is_distinct": "The text key is the only one that its id stands for.",
     "id_conflict": "Another row with this id and other content came first (S20).",
     "row_is_storable": "PostgreSQL can store the row.",
 }
@@ -217,7 +236,23 @@ CODES: dict[str, str] = {
 
 def column_of(code: str) -> str | None:
     """The column a code speaks of; None where it is the whole row."""
-    return next((c for c in COLUMNS if code.startswith((f"{c}_is", f"{c}_has", f"{c}_ex"))), None)
+    return next(
+        (c for c in COLUMNS if code.startswith((f"{c}_is", f"{c}_has", f"{c}_ex"))),
+        None,
+    )
+
+
+def check_zone(name: str) -> str:
+    """The name itself, where it is an IANA time zone.
+
+    Raises:
+        SourceError: it is none.
+    """
+    # Two entries of the system's list are no zones.
+    if name not in available_timezones() - {"Factory", "localtime"}:
+        msg = f"{name!r} is no IANA time zone, such as Europe/Amsterdam."
+        raise SourceError(msg)
+    return name
 
 
 def validate(
@@ -225,7 +260,6 @@ def validate(
     *,
     entity_types: Iterable[str],
     timezone: str | None = None,
-    formats: Mapping[str, str] | None = None,
 ) -> Validated:
     """Decide over a chunk of text rows, and parse those that pass.
 
@@ -234,7 +268,6 @@ def validate(
             Several rows may share a row_number: they stand or fall together (S20).
         entity_types: the known ones.
         timezone: IANA zone of local times; without it they are refused.
-        formats: strftime formats of created_at and sla_deadline, ISO 8601 by default.
 
     Returns:
         The typed rows in their order, and one defect for each refused source row.
@@ -243,7 +276,7 @@ def validate(
     for column in JSON_COLUMNS:
         frame = _parse_json(frame, column)
     for column in TIMES:
-        frame = _parse_time(frame, column, (formats or {}).get(column), timezone)
+        frame = _parse_time(frame, column, timezone)
     rows, failures = Transition.filter(frame)
     defects = _first_defects(failures.details(), texts)
     good = rows.join(defects, on="row_number", how="anti", maintain_order="left")
@@ -255,8 +288,11 @@ def as_text(frame: pl.DataFrame) -> pl.DataFrame:
 
     Instants become ISO 8601 with all their digits, nested values JSON, booleans
     true and false; floats keep their point, so that they never pass for ids.
+
+    Raises:
+        SourceError: a column has no text form, such as bytes that are no UTF-8.
     """
-    return frame.select(_text_of(name, dtype) for name, dtype in frame.schema.items())
+    return pl.DataFrame([_as_text(column) for column in frame.iter_columns()])
 
 
 def canonical_json(text: str) -> str | None:
@@ -367,12 +403,9 @@ def _parse_json(frame: pl.DataFrame, column: str) -> pl.DataFrame:
     )
 
 
-def _parse_time(
-    frame: pl.DataFrame, column: str, pattern: str | None, timezone: str | None
-) -> pl.DataFrame:
+def _parse_time(frame: pl.DataFrame, column: str, timezone: str | None) -> pl.DataFrame:
     """Add `_local`, the wall clock read, `_is_placed`, a zone is known, the instant."""
-    text = pl.col(f"{column}_text")
-    local, offset = _by_iso(text) if pattern is None else _by_format(text, pattern)
+    local, offset = _by_iso(pl.col(f"{column}_text"))
     frame = frame.with_columns(_local=local, _offset=offset)
     local = pl.when(pl.col("_local").dt.year().is_between(1, 9999)).then("_local")
     by_offset = (pl.col("_local") - pl.col("_offset")).dt.replace_time_zone("UTC")
@@ -402,13 +435,6 @@ def _by_iso(text: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
     minutes = minutes.cast(pl.Int64, strict=False).fill_null(0)
     given = pl.when(offset.is_not_null() & (offset != ""))
     return local, pl.duration(minutes=given.then(sign * (hours * 60 + minutes)))
-
-
-def _by_format(text: pl.Expr, pattern: str) -> tuple[pl.Expr, pl.Expr]:
-    parsed = text.str.to_datetime(pattern, time_unit="us", strict=False)
-    if not any(zone in pattern for zone in ZONE_FORMATS):
-        return parsed, pl.lit(None, dtype=pl.Duration("us"))
-    return parsed.dt.replace_time_zone(None), pl.duration(minutes=pl.lit(0))
 
 
 def _first_defects(details: pl.DataFrame, texts: pl.DataFrame) -> pl.DataFrame:
@@ -461,10 +487,17 @@ def _content_uuid(content: str) -> str:
     return str(uuid.UUID(bytes=digest[:16], version=5))
 
 
-def _text_of(name: str, dtype: pl.DataType) -> pl.Expr:
-    column = pl.col(name)
-    if isinstance(dtype, pl.Datetime):
-        return column.dt.to_string("%Y-%m-%dT%H:%M:%S%.f" + "%:z" * bool(dtype.time_zone))
-    if isinstance(dtype, pl.Struct):
-        return column.struct.json_encode()
-    return column.cast(pl.String)
+def _as_text(column: pl.Series) -> pl.Series:
+    name, dtype = column.name, column.dtype
+    try:
+        if isinstance(dtype, pl.Datetime):
+            zone = "%:z" if dtype.time_zone else ""
+            return column.dt.to_string(f"%Y-%m-%dT%H:%M:%S%.f{zone}")
+        if isinstance(dtype, pl.Struct):
+            return column.struct.json_encode()
+        return column.cast(pl.String)
+    except pl.exceptions.PolarsError as error:
+        msg = (
+            f"Column {name!r} of type {dtype} can't be read as text. Convert it first."
+        )
+        raise SourceError(msg) from error

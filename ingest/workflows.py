@@ -227,7 +227,9 @@ def _shape_defects(item: Located, keys: dict[str, tuple[type, ...]]) -> Iterator
         value = item[key]
         is_flag = isinstance(value, bool) and bool not in types
         if is_flag or not isinstance(value, types):
-            names = " or ".join("null" if t is type(None) else t.__name__ for t in types)
+            names = " or ".join(
+                "null" if t is type(None) else t.__name__ for t in types
+            )
             yield f"{item.at(key)}: {key!r} must be {names}, not {value!r}."
 
 
@@ -263,7 +265,8 @@ def _step_defects(step: Located) -> Iterator[str]:
     if step["is_final"] and hours is not None:
         yield f"{step.at('sla_hours')}: {name!r} is final and can't have an SLA (S10)."
     if not step["is_final"] and not step["allowed_transitions"]:
-        yield f"{step.at('allowed_transitions')}: {name!r} is not final and has no way out."
+        where = step.at("allowed_transitions")
+        yield f"{where}: {name!r} is not final and has no way out."
     if step["requires_approval"] != (step["approval_role"] is not None):
         yield (
             f"{step.at('approval_role')}: a role is needed where an approval is "
@@ -293,7 +296,8 @@ def _graph_defects(workflow: Located) -> Iterator[str]:
     unreached = set(names) - _reached(steps)
     for step in steps:
         if step["status_name"] in unreached:
-            yield f"{step.at()}: {step['status_name']!r} can't be reached from the first."
+            name = step["status_name"]
+            yield f"{step.at()}: {name!r} can't be reached from the first."
 
 
 def _reached(steps: Sequence[Located]) -> set[str]:
@@ -329,7 +333,8 @@ def _repeated(
         yield from _twice(items, keys, "is defined twice; the other is at")
     defaults = [w for w in workflows if w.get("is_default")]
     yield from _twice(
-        defaults, ("entity_type", "business_entity", "conditions"),
+        defaults,
+        ("entity_type", "business_entity", "conditions"),
         "has two defaults; the other is at",
     )
 
@@ -337,7 +342,9 @@ def _repeated(
 def _twice(items: list[Located], keys: tuple[str, ...], words: str) -> Iterator[str]:
     seen: dict[str, Located] = {}
     for item in items:
-        identity = json.dumps([item.get(key) for key in keys], default=str, sort_keys=True)
+        identity = json.dumps(
+            [item.get(key) for key in keys], default=str, sort_keys=True
+        )
         if identity in seen:
             shown = ", ".join(str(item.get(key)) for key in keys)
             yield f"{item.at(keys[0])}: {shown} {words} {seen[identity].at(keys[0])}."
@@ -363,10 +370,9 @@ def _versions(
         yield _version("user_accounts", (user["id"],), user["name"], content)
     for workflow in configuration.workflows:
         if workflow["entity_type"] not in types:
-            msg = (
-                f"{workflow.at('entity_type')}: entity type {workflow['entity_type']!r} "
-                f"is unknown; known are {', '.join(types)}."
-            )
+            kind, where = workflow["entity_type"], workflow.at("entity_type")
+            known = ", ".join(types)
+            msg = f"{where}: entity type {kind!r} is unknown; known are {known}."
             raise WorkflowError(msg)
         yield _workflow_version(workflow, _entity_id(workflow, names))
 
@@ -380,7 +386,9 @@ def _workflow_version(workflow: Located, entity_id: str | None) -> _Version:
         "is_active": workflow["is_active"],
         "steps": [{**step, "sla_hours": _plain(step["sla_hours"])} for step in steps],
     }
-    title = f"{kind}/{name}" + (f" ({workflow['business_entity']})" if entity_id else "")
+    title = f"{kind}/{name}" + (
+        f" ({workflow['business_entity']})" if entity_id else ""
+    )
     return _version("status_workflows", (kind, name, entity_id or ""), title, content)
 
 
@@ -414,13 +422,15 @@ def _entity_id(item: Located, names: dict[str, str]) -> str | None:
     return None if name is None else names[name]
 
 
-STORED = """
+STORED = (
+    """
 select distinct on (id)
     array['business_entities', id::text],
     json_build_object('name', name, 'is_active', is_active)
 from raw.business_entities
 order by id, created_at desc
-""", """
+""",
+    """
 select distinct on (id)
     array['user_accounts', id::text],
     json_build_object(
@@ -429,7 +439,8 @@ select distinct on (id)
     )
 from raw.user_accounts
 order by id, created_at desc
-""", """
+""",
+    """
 select distinct on (entity_type, workflow_name, business_entity_id)
     array[
         'status_workflows', entity_type, workflow_name,
@@ -449,7 +460,8 @@ select distinct on (entity_type, workflow_name, business_entity_id)
     )
 from raw.status_workflows as workflows
 order by entity_type, workflow_name, business_entity_id, created_at desc
-"""
+""",
+)
 
 
 def _stored(connection: Connection) -> dict[tuple[str, ...], str]:
@@ -501,12 +513,17 @@ def _append_version(
         own = {"version_id": version_id, "id": identity[0]}
     _insert(connection, version.table, {**values, **own, **content})
     for step in steps:
-        own = {"id": uuid.uuid5(version_id, step["status_name"]), "workflow_id": version_id}
+        own = {
+            "id": uuid.uuid5(version_id, step["status_name"]),
+            "workflow_id": version_id,
+        }
         _insert(connection, "status_workflow_steps", {**values, **own, **step})
 
 
 def _insert(connection: Connection, table: str, values: dict[str, Any]) -> None:
-    texts = [json.dumps(v) if isinstance(v, dict | list) else v for v in values.values()]
+    texts = [
+        json.dumps(v) if isinstance(v, dict | list) else v for v in values.values()
+    ]
     marks = ", ".join(["%s"] * len(values))
     connection.execute(
         f"insert into raw.{table} ({', '.join(values)}) values ({marks})",  # noqa: S608

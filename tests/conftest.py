@@ -3,24 +3,45 @@
 What only the tests of one room need belongs in that room's conftest.
 """
 
+import os
 import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
 from pathlib import Path
+from typing import Any, Protocol
 
 import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
-from ingest import database, embedded
+from ingest import cuts, database, embedded
+from ingest.cuts import Cut
 
+PROJECT = Path(__file__).parents[1]
 FreshDatabase = Callable[..., AbstractContextManager[str]]
+Dbt = Callable[..., Any]
 
 TEMPLATE = "upgraded"
 # A test's data need not outlive the machine; syncing it would double the run time.
 UNSAFE_AND_FAST = ("fsync = off", "synchronous_commit = off", "full_page_writes = off")
+
+
+class Build(Protocol):
+    """Pin a cut of a database, then build it; the cut is what was built."""
+
+    def __call__(
+        self, url: str, as_of: datetime, *arguments: str
+    ) -> Cut: ...
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Named exceptions from "warnings are errors", of what other packages do."""
+    config.addinivalue_line(
+        "filterwarnings", "ignore:sqlglotrs is deprecated:DeprecationWarning"
+    )
 
 
 def _named(server: str, name: str) -> str:
@@ -108,6 +129,55 @@ def connection(database_url: str) -> Iterator[database.Connection]:
     """A connection to the test's database, in autocommit."""
     with database.connect(database_url) as connection:
         yield connection
+
+
+@pytest.fixture(scope="session")
+def dbt(tmp_path_factory: pytest.TempPathFactory) -> Dbt:
+    """Run a dbt command in this process; the project is parsed once a test process.
+
+    Its sessions are what the environment says: see `session_environment`.
+    """
+    from dbt.cli.main import dbtRunner
+
+    folder = str(tmp_path_factory.mktemp("dbt"))
+    where = ("--project-dir", str(PROJECT / "dbt"), "--profiles-dir", str(PROJECT / "dbt"))
+    # dbt never closes its log file.
+    options = (*where, "--target-path", folder, "--log-level-file", "none")
+    parsed = dbtRunner().invoke(["--quiet", "parse", *options])
+    assert parsed.success, parsed.exception
+
+    def run(*arguments: str) -> Any:
+        _name_database(parsed.result, os.environ["PGDATABASE"])
+        runner = dbtRunner(manifest=parsed.result)
+        return runner.invoke(["--quiet", *arguments, *options])
+
+    return run
+
+
+def _name_database(manifest: Any, name: str) -> None:
+    """A parsed project holds the name of its database; each test has its own."""
+    for node in (*manifest.nodes.values(), *manifest.sources.values()):
+        if node.relation_name:
+            node.relation_name = node.relation_name.replace(f'"{node.database}"', f'"{name}"')
+        node.database = name
+
+
+@pytest.fixture(scope="session")
+def build(dbt: Dbt) -> Build:
+    """Build a database at a new cut; by default the models alone, without tests."""
+    from dagster_project.resources import session_environment
+
+    def pin_and_build(url: str, as_of: datetime, *arguments: str) -> Cut:
+        with database.connect(url) as connection:
+            cut = cuts.pin(connection, uuid.uuid4().hex, as_of)
+        with session_environment(url, cut):
+            result = dbt(*(arguments or ("run",)))
+        assert result.success, result.exception or [
+            (r.node.name, r.message) for r in result.result if r.status != "success"
+        ]
+        return cut
+
+    return pin_and_build
 
 
 @pytest.fixture(scope="session")

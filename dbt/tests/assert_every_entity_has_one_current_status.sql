@@ -9,10 +9,13 @@ lasts as (
         id as last_transition_id,
         to_status
     from {{ ref("stg_transitions") }}
-    order by entity_type, entity_id, created_at desc, batch_id desc, batch_row desc
+    order by
+        entity_type asc, entity_id asc, created_at desc, batch_id desc, batch_row desc
 )
 
-select entity_type, entity_id
+select
+    entity_type,
+    entity_id
 from lasts
 full outer join {{ ref("entity_current_status") }} as current_status
     using (entity_type, entity_id)

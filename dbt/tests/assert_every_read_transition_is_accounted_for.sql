@@ -4,13 +4,17 @@
 with
 
 appended as (
-    select batch_id, count(*) as row_count
+    select
+        batch_id,
+        count(*) as row_count
     from {{ source("raw", "status_transitions") }}
     group by batch_id
 ),
 
 rejected as (
-    select batch_id, sum(transition_count) as row_count
+    select
+        batch_id,
+        sum(transition_count) as row_count
     from {{ source("raw", "rejected_transitions") }}
     group by batch_id
 )

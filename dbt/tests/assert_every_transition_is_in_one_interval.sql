@@ -3,18 +3,26 @@
 with
 
 transitions as (
-    select entity_type, entity_id, count(*) as transition_count
+    select
+        entity_type,
+        entity_id,
+        count(*) as transition_count
     from {{ ref("stg_transitions") }}
     group by entity_type, entity_id
 ),
 
 intervals as (
-    select entity_type, entity_id, sum(transition_count) as transition_count
+    select
+        entity_type,
+        entity_id,
+        sum(transition_count) as transition_count
     from {{ ref("status_intervals") }}
     group by entity_type, entity_id
 )
 
-select entity_type, entity_id
+select
+    entity_type,
+    entity_id
 from transitions
 full outer join intervals using (entity_type, entity_id)
 where transitions.transition_count is distinct from intervals.transition_count

@@ -1,6 +1,11 @@
 {{ config(meta={"dagster": {"ref": {"name": "sla_performance"}}}) }}
 -- The grain of sla_performance, nulls taken as equal.
-select entered_on, entity_type, workflow_name, status, business_entity_id
+select
+    entered_on,
+    entity_type,
+    workflow_name,
+    status,
+    business_entity_id
 from {{ ref("sla_performance") }}
 group by entered_on, entity_type, workflow_name, status, business_entity_id
 having count(*) > 1

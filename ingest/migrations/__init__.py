@@ -29,9 +29,7 @@ def run_steps(connect: Callable[[], Any]) -> None:
 
     config = Config()
     config.set_main_option("script_location", str(FOLDER))
-    engine = create_engine(
-        "postgresql+psycopg://", creator=connect, poolclass=NullPool
-    )
+    engine = create_engine("postgresql+psycopg://", creator=connect, poolclass=NullPool)
     try:
         with engine.begin() as steps:
             steps.exec_driver_sql(f"select pg_advisory_xact_lock({LOCK})")

@@ -235,7 +235,7 @@ def test_status_too_long_for_an_index_is_rejected_alone(
     connection: Connection,
 ) -> None:
     assert append(connection, _frame(_row(to_status=LONG), _row())) == (2, 1, 0, 1)
-    assert _rejected(connection) == [(1, "row_is_storable", 1)]
+    assert _rejected(connection) == [(1, "to_status_is_short", 1)]
 
 
 def test_long_reason_is_stored_whole(connection: Connection) -> None:

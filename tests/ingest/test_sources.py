@@ -94,10 +94,19 @@ def test_malformed_csv_row_is_kept_and_the_others_are_read(
     assert _malformed(path) == [(2, 4, code, row)]
 
 
-def test_quote_that_never_closes_is_one_malformed_row(write: Write) -> None:
+def test_quote_that_never_closes_spoils_its_own_line_only(write: Write) -> None:
     path = write("file.csv", 'a,b\n1,2\n3,"4\n5,6\n')
-    assert _rows(path) == [("1", "2")]
-    assert _malformed(path) == [(2, 3, "row_is_well_formed", b'3,"4\n5,6\n')]
+    assert _rows(path) == [("1", "2"), ("5", "6")]
+    assert _malformed(path) == [(2, 3, "row_is_well_formed", b'3,"4\n')]
+
+
+def test_quote_that_closes_too_late_spoils_its_own_line_only(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.sources.LONGEST_RECORD", 3)
+    path = write("file.csv", 'a,b\n3,"4\n5,6\n7,8\n1,"2\n3"\n')
+    assert _rows(path) == [("5", "6"), ("7", "8"), ("1", "2\n3")]
+    assert _malformed(path) == [(1, 2, "row_is_well_formed", b'3,"4\n')]
 
 
 @pytest.mark.parametrize("name", ["file.tsv", "file.tsv.gz", "FILE.TSV"])
@@ -152,7 +161,7 @@ def test_malformed_json_line_is_kept_and_the_others_are_read(
 ) -> None:
     path = write("file.jsonl", b'\n{"a": "0"}\n' + row + b'\n{"a": "9"}\n')
     assert _rows(path) == [("0", None), ("9", None)]
-    assert _malformed(path) == [(2, 3, code, row)]
+    assert _malformed(path) == [(2, 3, code, row + b"\n")]
 
 
 def test_cut_off_last_line_is_one_malformed_row(write: Write) -> None:

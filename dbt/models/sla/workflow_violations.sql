@@ -25,7 +25,7 @@ known_users as (
 judged as (
     select
         bound.*,
-        bound.previous_status is distinct from bound.to_status as is_change,
+        (bound.previous_status is distinct from bound.to_status) as is_change,
         versions.workflow_id,
         versions.workflow_name,
         steps.step_id,
@@ -42,7 +42,9 @@ judged as (
             as has_role,
         concat_ws(
             ', ',
-            case when triggering.user_id is null then bound.triggered_by_user_id::text end,
+            case
+                when triggering.user_id is null then bound.triggered_by_user_id::text
+            end,
             case
                 when
                     approving.user_id is null
@@ -100,44 +102,45 @@ select
     judged.workflow_name,
     violations.detail
 from judged
-cross join lateral (
-    values
-    (
-        'unknown_status',
-        workflow_id is not null and step_id is null,
-        to_status
-    ),
-    (
-        case when previous_is_final then 'left_final' else 'illegal_transition' end,
-        is_change
-        and previous_step_id is not null
-        and not {{ json_contains("allowed_transitions", "to_jsonb(to_status)") }},
-        concat_ws(' -> ', previous_status, to_status)
-    ),
-    (
-        'broken_chain',
-        from_status is not null and from_status is distinct from previous_status,
-        'claims ' || from_status || ', was ' || coalesce(previous_status, 'new')
-    ),
-    (
-        'missing_approval',
-        is_change and requires_approval and approver_id is null,
-        approval_role
-    ),
-    (
-        'wrong_role',
-        is_change and requires_approval and is_known_approver and not has_role,
-        approver_id || ' is no ' || approval_role
-    ),
-    (
-        'unknown_user',
-        unknown_users <> '',
-        unknown_users
-    ),
-    (
-        'unknown_business_entity',
-        is_unknown_business_entity,
-        business_entity_id
-    )
-) as violations (violation, is_violated, detail)
+cross join
+    lateral (
+        values
+        (
+            'unknown_status',
+            workflow_id is not null and step_id is null,
+            to_status
+        ),
+        (
+            case when previous_is_final then 'left_final' else 'illegal_transition' end,
+            is_change
+            and previous_step_id is not null
+            and not {{ json_contains("allowed_transitions", "to_jsonb(to_status)") }},
+            concat_ws(' -> ', previous_status, to_status)
+        ),
+        (
+            'broken_chain',
+            from_status is not null and from_status is distinct from previous_status,
+            'claims ' || from_status || ', was ' || coalesce(previous_status, 'new')
+        ),
+        (
+            'missing_approval',
+            is_change and requires_approval and approver_id is null,
+            approval_role
+        ),
+        (
+            'wrong_role',
+            is_change and requires_approval and is_known_approver and not has_role,
+            approver_id || ' is no ' || approval_role
+        ),
+        (
+            'unknown_user',
+            unknown_users <> '',
+            unknown_users
+        ),
+        (
+            'unknown_business_entity',
+            is_unknown_business_entity,
+            business_entity_id
+        )
+    ) as violations (violation, is_violated, detail)
 where violations.is_violated

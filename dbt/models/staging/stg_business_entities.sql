@@ -6,4 +6,4 @@ select distinct on (entities.id)
     min(batches.batch_cut) over (partition by entities.id) as first_batch_cut
 from {{ source("raw", "business_entities") }} as entities
 inner join {{ ref("stg_batches") }} as batches using (batch_id)
-order by entities.id, entities.created_at desc, entities.batch_id desc
+order by entities.id asc, entities.created_at desc, entities.batch_id desc

@@ -14,4 +14,4 @@ select
     steps.notification_settings,
     steps.is_final
 from {{ source("raw", "status_workflow_steps") }} as steps
-inner join {{ ref("stg_batches") }} as batches using (batch_id)
+inner join {{ ref("stg_batches") }} using (batch_id)

@@ -14,4 +14,6 @@ def upgrade() -> None:
     """Run the plain SQL beside this file."""
     sql = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
     # The driver itself: SQLAlchemy would send parameters, and with them one statement.
-    op.get_bind().connection.driver_connection.execute(sql)
+    driver = op.get_bind().connection.driver_connection
+    assert driver is not None  # noqa: S101
+    driver.execute(sql)

@@ -139,9 +139,11 @@ create table raw.entity_keys (
     namespace text not null,
     entity_key text not null,
     batch_id bigint not null,
-    primary key (entity_type, entity_id),
-    unique (entity_type, namespace, entity_key)
+    primary key (entity_type, entity_id)
 );
+
+-- A key may be longer than a btree page takes; that it has one id follows from the hash.
+create index entity_keys_key on raw.entity_keys using hash (entity_key);
 
 comment on table raw.entity_keys is
 'One row per entity known by a text key in its source, with the bigint that stands for it here.';

@@ -1,0 +1,56 @@
+# The commands of this project; `make help` lists them.
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format ui notebook clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# What the code of this project does in its virtual environment, nobody reports.
+export DO_NOT_TRACK := 1
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/run ## Simulate a company, then ingest, build, test, publish, summarise
+	@$(BIN)/status-engine demo
+
+test: $(VENV)/dev ## Run all tests
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/dev ## Lint, types, SQL style, one clock
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/sqlfluff lint --processes 2 dbt/models dbt/tests
+	@! grep -rniE '\b(now\(\)|current_timestamp|current_date|clock_timestamp|localtimestamp|between)' \
+		dbt --include='*.sql' --exclude-dir=target | grep -v '^dbt/macros/clock.sql:' \
+		|| { echo 'The clock is read in dbt/macros/clock.sql only (S15); no between on time.'; exit 1; }
+
+format: $(VENV)/dev ## Format Python and SQL
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/sqlfluff fix --processes 2 dbt/models dbt/tests
+
+ui: $(VENV)/run ## Serve the Dagster UI on http://127.0.0.1:3000, the schedule running
+	@$(BIN)/status-engine ui
+
+notebook: $(VENV)/run ## Open the notebook on http://127.0.0.1:2718
+	@$(BIN)/marimo run --host 127.0.0.1 --port 2718 notebooks/sla.py
+
+clean: ## Stop the embedded PostgreSQL; delete its data, the files and .venv
+	@if [ -x $(BIN)/status-engine ]; then $(BIN)/status-engine stop --delete-data; fi
+	rm -rf .status-engine $(VENV) dbt/target dbt/logs *.egg-info
+
+$(VENV)/run: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+		|| { echo 'Python 3.11 to 3.13 is needed; name one: make PYTHON=python3.12 ...'; exit 1; }
+	@echo 'installing into $(VENV), a minute or so ...'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/dev: $(VENV)/run
+	@echo 'installing the tools of make test and make check ...'
+	@$(PIP) --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,145 @@
+"""Facts for the tests of dbt/, and what was appended and built as plain rows."""
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, LiteralString
+
+import oracle
+import polars as pl
+import psycopg
+import yaml
+from oracle import Facts, Row
+from psycopg.rows import dict_row
+
+from ingest import append, workflows
+from ingest.append import AppendResult
+from ingest.database import Connection
+from ingest.transition import COLUMNS
+from ingest.workflows import Applied
+
+TEXTS = pl.Schema(dict.fromkeys(COLUMNS, pl.String))
+MADE_BY_DERIVATION = {"interval_id", "id", "detail"}
+BUILT = ("status_intervals", "workflow_violations", "sla_performance")
+
+
+def at(day: float, microseconds: int = 0) -> datetime:
+    """An instant by its days from the first of January 2026, UTC."""
+    seconds = datetime(2026, 1, 1, tzinfo=UTC).timestamp() + day * 86_400
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=microseconds)
+
+
+def step(name: str, order: int, to: list[str], **given: Any) -> Row:
+    """A step as a workflow file has it; without ways out it is final."""
+    return {
+        "status_name": name,
+        "status_label": name.title(),
+        "status_color": "#2563eb",
+        "step_order": order,
+        "allowed_transitions": to,
+        "sla_hours": None,
+        "requires_approval": "approval_role" in given,
+        "approval_role": None,
+        "auto_transition_conditions": {},
+        "notification_settings": {},
+        "is_final": not to,
+        **given,
+    }
+
+
+def workflow(entity_type: str, name: str, steps: list[Row], **given: Any) -> Row:
+    """A workflow as a file has it."""
+    return {
+        "entity_type": entity_type,
+        "workflow_name": name,
+        "business_entity": None,
+        "is_default": False,
+        "is_active": True,
+        "conditions": {},
+        "steps": steps,
+        **given,
+    }
+
+
+def apply(
+    connection: Connection, folder: Path, instant: datetime, *contents: Row
+) -> Applied:
+    """Write configuration files and apply them as of an instant."""
+    folder.mkdir(exist_ok=True)
+    for number, content in enumerate(contents):
+        text = yaml.safe_dump(content, sort_keys=False)
+        (folder / f"{number:02}.yml").write_text(text)
+    return workflows.apply(connection, workflows.load(folder), at=instant)
+
+
+def append_rows(connection: Connection, rows: Iterable[Row]) -> AppendResult:
+    """Append rows as one batch through the public door."""
+    texts = [{name: _text(row.get(name)) for name in COLUMNS} for row in rows]
+    return append(connection, pl.DataFrame(texts, schema=TEXTS))
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return json.dumps(value)
+    return None if value is None else str(value)
+
+
+def _rows(connection: psycopg.Connection[Any], query: LiteralString) -> list[Row]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(query).fetchall()
+
+
+def appended(connection: Connection) -> Facts:
+    """Everything in schema raw, as the oracle reads it."""
+    steps: dict[Any, dict[str, Row]] = {}
+    for row in _rows(connection, "select * from raw.status_workflow_steps"):
+        steps.setdefault(row["workflow_id"], {})[row["status_name"]] = row
+    versions = _rows(connection, "select * from raw.status_workflows")
+    return Facts(
+        _rows(connection, "select * from raw.status_transitions"),
+        [version | {"steps": steps[version["id"]]} for version in versions],
+        _rows(connection, "select * from raw.user_accounts"),
+        _rows(connection, "select * from raw.business_entities"),
+    )
+
+
+def published(connection: Connection, table: str, as_of: datetime) -> list[Row]:
+    """The rows of a published relation, at an instant, in an order of their own."""
+    with connection.transaction():
+        clock = "select set_config('status_engine.as_of', %s, true)"
+        connection.execute(clock, [as_of.isoformat()])
+        return sort(_rows(connection, f"select * from sla.{table}"))
+
+
+def sort(rows: list[Row]) -> list[Row]:
+    """Rows in an order that depends on nothing but them."""
+    return sorted(rows, key=lambda row: repr(sorted(row.items())))
+
+
+def said_by_oracle(facts: Facts, table: str, as_of: datetime) -> list[Row]:
+    """What a published relation must hold, without the derived ids."""
+    if table == "status_intervals":
+        rows = oracle.intervals(facts)
+    elif table == "workflow_violations":
+        rows = oracle.violations(facts)
+    elif table == "sla_performance":
+        rows = oracle.performance(facts, as_of)
+    else:
+        rows = oracle.current_status(facts, as_of)
+    return sort(rows)
+
+
+def assert_as_oracle(
+    connection: Connection, as_of: datetime, tables: Iterable[str]
+) -> None:
+    """Row for row, every column that is not an id made of the others."""
+    facts = appended(connection)
+    for table in tables:
+        rows = published(connection, table, as_of)
+        plain = [
+            {k: v for k, v in row.items() if k not in MADE_BY_DERIVATION} for row in rows
+        ]
+        assert sort(plain) == said_by_oracle(facts, table, as_of), table

@@ -1,0 +1,177 @@
+"""Random histories, the same for a seed: everything that the rules speak of, often.
+
+Instants lie on a coarse grid, so that transitions tie with each other, with deadlines
+and with new versions.
+"""
+
+import random
+import uuid
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from facts import at, step, workflow
+from oracle import Row
+
+FLEET, HOME = (
+    "729ed482-9c14-4980-99f6-7aa66bbbbdb6",
+    "a91ff91d-2615-431f-a88a-8c685407cacf",
+)
+UNKNOWN = "00000000-0000-4000-8000-0000000000ff"
+CLERK, BOSS, LEAVER = (f"00000000-0000-4000-8000-00000000000{n}" for n in (1, 2, 3))
+TYPES = ("order", "quote", "invoice", "payment")
+STATUSES = ("new", "review", "active", "done", "dropped", "mystery")
+CLAIMS = (None, None, None, "new", "review", "active", "nowhere")
+DAYS = 40
+ENTITIES = 300
+MICROSECOND = timedelta(microseconds=1)
+
+
+class History(NamedTuple):
+    """Batches in the order of their arrival, and configuration by its instant."""
+
+    batches: list[list[Row]]
+    configurations: list[tuple[datetime, list[Row]]]
+
+
+def make(seed: int) -> History:
+    """A history of ENTITIES entities over DAYS days in six batches."""
+    rng = random.Random(seed)
+    rows = [row for number in range(ENTITIES) for row in _entity(rng, number)]
+    batches: list[list[Row]] = [[] for _ in range(6)]
+    for row in rows:
+        place = int((row["created_at"] - at(0)) / timedelta(days=DAYS) * 5)
+        is_late = rng.random() < 0.2
+        batches[rng.randint(place, 5) if is_late else place].append(row)
+    for batch in batches:
+        rng.shuffle(batch)
+    for place, batch in enumerate(batches[1:], start=1):
+        # Repeated rows: of an earlier batch, and within the batch.
+        batch += rng.sample(batches[place - 1], k=min(20, len(batches[place - 1])))
+        batch += rng.sample(batch, k=min(10, len(batch)))
+    return History(batches, configurations(rng))
+
+
+def _entity(rng: random.Random, number: int) -> list[Row]:
+    instant = at(rng.randrange(DAYS * 4) / 4)
+    rows = []
+    for _ in range(rng.randint(1, 9)):
+        rows.append(_transition(rng, number, instant))
+        # Self-transitions and returns come by chance; half of all gaps are ties.
+        instant += timedelta(hours=rng.choice((0, 0, 0, 1.5, 6, 6, 12, 24)))
+        instant += MICROSECOND * rng.choice((0, 0, 0, 1, -1))
+    return [row for row in rows if row["created_at"] <= at(DAYS)]
+
+
+def _transition(rng: random.Random, number: int, instant: datetime) -> Row:
+    given = instant + timedelta(hours=rng.choice((0, 6, 12, 200)))
+    return {
+        "id": str(uuid.UUID(int=rng.getrandbits(128), version=4)),
+        "created_at": instant,
+        "entity_type": TYPES[number % len(TYPES)],
+        "entity_id": number // 2,
+        "from_status": rng.choice(CLAIMS),
+        "to_status": rng.choices(STATUSES, (6, 5, 5, 2, 1, 1))[0],
+        "business_context": rng.choice((None, _context(rng), _context(rng))),
+        "triggered_by_user_id": rng.choice((None, CLERK, BOSS, LEAVER, UNKNOWN)),
+        "sla_deadline": given if rng.random() < 0.15 else None,
+    }
+
+
+def _context(rng: random.Random) -> Row:
+    members: Row = {
+        "business_entity_id": (FLEET, FLEET.upper(), HOME, UNKNOWN, None),
+        "approved_by_user_id": (CLERK, BOSS, BOSS.upper(), LEAVER, UNKNOWN, None),
+        "priority": ("urgent", "normal", 1),
+        "site": ({"kind": "home", "floor": 2}, {"kind": "home"}, {"kind": "office"}),
+        "tags": (["a", "b"], ["b"], [], "a"),
+    }
+    return {
+        name: rng.choice(values)
+        for name, values in members.items()
+        if rng.random() < 0.5
+    }
+
+
+def configurations(rng: random.Random) -> list[tuple[datetime, list[Row]]]:
+    """What is applied over time; the history is older than the first."""
+    return [
+        (at(8), [*parties([]), *_workflows(rng, hours=12)]),
+        (at(16), [*parties(["boss"]), *_workflows(rng, hours=6, is_urgent_there=False)]),
+        # A way and a status fewer, and a workflow that is new to its type.
+        (at(24), [*parties(["boss"]), *_workflows(rng, hours=1.5), *_later(rng)]),
+    ]
+
+
+def parties(clerk_is_also: list[str]) -> list[Row]:
+    """Business entities and users, one of whom gains a role, one of whom leaves."""
+    users = (
+        (CLERK, "Clerk", ["clerk", *clerk_is_also], True),
+        (BOSS, "Boss", ["boss"], True),
+        (LEAVER, "Leaver", ["boss"], not clerk_is_also),
+    )
+    return [
+        {
+            "business_entities": [
+                {"id": FLEET, "name": "Fleet"},
+                {"id": HOME, "name": "Home"},
+            ]
+        },
+        {
+            "user_accounts": [
+                {
+                    "id": key,
+                    "name": name,
+                    "roles": roles,
+                    "business_entity": None,
+                    "is_active": is_active,
+                }
+                for key, name, roles, is_active in users
+            ]
+        },
+    ]
+
+
+def _steps(rng: random.Random, hours: float | None) -> list[Row]:
+    names = ("new", "review", "active", "done", "dropped")
+    ways = {
+        name: sorted(rng.sample([n for n in names if n != name], k=2))
+        for name in names[:3]
+    }
+    # Every step must be reachable from the first.
+    ways["new"] = sorted({*ways["new"], "review", "active"})
+    ways["active"] = sorted({*ways["active"], "done", "dropped"})
+    return [
+        step("new", 1, ways["new"], sla_hours=hours),
+        step("review", 2, ways["review"], sla_hours=0),
+        step("active", 3, ways["active"], sla_hours=24, approval_role="boss"),
+        step("done", 4, [], approval_role="clerk"),
+        step("dropped", 5, []),
+    ]
+
+
+def _workflows(
+    rng: random.Random, *, hours: float, is_urgent_there: bool = True
+) -> list[Row]:
+    """Orders compete for several; quotes have one with conditions; payments none."""
+    urgent = {"priority": "urgent"}
+    nested = {"site": {"kind": "home"}, "tags": ["a"]}
+    return [
+        workflow("order", "standard", _steps(rng, hours), is_default=True),
+        workflow("order", "another", _steps(rng, 12)),
+        workflow(
+            "order",
+            "urgent",
+            _steps(rng, 1.5),
+            conditions=urgent,
+            is_active=is_urgent_there,
+        ),
+        workflow("order", "nested", _steps(rng, 6), conditions=nested),
+        workflow("order", "fleet", _steps(rng, 0.000001), business_entity="Fleet"),
+        workflow("quote", "Zulu", _steps(rng, hours), conditions=urgent),
+        workflow("invoice", "alpha", _steps(rng, hours)),
+        workflow("invoice", "Zulu", _steps(rng, None)),
+    ]
+
+
+def _later(rng: random.Random) -> list[Row]:
+    return [workflow("quote", "later", _steps(rng, 6), is_default=True)]

@@ -1,0 +1,181 @@
+"""Random histories against the oracle, row for row, whatever is built in between."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import histories
+import psycopg
+import pytest
+from facts import (
+    BUILT,
+    appended,
+    append_rows,
+    apply,
+    assert_as_oracle,
+    at,
+    published,
+)
+from oracle import Row
+from psycopg.sql import SQL, Identifier
+
+from ingest import database
+from ingest.cuts import Cut
+from ingest.database import Connection
+
+Build = Callable[..., Cut]
+FreshDatabase = Callable[..., AbstractContextManager[str]]
+ALL = (*BUILT, "entity_current_status")
+AS_OF = at(20, 1)
+END = at(60)
+
+
+def _contents(connection: Connection, as_of: datetime) -> dict[str, list[Row]]:
+    return {table: published(connection, table, as_of) for table in ALL}
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_every_build_and_every_moment_between_equals_the_oracle(
+    database_url: str, connection: Connection, build: Build, tmp_path: Path, seed: int
+) -> None:
+    history = histories.make(seed)
+    first, second, third = history.configurations
+    batches = iter(history.batches)
+
+    def arrive(*configuration: tuple[datetime, list[Row]]) -> None:
+        rows = next(batches)
+        known = {r["id"] for b in history.batches[: history.batches.index(rows)] for r in b}
+        result = append_rows(connection, rows)
+        fresh = {row["id"] for row in rows} - known
+        assert result == (len(rows), len(fresh), len(rows) - len(fresh), 0)
+        for number, (instant, contents) in enumerate(configuration):
+            apply(connection, tmp_path / f"{instant:%d}-{number}", instant, *contents)
+
+    arrive(first)
+    build(database_url, AS_OF)
+    assert_as_oracle(connection, AS_OF, ALL)
+
+    arrive()
+    assert_as_oracle(connection, AS_OF, ["entity_current_status"])
+    arrive(second)
+    assert_as_oracle(connection, AS_OF, ["entity_current_status"])
+    build(database_url, AS_OF)
+    assert_as_oracle(connection, AS_OF, ALL)
+
+    arrive(third)
+    assert_as_oracle(connection, END, ["entity_current_status"])
+    build(database_url, AS_OF)
+    arrive()
+    arrive()
+    assert_as_oracle(connection, END, ["entity_current_status"])
+    build(database_url, AS_OF)
+    for instant in (AS_OF, END):
+        assert_as_oracle(connection, instant, ALL)
+
+    incremental = _contents(connection, END)
+    build(database_url, AS_OF, "run", "--full-refresh")
+    assert _contents(connection, END) == incremental
+    build(database_url, AS_OF)
+    assert _contents(connection, END) == incremental
+
+
+def test_the_histories_hold_everything_that_the_rules_speak_of(
+    connection: Connection, tmp_path: Path
+) -> None:
+    """A comparison that never meets a case decides nothing about it."""
+    from oracle import in_order, intervals, violations
+
+    history = histories.make(1)
+    for number, (instant, contents) in enumerate(history.configurations):
+        apply(connection, tmp_path / str(number), instant, *contents)
+    for batch in history.batches:
+        append_rows(connection, batch)
+    facts = appended(connection)
+    rows = intervals(facts)
+    found = {
+        "a tie": any(
+            a["created_at"] == b["created_at"]
+            for entity in in_order(facts.transitions).values()
+            for a, b in zip(entity, entity[1:], strict=False)
+        ),
+        "a self-transition": any(row["transition_count"] > 1 for row in rows),
+        "a return": any(row["visit"] > 1 for row in rows),
+        "a stay of length zero": any(r["left_at"] == r["entered_at"] for r in rows),
+        "met at the deadline": any(
+            r["left_at"] and r["left_at"] == r["sla_deadline"] for r in rows
+        ),
+        "breached by a microsecond": any(
+            r["left_at"]
+            and r["sla_deadline"]
+            and r["left_at"] - r["sla_deadline"] == timedelta(microseconds=1)
+            for r in rows
+        ),
+    }
+    assert [name for name, is_there in found.items() if not is_there] == []
+    assert {row["deadline_source"] for row in rows} == {None, "explicit", "workflow"}
+    assert {row["verdict"] for row in rows} == {None, "met", "breached"}
+    assert {row["workflow_name"] for row in rows} == {
+        None, "standard", "another", "urgent", "nested", "fleet", "Zulu", "later",
+    } - {"another"}
+    assert {row["violation"] for row in violations(facts)} == {
+        "unknown_status",
+        "illegal_transition",
+        "broken_chain",
+        "left_final",
+        "missing_approval",
+        "wrong_role",
+        "unknown_user",
+        "unknown_business_entity",
+    }
+
+
+def test_arrival_decides_nothing_where_no_two_transitions_tie(
+    fresh_database: FreshDatabase, build: Build, tmp_path: Path
+) -> None:
+    """S5: one batch, or six shuffled ones with builds between, give the same tables."""
+    history = histories.make(4)
+    rows = {row["id"]: row for batch in history.batches for row in batch}
+    places = dict.fromkeys((r["entity_type"], r["entity_id"]) for r in rows.values())
+    for number, row in enumerate(rows.values()):
+        row["created_at"] += timedelta(microseconds=2 * number + 3)
+    assert len(places) == histories.ENTITIES
+    contents = []
+    for batches in ([list(rows.values())], history.batches[::-1]):
+        with fresh_database() as url, database.connect(url) as connection:
+            instant, configuration = history.configurations[0]
+            apply(connection, tmp_path, instant, *configuration)
+            for batch in batches:
+                append_rows(connection, batch)
+                build(url, AS_OF)
+            contents.append(_contents(connection, END))
+    assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize(
+    "zone", ["America/New_York", "Australia/Lord_Howe", "Pacific/Kiritimati"]
+)
+def test_the_session_time_zone_changes_no_result(
+    fresh_database: FreshDatabase, build: Build, tmp_path: Path, zone: str
+) -> None:
+    """S1: in the sessions of dbt and in those of readers alike."""
+    history = histories.make(5)
+    contents = []
+    for name in ("UTC", zone):
+        with fresh_database() as url, database.connect(url) as connection:
+            connection.execute(
+                SQL("alter database {} set timezone = {}").format(
+                    Identifier(connection.info.dbname), name
+                )
+            )
+            for number, (instant, files) in enumerate(history.configurations):
+                apply(connection, tmp_path / f"{number}", instant, *files)
+            for batch in history.batches:
+                append_rows(connection, batch)
+            build(url, AS_OF)
+            # As a reader's own client: it sets no zone, so the database's holds.
+            with psycopg.connect(url, autocommit=True) as reader:
+                assert reader.execute("show timezone").fetchone() == (name,)
+                contents.append(_contents(reader, AS_OF))
+                assert_as_oracle(reader, AS_OF, ALL)
+    assert contents[0] == contents[1]

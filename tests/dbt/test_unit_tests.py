@@ -1,0 +1,43 @@
+"""The unit tests beside the models, run by dbt itself."""
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from facts import at
+
+from dagster_project.resources import session_environment
+from ingest import cuts, database
+from ingest.database import PROJECT
+
+
+def test_every_unit_test_of_dbt_passes(
+    database_url: str, dbt: Callable[..., Any], build: Callable[..., Any]
+) -> None:
+    # A unit test takes its columns from relations that are there.
+    cut = build(database_url, at(0))
+    with session_environment(database_url, cut):
+        result = dbt("test", "--select", "test_type:unit")
+    told = [r for r in result.result if r.node.resource_type == "unit_test"]
+    assert [(r.node.name, r.message) for r in told if r.status != "pass"] == []
+    assert result.success
+    assert len(told) == sum(
+        path.read_text().count("    model: ")
+        for path in (PROJECT / "dbt" / "models").rglob("*.yml")
+    )
+
+
+def test_dbt_refuses_a_session_without_a_cut_in_one_sentence(
+    database_url: str, dbt: Callable[..., Any], capfd: Any, monkeypatch: Any
+) -> None:
+    with database.connect(database_url) as connection:
+        cut = cuts.pin(connection, uuid.uuid4().hex, at(0))
+    with session_environment(database_url, cut):
+        monkeypatch.setenv("PGOPTIONS", "")
+        results = [dbt(command) for command in ("run", "build", "test")]
+    assert [result.success for result in results] == [False, False, False]
+    sentence = "This session has no cut. Run it through: status-engine build."
+    assert capfd.readouterr().out.count(sentence) >= 3
+    with database.connect(database_url) as connection:
+        schemas = "select count(*) from pg_tables where schemaname = 'sla'"
+        assert connection.execute(schemas).fetchone() == (0,)

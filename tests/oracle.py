@@ -1,0 +1,371 @@
+"""What the rules say, in plain Python: no SQL, and nothing of the project.
+
+Rows are dicts with the columns of schema raw; a workflow version has its steps under
+`steps`, by status. Written from the rules (S1-S21) and readable beside them; slow.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+Row = dict[str, Any]
+Entity = tuple[str, int]
+
+
+class Facts(NamedTuple):
+    """Everything that was appended: what a build reads."""
+
+    transitions: list[Row]
+    workflows: list[Row]
+    users: list[Row]
+    business_entities: list[Row]
+
+
+class Stay(NamedTuple):
+    """The transitions of one interval, and what its entity is bound to."""
+
+    transitions: list[Row]
+    left_at: datetime | None
+    visit: int
+    first: Row
+    workflow: list[Row]
+
+
+def in_order(transitions: Iterable[Row]) -> dict[Entity, list[Row]]:
+    """Transitions of each entity (S2)."""
+    entities: dict[Entity, list[Row]] = defaultdict(list)
+    for row in transitions:
+        entities[row["entity_type"], row["entity_id"]].append(row)
+    for rows in entities.values():
+        rows.sort(key=lambda r: (r["created_at"], r["batch_id"], r["batch_row"]))
+    return dict(entities)
+
+
+def contains(whole: Any, part: Any) -> bool:
+    """JSON containment below the top level."""
+    if isinstance(part, dict):
+        return isinstance(whole, dict) and all(
+            key in whole and contains(whole[key], value) for key, value in part.items()
+        )
+    if isinstance(part, list):
+        return isinstance(whole, list) and all(
+            any(contains(item, wanted) for item in whole) for wanted in part
+        )
+    return type(whole) is type(part) and whole == part
+
+
+def leaves(value: Any) -> int:
+    """The number of leaf values (S8)."""
+    if isinstance(value, dict):
+        return sum(map(leaves, value.values()))
+    if isinstance(value, list):
+        return sum(map(leaves, value))
+    return 1
+
+
+def context_text(row: Row, member: str) -> str | None:
+    """An id in the business context; UUIDs are the same in either case."""
+    value = (row["business_context"] or {}).get(member)
+    return None if value is None else str(value).lower()
+
+
+def text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def histories(workflows: Iterable[Row]) -> list[list[Row]]:
+    """The versions of each workflow, oldest first (S7)."""
+    keyed: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    for row in workflows:
+        key = (row["entity_type"], row["workflow_name"], row["business_entity_id"])
+        keyed[key].append(row)
+    return [sorted(rows, key=lambda r: r["created_at"]) for rows in keyed.values()]
+
+
+def in_force(versions: list[Row], instant: datetime) -> Row | None:
+    """The version in force; None before the first."""
+    begun = [version for version in versions if version["created_at"] <= instant]
+    return begun[-1] if begun else None
+
+
+def in_force_for_bound(versions: list[Row], instant: datetime) -> Row | None:
+    """As `in_force`, for what is bound: only active ones, the first from ever."""
+    active = [version for version in versions if version["is_active"]]
+    return (in_force(active, instant) or active[0]) if active else None
+
+
+def matches(version: Row, first: Row) -> bool:
+    wanted = text(version["business_entity_id"])
+    return (
+        version["is_active"]
+        and version["entity_type"] == first["entity_type"]
+        and wanted in (None, context_text(first, "business_entity_id"))
+        and contains(first["business_context"] or {}, version["conditions"])
+    )
+
+
+def binding(first: Row, workflows: list[list[Row]]) -> list[Row]:
+    """The versions of the workflow that binds an entity; [] where none does (S8)."""
+    at = first["created_at"]
+    found = []
+    for versions in workflows:
+        version = in_force(versions, at)
+        if version is not None and matches(version, first):
+            found.append((version, versions))
+    if not found:
+        firsts = [(v[0], v) for v in workflows if matches(v[0], first)]
+        earliest = min((v["created_at"] for v, _ in firsts), default=at)
+        if at < earliest:
+            found = [pair for pair in firsts if pair[0]["created_at"] == earliest]
+    return min(found, key=lambda pair: _rank(pair[0]))[1] if found else []
+
+
+def _rank(version: Row) -> tuple[bool, int, bool, bytes]:
+    return (
+        version["business_entity_id"] is None,
+        -leaves(version["conditions"]),
+        not version["is_default"],
+        version["workflow_name"].encode(),
+    )
+
+
+def stays(facts: Facts) -> list[Stay]:
+    """The intervals of all entities (S3, S6)."""
+    workflows = histories(facts.workflows)
+    found = []
+    for rows in in_order(facts.transitions).values():
+        bound = binding(rows[0], workflows)
+        groups: list[list[Row]] = []
+        for row in rows:
+            if groups and groups[-1][-1]["to_status"] == row["to_status"]:
+                groups[-1].append(row)
+            else:
+                groups.append([row])
+        ends = [group[0]["created_at"] for group in groups[1:]] + [None]
+        visits: dict[str, int] = defaultdict(int)
+        for group, left_at in zip(groups, ends, strict=True):
+            visits[group[0]["to_status"]] += 1
+            visit = visits[group[0]["to_status"]]
+            found.append(Stay(group, left_at, visit, rows[0], bound))
+    return found
+
+
+def intervals(facts: Facts) -> list[Row]:
+    """The rows of status_intervals, without interval_id."""
+    return [_interval(stay) for stay in stays(facts)]
+
+
+def _interval(stay: Stay) -> Row:
+    first, last = stay.transitions[0], stay.transitions[-1]
+    entered_at, left_at = first["created_at"], stay.left_at
+    version = in_force_for_bound(stay.workflow, entered_at)
+    step = version["steps"].get(first["to_status"]) if version else None
+    deadline, source = _deadline(stay.transitions, version, step)
+    return {
+        "entity_type": first["entity_type"],
+        "entity_id": first["entity_id"],
+        "status": first["to_status"],
+        "visit": stay.visit,
+        "entered_at": entered_at,
+        "left_at": left_at,
+        "transition_count": len(stay.transitions),
+        "first_transition_id": first["id"],
+        "last_transition_id": last["id"],
+        "entity_created_at": stay.first["created_at"],
+        "workflow_id": version["id"] if version else None,
+        "workflow_name": version["workflow_name"] if version else None,
+        "step_id": step["id"] if step else None,
+        "business_entity_id": context_text(stay.first, "business_entity_id"),
+        "sla_hours": step["sla_hours"] if step else None,
+        "sla_deadline": deadline,
+        "deadline_source": source,
+        "is_final": bool(step and step["is_final"]),
+        "verdict": _verdict(left_at, deadline),
+        "elapsed_seconds": left_at and (left_at - entered_at) // timedelta(seconds=1),
+    }
+
+
+def _deadline(
+    transitions: list[Row], version: Row | None, step: Row | None
+) -> tuple[datetime | None, str | None]:
+    """S10, S14; an unbound entity has none, even if one is given."""
+    if version is None or (step and step["is_final"]):
+        return None, None
+    given = [t["sla_deadline"] for t in transitions if t["sla_deadline"]]
+    if given:
+        return given[-1], "explicit"
+    if step is None or step["sla_hours"] is None:
+        return None, None
+    microseconds = step["sla_hours"] * 3_600_000_000
+    assert microseconds == microseconds.to_integral_value()
+    elapsed = timedelta(microseconds=int(microseconds))
+    return transitions[0]["created_at"] + elapsed, "workflow"
+
+
+def _verdict(left_at: datetime | None, deadline: datetime | None) -> str | None:
+    if left_at is None or deadline is None:
+        return None
+    return "met" if left_at <= deadline else "breached"
+
+
+def is_overdue(interval: Row, as_of: datetime) -> bool:
+    """Open, and its deadline is past (S13)."""
+    deadline = interval["sla_deadline"]
+    return interval["left_at"] is None and deadline is not None and deadline < as_of
+
+
+def current_status(facts: Facts, as_of: datetime) -> list[Row]:
+    """The rows of entity_current_status, without id (S4)."""
+    same = (
+        "entity_type",
+        "entity_id",
+        "sla_deadline",
+        "workflow_id",
+        "last_transition_id",
+        "workflow_name",
+        "business_entity_id",
+        "visit",
+        "deadline_source",
+        "is_final",
+    )
+    return [
+        {name: row[name] for name in same}
+        | {
+            "created_at": row["entity_created_at"],
+            "current_status": row["status"],
+            "status_since": row["entered_at"],
+            "is_overdue": is_overdue(row, as_of),
+        }
+        for row in intervals(facts)
+        if row["left_at"] is None
+    ]
+
+
+def performance(facts: Facts, as_of: datetime) -> list[Row]:
+    """The rows of sla_performance (S21)."""
+    grain = ("entity_type", "workflow_name", "status", "business_entity_id")
+    groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    for row in intervals(facts):
+        day = row["entered_at"].astimezone(UTC).date()
+        groups[day, *(row[name] for name in grain)].append(row)
+    names = ("entered_on", *grain)
+    return [
+        dict(zip(names, key, strict=True)) | _counts(rows, as_of)
+        for key, rows in groups.items()
+    ]
+
+
+def _counts(rows: list[Row], as_of: datetime) -> Row:
+    closed = [row for row in rows if row["left_at"] is not None]
+    met = sum(row["verdict"] == "met" for row in rows)
+    breached = sum(row["verdict"] == "breached" for row in rows)
+    overdue = sum(is_overdue(row, as_of) for row in rows)
+    return {
+        "interval_count": len(rows),
+        "closed_count": len(closed),
+        "open_count": len(rows) - len(closed),
+        "met_count": met,
+        "breached_count": breached,
+        "overdue_count": overdue,
+        "compliance_ratio": _ratio(met, met + breached + overdue),
+        "closed_compliance_ratio": _ratio(met, met + breached),
+        "elapsed_seconds": sum(row["elapsed_seconds"] for row in closed),
+    }
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def violations(facts: Facts) -> list[Row]:
+    """The rows of workflow_violations, without detail (S19)."""
+    workflows = histories(facts.workflows)
+    entities = {str(row["id"]) for row in facts.business_entities}
+    users: dict[str, list[Row]] = defaultdict(list)
+    for user in sorted(facts.users, key=lambda user: user["created_at"]):
+        users[str(user["id"])].append(user)
+    found = []
+    for rows in in_order(facts.transitions).values():
+        bound = binding(rows[0], workflows)
+        for previous, row in zip([None, *rows], rows, strict=False):
+            before = previous["to_status"] if previous else None
+            version = in_force_for_bound(bound, row["created_at"])
+            names = [
+                *_of_steps(row, before, version["steps"] if version else None),
+                *_of_approval(row, before, version["steps"] if version else {}, users),
+                *_of_names(row, users, entities),
+            ]
+            if row["from_status"] is not None and row["from_status"] != before:
+                names.append("broken_chain")
+            found += [
+                {
+                    "transition_id": row["id"],
+                    "violation": name,
+                    "created_at": row["created_at"],
+                    "entity_type": row["entity_type"],
+                    "entity_id": row["entity_id"],
+                    "previous_status": before,
+                    "from_status": row["from_status"],
+                    "to_status": row["to_status"],
+                    "workflow_id": version["id"] if version else None,
+                    "workflow_name": version["workflow_name"] if version else None,
+                }
+                for name in names
+            ]
+    return found
+
+
+def _of_steps(
+    row: Row, before: str | None, steps: dict[str, Row] | None
+) -> Iterable[str]:
+    if steps is None:
+        return
+    if row["to_status"] not in steps:
+        yield "unknown_status"
+    left = steps.get(before) if before is not None else None
+    if (
+        left is not None
+        and before != row["to_status"]
+        and row["to_status"] not in left["allowed_transitions"]
+    ):
+        yield "left_final" if left["is_final"] else "illegal_transition"
+
+
+def approver(row: Row) -> str | None:
+    named = context_text(row, "approved_by_user_id")
+    return named if named is not None else text(row["triggered_by_user_id"])
+
+
+def _of_approval(
+    row: Row, before: str | None, steps: dict[str, Row], users: dict[str, list[Row]]
+) -> Iterable[str]:
+    step = steps.get(row["to_status"])
+    if step is None or not step["requires_approval"] or before == row["to_status"]:
+        return
+    name = approver(row)
+    if name is None:
+        yield "missing_approval"
+    elif name in users:
+        account = in_force(users[name], row["created_at"]) or users[name][0]
+        if not account["is_active"] or step["approval_role"] not in account["roles"]:
+            yield "wrong_role"
+
+
+def _of_names(
+    row: Row, users: dict[str, list[Row]], entities: set[str]
+) -> Iterable[str]:
+    named = {
+        context_text(row, "approved_by_user_id"),
+        text(row["triggered_by_user_id"]),
+    }
+    if named - {None} - users.keys():
+        yield "unknown_user"
+    entity = context_text(row, "business_entity_id")
+    if entity is not None and entity not in entities:
+        yield "unknown_business_entity"
+
+
+def hours(value: Decimal | str | None) -> Decimal | None:
+    return None if value is None else Decimal(value)

@@ -207,8 +207,11 @@ def derived_assets(project: DbtProject) -> dg.AssetsDefinition:
         target = warehouse.folder / "dbt"
         with warehouse.building(pinned), warehouse.session() as connection:
             events = dbt.cli(arguments, context=context, target_path=target).stream()
+            passed = 0
             for event in events:
+                passed += isinstance(event, dg.AssetCheckResult) and event.passed
                 yield _reported(context, connection, event)
+            _narrate(context, f"{passed} tests passed")
 
     return derived
 

@@ -18,6 +18,8 @@ from ingest.errors import StatusEngineError
 INSTANCE = """\
 telemetry:
   enabled: false
+nux:
+  enabled: false
 concurrency:
   runs:
     max_concurrent_runs: 1

@@ -586,7 +586,9 @@ def _(time_by_status):
 
 @app.cell
 def _(time_by_status, time_type):
-    time_shown = time_by_status.filter(pl.col("entity_type") == time_type.value)
+    time_shown = time_by_status.filter(
+        pl.col("entity_type").eq_missing(time_type.value)
+    )
     _order = time_shown["status"].to_list()
     _tooltip = [
         alt.Tooltip("status:N", title="Status"),

@@ -50,31 +50,32 @@ insert into publication values (7, '2027-01-06 12:00:00+00');
 """
 
 # The clock is Wednesday 2027-01-06 12:00. The week of 2026-12-28 is 2026-W53, also on
-# 1 January; the orders that are open are overdue by 36 h and 2.5 h, and due right now.
+# 1 January. Two quotes are overdue by 36 h, one order by 2.5 h, and another is due at
+# this very instant.
 ROWS = """
 insert into entity_current_status by name
 select * from (values
-    ('order', 1, 'new', '2027-01-04 01:00Z', '2027-01-06 09:30Z', true),
-    ('order', 2, 'new', '2027-01-04 02:00Z', '2027-01-06 12:00Z', false),
-    ('order', 3, 'done', '2027-01-05 00:00Z', null, false),
-    ('quote', 10, 'sent', '2027-01-01 00:00Z', '2027-01-05 00:00Z', true),
-    ('quote', 9, 'sent', '2027-01-01 00:00Z', '2027-01-05 00:00Z', true)
+    ('order', 1, 'new', '2027-01-04 01:00', '2027-01-06 09:30', true),
+    ('order', 2, 'new', '2027-01-04 02:00', '2027-01-06 12:00', false),
+    ('order', 3, 'done', '2027-01-05 00:00', null, false),
+    ('quote', 10, 'sent', '2027-01-01 00:00', '2027-01-05 00:00', true),
+    ('quote', 9, 'sent', '2027-01-01 00:00', '2027-01-05 00:00', true)
 ) as t (
     entity_type, entity_id, current_status, status_since, sla_deadline, is_overdue
 );
 
 insert into status_intervals by name
 select * from (values
-    ('order', 1, 'new', 1, '2027-01-04 01:00Z', null, '2027-01-06 09:30Z', null),
-    ('order', 2, 'new', 1, '2027-01-04 02:00Z', null, '2027-01-06 12:00Z', null),
-    ('order', 3, 'new', 1, '2027-01-03 23:00Z', '2027-01-04 00:00Z', null, 3600),
-    ('order', 3, 'held', 1, '2027-01-04 00:00Z', '2027-01-04 10:00Z', null, 36000),
-    ('order', 3, 'new', 2, '2027-01-04 10:00Z', '2027-01-04 12:00Z', null, 7200),
-    ('order', 3, 'new', 3, '2027-01-04 12:00Z', '2027-01-04 18:00Z', null, 21600),
-    ('order', 3, 'done', 1, '2027-01-05 00:00Z', null, null, null),
-    ('quote', 9, 'sent', 1, '2027-01-01 00:00Z', null, '2027-01-05 00:00Z', null),
-    ('quote', 10, 'draft', 1, '2026-12-31 23:30Z', '2027-01-01 00:00Z', null, 1800),
-    ('quote', 10, 'sent', 1, '2027-01-01 00:00Z', null, '2027-01-05 00:00Z', null)
+    ('order', 1, 'new', 1, '2027-01-04 01:00', null, '2027-01-06 09:30', null),
+    ('order', 2, 'new', 1, '2027-01-04 02:00', null, '2027-01-06 12:00', null),
+    ('order', 3, 'new', 1, '2027-01-03 23:00', '2027-01-04 00:00', null, 3600),
+    ('order', 3, 'held', 1, '2027-01-04 00:00', '2027-01-04 10:00', null, 36000),
+    ('order', 3, 'new', 2, '2027-01-04 10:00', '2027-01-04 12:00', null, 7200),
+    ('order', 3, 'new', 3, '2027-01-04 12:00', '2027-01-04 18:00', '2027-01-09', 21600),
+    ('order', 3, 'done', 1, '2027-01-05 00:00', null, null, null),
+    ('quote', 9, 'sent', 1, '2027-01-01 00:00', null, '2027-01-05 00:00', null),
+    ('quote', 10, 'draft', 1, '2026-12-31 23:30', '2027-01-01 00:00', null, 1800),
+    ('quote', 10, 'sent', 1, '2027-01-01 00:00', null, '2027-01-05 00:00', null)
 ) as t (
     entity_type, entity_id, status, visit, entered_at, left_at, sla_deadline,
     elapsed_seconds

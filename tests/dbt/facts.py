@@ -116,7 +116,12 @@ def published(connection: Connection, table: str, as_of: datetime) -> list[Row]:
 
 def sort(rows: list[Row]) -> list[Row]:
     """Rows in an order that depends on nothing but them."""
-    return sorted(rows, key=lambda row: repr(sorted(row.items())))
+    return sorted(rows, key=lambda row: repr([_plain(row[key]) for key in sorted(row)]))
+
+
+def _plain(value: Any) -> Any:
+    """An instant without the zone that a session showed it in."""
+    return value.astimezone(UTC) if isinstance(value, datetime) else value
 
 
 def said_by_oracle(facts: Facts, table: str, as_of: datetime) -> list[Row]:

@@ -17,7 +17,7 @@ from facts import (
     at,
     published,
 )
-from oracle import Row
+from oracle import Row, in_order, intervals, violations
 from psycopg.sql import SQL, Identifier
 
 from ingest import database
@@ -84,8 +84,6 @@ def test_the_histories_hold_everything_that_the_rules_speak_of(
     connection: Connection, tmp_path: Path
 ) -> None:
     """A comparison that never meets a case decides nothing about it."""
-    from oracle import in_order, intervals, violations
-
     history = histories.make(1)
     for number, (instant, contents) in enumerate(history.configurations):
         apply(connection, tmp_path / str(number), instant, *contents)
@@ -116,8 +114,14 @@ def test_the_histories_hold_everything_that_the_rules_speak_of(
     assert {row["deadline_source"] for row in rows} == {None, "explicit", "workflow"}
     assert {row["verdict"] for row in rows} == {None, "met", "breached"}
     assert {row["workflow_name"] for row in rows} == {
-        None, "standard", "another", "urgent", "nested", "fleet", "Zulu", "later",
-    } - {"another"}
+        None,
+        "standard",
+        "urgent",
+        "nested",
+        "fleet",
+        "Zulu",
+        "later",
+    }
     assert {row["violation"] for row in violations(facts)} == {
         "unknown_status",
         "illegal_transition",
@@ -133,7 +137,7 @@ def test_the_histories_hold_everything_that_the_rules_speak_of(
 def test_arrival_decides_nothing_where_no_two_transitions_tie(
     fresh_database: FreshDatabase, build: Build, tmp_path: Path
 ) -> None:
-    """S5: one batch, or six shuffled ones with builds between, give the same tables."""
+    """S5: one batch, or shuffled parts with a build between, give the same tables."""
     history = histories.make(4)
     rows = {row["id"]: row for batch in history.batches for row in batch}
     places = dict.fromkeys((r["entity_type"], r["entity_id"]) for r in rows.values())
@@ -141,7 +145,10 @@ def test_arrival_decides_nothing_where_no_two_transitions_tie(
         row["created_at"] += timedelta(microseconds=2 * number + 3)
     assert len(places) == histories.ENTITIES
     contents = []
-    for batches in ([list(rows.values())], history.batches[::-1]):
+    parts = [
+        [row for batch in history.batches[place::2] for row in batch] for place in (1, 0)
+    ]
+    for batches in ([list(rows.values())], parts):
         with fresh_database() as url, database.connect(url) as connection:
             instant, configuration = history.configurations[0]
             apply(connection, tmp_path, instant, *configuration)
@@ -152,30 +159,24 @@ def test_arrival_decides_nothing_where_no_two_transitions_tie(
     assert contents[0] == contents[1]
 
 
-@pytest.mark.parametrize(
-    "zone", ["America/New_York", "Australia/Lord_Howe", "Pacific/Kiritimati"]
-)
 def test_the_session_time_zone_changes_no_result(
-    fresh_database: FreshDatabase, build: Build, tmp_path: Path, zone: str
+    fresh_database: FreshDatabase, build: Build, tmp_path: Path
 ) -> None:
     """S1: in the sessions of dbt and in those of readers alike."""
     history = histories.make(5)
     contents = []
-    for name in ("UTC", zone):
+    for zone in ("UTC", "America/New_York", "Australia/Lord_Howe", "Pacific/Kiritimati"):
         with fresh_database() as url, database.connect(url) as connection:
-            connection.execute(
-                SQL("alter database {} set timezone = {}").format(
-                    Identifier(connection.info.dbname), name
-                )
-            )
+            name = Identifier(connection.info.dbname)
+            statement = SQL("alter database {} set timezone = {}")
+            connection.execute(statement.format(name, zone))
             for number, (instant, files) in enumerate(history.configurations):
                 apply(connection, tmp_path / f"{number}", instant, *files)
-            for batch in history.batches:
-                append_rows(connection, batch)
+            append_rows(connection, [r for batch in history.batches for r in batch])
             build(url, AS_OF)
             # As a reader's own client: it sets no zone, so the database's holds.
             with psycopg.connect(url, autocommit=True) as reader:
-                assert reader.execute("show timezone").fetchone() == (name,)
+                assert reader.execute("show timezone").fetchone() == (zone,)
                 contents.append(_contents(reader, AS_OF))
-                assert_as_oracle(reader, AS_OF, ALL)
-    assert contents[0] == contents[1]
+    assert contents[0]["status_intervals"] != []
+    assert all(content == contents[0] for content in contents)

@@ -1,0 +1,44 @@
+"""A home folder and a database, as every command of the project finds them."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from ingest import database
+
+FreshDatabase = Callable[..., AbstractContextManager[str]]
+Installation = Callable[[Path], AbstractContextManager[str]]
+
+
+@pytest.fixture(scope="session")
+def installation(fresh_database: FreshDatabase) -> Installation:
+    """Name a new database and a home folder to this process, for a while."""
+
+    @contextmanager
+    def make(home: Path) -> Iterator[str]:
+        with fresh_database() as url, pytest.MonkeyPatch.context() as patch:
+            for name in database.environment(url):
+                patch.delenv(name, raising=False)
+            patch.setenv("DATABASE_URL", url)
+            patch.setenv("STATUS_ENGINE_HOME", str(home))
+            # Named by the command line to its own process.
+            patch.setenv("DAGSTER_HOME", str(home / "dagster"))
+            patch.setenv("PATH", os.environ["PATH"])
+            yield url
+
+    return make
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def installed_url(installation: Installation, home: Path) -> Iterator[str]:
+    """The database of an installation in `home`."""
+    with installation(home) as url:
+        yield url

@@ -1,0 +1,155 @@
+"""The graph that Dagster is given, and what the schedule and the sensor ask for."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from dagster_project import schedules, sensors
+from dagster_project.definitions import build_definitions
+from dagster_project.resources import Warehouse
+
+ASSETS = {
+    "raw": {
+        "batches",
+        "business_entities",
+        "cuts",
+        "rejected_transitions",
+        "status_transitions",
+        "status_workflow_steps",
+        "status_workflows",
+        "user_accounts",
+    },
+    "staging": {
+        "stg_batches",
+        "stg_business_entities",
+        "stg_transitions",
+        "stg_user_accounts",
+        "stg_workflow_steps",
+        "stg_workflow_versions",
+        "touched_entities",
+    },
+    "sla": {
+        "entity_current_status",
+        "sla_daily_counts",
+        "sla_performance",
+        "status_intervals",
+        "workflow_violations",
+    },
+    "published": {
+        "analytics",
+        "entity_current_status",
+        "sla_performance",
+        "status_intervals",
+        "workflow_violations",
+    },
+}
+TICK = datetime(2026, 3, 7, 12, 5, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def definitions() -> Iterator[dg.Definitions]:
+    """What the web server loads, over a database that is never asked."""
+    yield build_definitions(Warehouse(database_url="postgresql://nowhere/", home="/"))
+
+
+@pytest.fixture(scope="module")
+def specs(definitions: dg.Definitions) -> list[dg.AssetSpec]:
+    return list(definitions.resolve_all_asset_specs())
+
+
+def test_every_table_and_file_is_one_asset(specs: list[dg.AssetSpec]) -> None:
+    keys = [spec.key.path for spec in specs]
+    assert sorted(keys) == sorted(
+        [group, name] for group, names in ASSETS.items() for name in names
+    )
+
+
+def test_every_asset_has_group_owner_kinds_and_description(
+    specs: list[dg.AssetSpec],
+) -> None:
+    assert {tuple(s.key.path): s.group_name for s in specs} == {
+        (group, name): group for group, names in ASSETS.items() for name in names
+    }
+    assert [s.key for s in specs if list(s.owners) != ["team:status-engine"]] == []
+    assert [s.key for s in specs if not s.kinds] == []
+    assert [s.key for s in specs if not (s.description or "").strip()] == []
+
+
+def test_nothing_is_read_that_no_asset_makes(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    assert graph.materializable_asset_keys == graph.get_all_asset_keys()
+
+
+def test_every_derived_asset_is_behind_the_cut(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    cut = dg.AssetKey(["raw", "cuts"])
+    behind = dg.AssetSelection.assets(cut).downstream().resolve(graph)
+    derived = [key for key in graph.get_all_asset_keys() if key.path[0] != "raw"]
+    assert set(derived) | {cut} == behind
+
+
+def test_every_data_test_of_dbt_is_a_check_of_an_asset(
+    definitions: dg.Definitions,
+) -> None:
+    keys = definitions.resolve_asset_graph().asset_check_keys
+    names = {key.name for key in keys}
+    claims = Path(__file__).parents[2] / "dbt" / "tests"
+    assert {path.stem for path in claims.glob("*.sql")} <= names
+    assert {"every_file_was_accepted", "files_hold_what_the_manifest_says"} <= names
+
+
+def test_the_tick_is_the_clock_and_the_run_key(definitions: dg.Definitions) -> None:
+    with dg.build_schedule_context(scheduled_execution_time=TICK) as context:
+        request = schedules.every_five_minutes(context)
+    assert isinstance(request, dg.RunRequest)
+    assert request.run_key == "2026-03-07T12:05:00+00:00"
+    assert request.run_config == {
+        "ops": {"raw__cuts": {"config": {"as_of": "2026-03-07T12:05:00+00:00"}}}
+    }
+    job = definitions.resolve_job_def("status_engine")
+    ops = dg.validate_run_config(job, request.run_config)["ops"]
+    assert ops["raw__cuts"]["config"] == {"as_of": "2026-03-07T12:05:00+00:00"}
+
+
+def test_the_schedule_and_the_sensor_run_by_default() -> None:
+    schedule, sensor = schedules.every_five_minutes, sensors.files_in_the_inbox
+    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+    assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
+    assert (schedule.cron_schedule, schedule.execution_timezone) == ("*/5 * * * *", "UTC")
+    assert schedule.job_name == sensor.job_name == "status_engine"
+
+
+def test_every_option_of_a_run_is_configuration_of_the_job(
+    definitions: dg.Definitions,
+) -> None:
+    job = definitions.resolve_job_def("status_engine")
+    config = schedules.run_config(TICK, ["a.csv"], full_refresh=True)
+    ops = dg.validate_run_config(job, config)["ops"]
+    assert ops["inbox"]["config"] == {"paths": ["a.csv"]}
+    assert ops["derived"]["config"] == {"full_refresh": True}
+    assert schedules.run_config() == {}
+
+
+def _asked(home: Path) -> object:
+    context = dg.build_sensor_context()
+    return sensors.files_in_the_inbox(context, warehouse=Warehouse(home=str(home)))
+
+
+def test_the_sensor_asks_for_one_run_a_set_of_waiting_files(home: Path) -> None:
+    assert isinstance(_asked(home), dg.SkipReason)
+    folder = home / "inbox" / "shop"
+    folder.mkdir(parents=True)
+    (folder / "mapping.yml").write_text("source: shop\n")
+    assert isinstance(_asked(home), dg.SkipReason)
+    (folder / "orders.csv").write_text("id\n")
+    first, again = _asked(home), _asked(home)
+    assert isinstance(first, dg.RunRequest)
+    assert isinstance(again, dg.RunRequest)
+    assert first.run_key == again.run_key
+    (folder / "orders.csv").write_text("id,created_at\n")
+    other = _asked(home)
+    assert isinstance(other, dg.RunRequest)
+    assert other.run_key != first.run_key

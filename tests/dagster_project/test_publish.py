@@ -1,0 +1,222 @@
+"""Published files: the rows of Postgres, of one tested cut, switched as a whole."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import duckdb
+import polars as pl
+import psycopg
+import pytest
+
+from dagster_project import publish as module
+from dagster_project.publish import TABLES, PublishError, publish
+from ingest import append, database, workflows
+from ingest.cuts import Cut
+from ingest.database import PROJECT, Connection
+
+Build = Callable[..., Cut]
+AS_OF = datetime(2026, 3, 10, 12, 0, 0, 1, tzinfo=UTC)
+TESTED = ("build", "--exclude-resource-type", "unit_test")
+# Texts that a CSV between two databases could spoil.
+STATUSES = ("new", "", "NULL", 'a "b", c\\d\n', "é 🚗", "confirmed", "\\N", " x ")
+
+
+def _rows() -> pl.DataFrame:
+    day = datetime(2026, 3, 1, tzinfo=UTC)
+    return pl.DataFrame(
+        {
+            "created_at": [day.replace(hour=n, microsecond=n) for n in range(16)],
+            "entity_type": ["order", "quote"] * 8,
+            "entity_id": [2**63 - 1, *range(1, 16)],
+            "to_status": [*STATUSES, *STATUSES],
+            "from_status": [None, ""] * 8,
+        }
+    )
+
+
+@pytest.fixture
+def built(database_url: str, connection: Connection, build: Build) -> Cut:
+    """A built and tested cut."""
+    workflows.apply(
+        connection,
+        workflows.load(PROJECT / "workflows"),
+        at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    good = _rows().filter(pl.col("to_status") != "")
+    append(connection, good)
+    return build(database_url, AS_OF, *TESTED)
+
+
+def _plain(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(str(value) if isinstance(value, UUID) else value for value in row)
+
+
+def _in_postgres(url: str, cut: Cut, table: str) -> list[tuple[Any, ...]]:
+    with database.connect(url) as connection:
+        connection.execute(
+            "select set_config('status_engine.as_of', %s, false)",
+            [cut.as_of.isoformat()],
+        )
+        rows = connection.execute(f"select * from sla.{table}").fetchall()
+    return sorted(map(_plain, rows), key=repr)
+
+
+def _in_files(query: str, file: Path | None = None) -> list[tuple[Any, ...]]:
+    with duckdb.connect(file or ":memory:", read_only=file is not None) as analytics:
+        analytics.execute("set timezone = 'UTC'")
+        return analytics.execute(query).fetchall()
+
+
+def _sorted(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    utc = [
+        tuple(
+            v.astimezone(UTC) if isinstance(v, datetime) else v for v in row
+        )
+        for row in rows
+    ]
+    return sorted(utc, key=repr)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_row_is_in_both_formats_as_it_is_in_postgres(
+    database_url: str, connection: Connection, built: Cut, home: Path, table: str
+) -> None:
+    folder = publish(connection, home).folder
+    rows = _sorted(_in_postgres(database_url, built, table))
+    assert rows != []
+    parquet = _in_files(f"select * from read_parquet('{folder / table}.parquet')")
+    assert _sorted(parquet) == rows
+    stored = _in_files(f"select * from {table}", folder / "analytics.duckdb")
+    assert _sorted(stored) == rows
+
+
+def test_the_manifest_says_what_is_there(
+    database_url: str, connection: Connection, built: Cut, home: Path
+) -> None:
+    result = publish(connection, home)
+    folder = home / "published" / "current"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert (manifest["cut"], manifest["as_of"]) == (
+        built.number,
+        "2026-03-10T12:00:00.000001+00:00",
+    )
+    assert (result.cut, set(result.rows)) == (built, set(TABLES))
+    assert manifest["tables"].keys() == set(TABLES)
+    for table, said in manifest["tables"].items():
+        file = folder / said["file"]
+        assert hashlib.sha256(file.read_bytes()).hexdigest() == said["sha256"]
+        rows = _in_postgres(database_url, built, table)
+        assert said["rows"] == result.rows[table] == len(rows)
+        columns = _in_files(f"describe select * from read_parquet('{file}')")
+        assert {c[0]: c[1] for c in columns} == {
+            name: kind.replace(" ", "") if kind.startswith("DEC") else kind
+            for name, kind in said["columns"].items()
+        }
+    assert {path.name for path in folder.iterdir()} == {
+        "manifest.json",
+        "analytics.duckdb",
+        *(f"{table}.parquet" for table in TABLES),
+    }
+
+
+def test_rows_appended_after_the_build_are_not_published(
+    database_url: str, connection: Connection, built: Cut, home: Path
+) -> None:
+    before = _in_postgres(database_url, built, "entity_current_status")
+    append(connection, _rows().head(3).with_columns(entity_id=pl.lit(77)))
+    assert len(_in_postgres(database_url, built, "entity_current_status")) > len(before)
+    folder = publish(connection, home).folder
+    file = folder / "analytics.duckdb"
+    rows = _in_files("select * from entity_current_status", file)
+    assert _sorted(rows) == _sorted(before)
+
+
+@pytest.mark.usefixtures("built")
+def test_current_is_one_link_and_two_folders_are_kept(
+    database_url: str, connection: Connection, build: Build, home: Path
+) -> None:
+    root = home / "published"
+    folders = [publish(connection, home).folder]
+    for _ in range(3):
+        build(database_url, AS_OF, *TESTED)
+        folders.append(publish(connection, home).folder)
+    assert (root / "current").is_symlink()
+    assert (root / "current").resolve() == folders[-1].resolve()
+    kept = {path.name for path in root.iterdir() if not path.name.startswith(".lock")}
+    assert kept == {"current", folders[-2].name, folders[-1].name}
+
+
+def test_nothing_built_is_not_published(connection: Connection, home: Path) -> None:
+    with pytest.raises(PublishError, match="Nothing is built yet"):
+        publish(connection, home)
+    assert not (home / "published" / "current").exists()
+
+
+@pytest.mark.usefixtures("built")
+def test_tables_of_two_cuts_are_not_published(
+    database_url: str, connection: Connection, build: Build, home: Path
+) -> None:
+    before = publish(connection, home).folder
+    build(database_url, AS_OF, "run", "--select", "status_intervals")
+    with pytest.raises(PublishError, match="of 2 cuts"):
+        publish(connection, home)
+    assert (home / "published" / "current").resolve() == before.resolve()
+
+
+@pytest.mark.usefixtures("built")
+def test_a_cut_that_was_built_but_not_tested_is_not_published(
+    database_url: str, connection: Connection, build: Build, home: Path
+) -> None:
+    before = publish(connection, home).folder
+    build(database_url, AS_OF)
+    with pytest.raises(PublishError, match="did not all pass"):
+        publish(connection, home)
+    assert (home / "published" / "current").resolve() == before.resolve()
+    build(database_url, AS_OF, *TESTED)
+    assert publish(connection, home).folder != before
+
+
+@pytest.mark.usefixtures("built")
+def test_a_cut_whose_test_failed_is_not_published(
+    database_url: str, connection: Connection, build: Build, home: Path
+) -> None:
+    before = publish(connection, home).folder
+    connection.execute("update sla.status_intervals set is_final = true")
+    with pytest.raises(AssertionError, match="assert_final_intervals_have_no_deadline"):
+        build(database_url, AS_OF, *TESTED)
+    with pytest.raises(PublishError, match="did not all pass"):
+        publish(connection, home)
+    assert (home / "published" / "current").resolve() == before.resolve()
+
+
+@pytest.mark.usefixtures("built")
+def test_publishing_that_fails_leaves_the_files_and_no_scraps(
+    database_url: str, connection: Connection, home: Path
+) -> None:
+    before = publish(connection, home).folder
+    connection.execute("alter table sla.workflow_violations add column x point")
+    with pytest.raises(PublishError, match="x point"):
+        publish(connection, home)
+    # Postgres goes away while a table is copied.
+    connection.execute("alter table sla.workflow_violations drop column x")
+    connection.execute(
+        "create or replace function sla.fail() returns text language sql"
+        " as 'select repeat(''x'', -1) || (1 / 0)::text'"
+    )
+    connection.execute("alter table sla.sla_daily_counts rename to gone")
+    connection.execute(
+        "create or replace view sla.workflow_trouble as select sla.fail() as x"
+    )
+    with psycopg.connect(database_url) as other, pytest.MonkeyPatch.context() as patch:
+        other.execute("select 1")
+        patch.setattr(module, "TABLES", (*TABLES, "workflow_trouble"))
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            publish(connection, home)
+    root = home / "published"
+    assert (root / "current").resolve() == before.resolve()
+    assert {path.name for path in root.iterdir()} == {".lock", "current", before.name}

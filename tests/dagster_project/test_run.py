@@ -1,0 +1,191 @@
+"""The whole job in this process, on a small inbox: what it records and leaves behind."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import dagster as dg
+import duckdb
+import pytest
+
+from dagster_project.resources import Warehouse
+from dagster_project.run import RunResult, run
+from ingest import database
+from ingest.errors import StatusEngineError
+
+PARTS = ["configuration", "inbox", "cut", "build", "publish"]
+AS_OF = datetime(2026, 3, 10, 12, tzinfo=UTC)
+LATER = datetime(2026, 3, 10, 12, 5, tzinfo=UTC)
+HISTORY = """\
+created_at,entity_type,entity_id,to_status
+2026-03-01T09:00:00Z,order,1,new
+2026-03-01T10:00:00Z,order,1,confirmed
+2026-03-09T13:00:00Z,order,2,new
+2026-03-32T13:00:00Z,order,3,new
+2026-03-01T09:00:00Z,order,1,new
+"""
+MAPPED = """\
+nr;when;what
+A-1;01.03.2026 09:00;opened
+A-2;02.03.2026 09:00;opened
+"""
+MAPPING = """\
+source: shop
+timezone: Europe/Amsterdam
+delimiter: ";"
+entity_type: {constant: form_submission}
+entity_id: {column: nr, key: true, namespace: shop}
+created_at: {column: when, format: "%d.%m.%Y %H:%M"}
+to_status: {column: what, values: {opened: received}}
+"""
+
+
+class Ran(NamedTuple):
+    """Two runs of one installation, the second on an inbox with the same files."""
+
+    home: Path
+    url: str
+    first: RunResult
+    second: RunResult
+
+
+def _fill(inbox: Path) -> None:
+    shop = inbox / "shop"
+    shop.mkdir(parents=True, exist_ok=True)
+    (inbox / "history.csv").write_text(HISTORY)
+    (inbox / "wrong.csv").write_text("when,what\n2026-03-01,new\n")
+    (shop / "orders.csv").write_text(MAPPED)
+    (shop / "mapping.yml").write_text(MAPPING)
+
+
+@pytest.fixture(scope="module")
+def ran(
+    installation: Callable[[Path], AbstractContextManager[str]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Ran]:
+    home = tmp_path_factory.mktemp("home")
+    with installation(home) as url:
+        _fill(home / "inbox")
+        first = run(Warehouse(), PARTS, as_of=AS_OF)
+        _fill(home / "inbox")
+        second = run(Warehouse(), PARTS, as_of=LATER)
+        yield Ran(home, url, first, second)
+
+
+def _counts(result: RunResult) -> tuple[int, ...]:
+    names = ("read", "appended", "duplicate", "rejected", "refused_files")
+    return tuple(result.metadata["raw/batches"][name] for name in names)
+
+
+def test_every_asset_that_is_no_view_is_recorded_with_its_rows(ran: Ran) -> None:
+    rows = {
+        name: metadata.get("dagster/row_count")
+        for name, metadata in ran.first.metadata.items()
+        if not name.startswith("staging/")
+    }
+    assert None not in rows.values()
+    stored = (
+        "raw/status_transitions",
+        "raw/rejected_transitions",
+        "raw/cuts",
+        "sla/status_intervals",
+        "sla/entity_current_status",
+    )
+    assert [rows[name] for name in stored] == [5, 1, 1, 5, 4]
+    assert rows["published/status_intervals"] == 5
+    assert rows["published/analytics"] == sum(
+        count
+        for name, count in rows.items()
+        if name.startswith("published/") and name != "published/analytics"
+    )
+    assert len(rows) == 18
+
+
+def test_each_transition_that_was_read_is_counted(ran: Ran) -> None:
+    assert _counts(ran.first) == (7, 5, 1, 1, 1)
+
+
+def test_a_second_run_on_the_same_files_appends_nothing(ran: Ran) -> None:
+    assert _counts(ran.second) == (7, 0, 6, 1, 1)
+    for name in ("raw/status_transitions", "sla/status_intervals", "raw/batches"):
+        first, second = ran.first.metadata[name], ran.second.metadata[name]
+        assert first["dagster/row_count"] == second["dagster/row_count"]
+
+
+def test_the_instant_of_the_run_is_the_clock_of_its_cut(ran: Ran) -> None:
+    with database.connect(ran.url) as connection:
+        cuts = connection.execute("select run_id, as_of from raw.cuts order by cut")
+        assert cuts.fetchall() == [
+            (ran.first.run_id, AS_OF),
+            (ran.second.run_id, LATER),
+        ]
+    for result, instant in ((ran.first, AS_OF), (ran.second, LATER)):
+        for name in ("raw/cuts", "published/analytics"):
+            assert result.metadata[name]["as_of"] == instant.timestamp()
+
+
+def test_files_are_filed_away_and_refused_ones_say_why(ran: Ran) -> None:
+    def names(folder: str) -> list[str]:
+        root = ran.home / folder
+        return sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file())
+
+    assert names("inbox") == ["shop/mapping.yml"]
+    assert names("archive") == [
+        "1-history.csv",
+        "history.csv",
+        "shop/1-orders.csv",
+        "shop/orders.csv",
+    ]
+    assert names("refused") == [
+        "1-wrong.csv",
+        "1-wrong.csv.txt",
+        "wrong.csv",
+        "wrong.csv.txt",
+    ]
+    reason = (ran.home / "refused" / "wrong.csv.txt").read_text()
+    assert "line 1: the header" in reason
+
+
+def test_every_check_passed_but_the_one_that_tells_of_refused_files(ran: Ran) -> None:
+    with dg.DagsterInstance.get() as instance:
+        events = instance.all_logs(
+            ran.first.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION
+        )
+    found = [e.dagster_event.asset_check_evaluation_data for e in events]
+    assert {c.check_name for c in found if not c.passed} == {"every_file_was_accepted"}
+    (warning,) = [c for c in found if not c.passed]
+    assert warning.severity is dg.AssetCheckSeverity.WARN
+    claims = Path(__file__).parents[2] / "dbt" / "tests"
+    passed = {c.check_name for c in found if c.passed}
+    assert {path.stem for path in claims.glob("*.sql")} <= passed
+    assert "files_hold_what_the_manifest_says" in passed
+
+
+def test_what_is_published_is_of_the_last_run(ran: Ran) -> None:
+    file = ran.home / "published" / "current" / "analytics.duckdb"
+    with duckdb.connect(file, read_only=True) as analytics:
+        analytics.execute("set timezone = 'UTC'")
+        (row,) = analytics.execute("select cut, as_of from publication").fetchall()
+        assert row == (ran.second.metadata["raw/cuts"]["cut"], LATER)
+        current = analytics.execute(
+            "select entity_id, current_status, is_overdue from entity_current_status"
+            " where entity_type = 'order' order by 1"
+        ).fetchall()
+    assert current == [(1, "confirmed", True), (2, "new", False)]
+
+
+def test_a_failing_test_of_dbt_fails_the_run_by_its_name(ran: Ran) -> None:
+    """Real harm to a table that nothing touches again; what is published stays."""
+    current = ran.home / "published" / "current"
+    before = current.resolve()
+    harm = "update sla.status_intervals set left_at = left_at + interval '1 day'"
+    with database.connect(ran.url) as connection:
+        connection.execute(f"{harm} where left_at is not null")
+    with pytest.raises(StatusEngineError, match="assert_intervals_tile_each_entity"):
+        run(Warehouse(), ["cut", "build", "publish"], as_of=LATER)
+    assert current.resolve() == before
+    result = run(Warehouse(), ["cut", "build", "publish"], full_refresh=True, as_of=LATER)
+    assert result.metadata["sla/status_intervals"]["dagster/row_count"] == 5
+    assert current.resolve() != before

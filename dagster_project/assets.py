@@ -17,7 +17,7 @@ from dagster_project.resources import Warehouse
 from ingest import cuts, workflows
 from ingest.append import AppendResult
 from ingest.cuts import Cut
-from ingest.database import PROJECT, Connection
+from ingest.database import Connection
 from ingest.delivery import NOTHING, deliver
 from ingest.errors import StatusEngineError
 from ingest.inbox import take_in
@@ -42,6 +42,12 @@ class InboxConfig(dg.Config):
     """Files to deliver before the inbox is emptied; none by default."""
 
     paths: list[str] = Field(default_factory=list)
+
+
+class ConfigurationConfig(dg.Config):
+    """The folder of workflow files; by default `workflows` in the home, if there."""
+
+    folder: str | None = None
 
 
 class CutConfig(dg.Config):
@@ -107,17 +113,20 @@ def _row_counts(
 
 @dg.multi_asset(specs=_raw_specs(CONFIGURATION_TABLES))
 def configuration(
-    context: dg.AssetExecutionContext, warehouse: Warehouse
+    context: dg.AssetExecutionContext,
+    config: ConfigurationConfig,
+    warehouse: Warehouse,
 ) -> Iterator[Any]:
     """Apply the workflow files that changed (S7)."""
+    folder = Path(config.folder or warehouse.folder / "workflows")
     with warehouse.session() as connection:
-        files = workflows.load(PROJECT / "workflows")
-        applied = workflows.apply(connection, files)
-        _narrate(
-            context,
-            f"workflows: {len(applied.changed)} new versions, "
-            f"{applied.unchanged} unchanged",
-        )
+        if config.folder or folder.exists():
+            applied = workflows.apply(connection, workflows.load(folder))
+            _narrate(
+                context,
+                f"workflows: {len(applied.changed)} new versions, "
+                f"{applied.unchanged} unchanged",
+            )
         yield from _row_counts(connection, CONFIGURATION_TABLES)
 
 

@@ -18,6 +18,7 @@ from ingest.errors import StatusEngineError
 from ingest.mapping import load_mapping
 
 REJECTED = 3
+ALL_PARTS = ["configuration", "inbox", "cut", "build", "publish"]
 EXIT_CODES = """
 \b
 Exit codes:
@@ -43,7 +44,11 @@ class Instant(click.ParamType[datetime]):
                 f"{value!r} is no instant such as 2026-03-07T12:00:00+01:00", param, ctx
             )
         if instant.tzinfo is None:
-            self.fail(f"{value!r} has no offset; write {value}Z for UTC", param, ctx)
+            self.fail(
+                f"{value!r} has no offset; add one, as in 2026-03-07T12:00:00Z",
+                param,
+                ctx,
+            )
         return instant
 
 
@@ -73,10 +78,11 @@ def _print_json(content: dict[str, Any]) -> None:
 
 
 @click.group(
-    epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]}
+    epilog=EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 def main() -> None:
-    r"""Statuses, SLA deadlines and overdue flags, exact and never stale.
+    """Statuses, SLA deadlines and overdue flags, exact and never stale.
 
     \b
     A first look:      status-engine demo
@@ -88,13 +94,13 @@ def main() -> None:
 
     DATABASE_URL names a PostgreSQL 15 or newer; without it an embedded one keeps its
     data in STATUS_ENGINE_HOME (.status-engine in the project).
-    """
+    """  # noqa: D301
 
 
 @main.command()
 @_sentences
 def init() -> None:
-    """Create or upgrade schema raw, and the folders; safe to run again."""
+    """Create or upgrade schema raw, and the inbox."""
     with database.session() as connection:
         server = connection.info.parameter_status("server_version")
     (database.home() / "inbox").mkdir(parents=True, exist_ok=True)
@@ -154,9 +160,9 @@ def ingest(
     timezone: str | None,
     as_json: bool,
 ) -> None:
-    """Append the transitions of CSV, JSON Lines or Parquet FILES, plain or gzip.
+    """Append transitions of CSV, JSON Lines or Parquet FILES.
 
-    The same file again appends nothing. Rows that can't be right are kept, with their
+    Each may be gzip. The same file again appends nothing. Rows that can't be right are kept, with their
     bytes and the reason, in raw.rejected_transitions.
     """
     settings = Settings(load_mapping(mapping) if mapping else None, source, timezone)
@@ -234,7 +240,7 @@ def build(full_refresh: bool, as_of: datetime | None, as_json: bool) -> None:
 @AS_JSON
 @_sentences
 def publish(as_json: bool) -> None:
-    """Write Parquet files and analytics.duckdb of the last tested cut."""
+    """Write Parquet and DuckDB files of the tested cut."""
     _run(["publish"], as_json=as_json)
 
 
@@ -242,8 +248,11 @@ def publish(as_json: bool) -> None:
 @AS_JSON
 @_sentences
 def run(as_json: bool) -> None:
-    """Ingest the inbox, build and publish: what the schedule does."""
-    result = _run(["inbox", "cut", "build", "publish"], as_json=as_json)
+    """Ingest the inbox, build and publish: what the schedule does.
+
+    Workflow files in the folder `workflows` of STATUS_ENGINE_HOME are applied first.
+    """
+    result = _run(ALL_PARTS, as_json=as_json)
     counts = result.metadata["raw/batches"]
     if counts["refused_files"]:
         _say(f"Error: files were refused; why is in {database.home() / 'refused'}.")
@@ -270,7 +279,7 @@ def _run(parts: list[str], *, as_json: bool, **options: Any) -> Any:
 @click.option("--end", type=Instant(), help="The last instant of the simulation.")
 @_sentences
 def demo(entities: int, seed: int, end: datetime | None) -> None:
-    """Simulate ChargeCars, then ingest, build, test, publish and summarise.
+    """Simulate a company, then run everything on it.
 
     Deterministic for a seed and an end; run again, it appends nothing new. The files
     hold late, repeated and malformed rows on purpose, so rejects are no failure here.
@@ -284,8 +293,8 @@ def demo(entities: int, seed: int, end: datetime | None) -> None:
     _say(f"database: PostgreSQL {server}, {where}")
     paths = _demo_files(home, entities, seed, end)
     _say("workflows, ingest, build and tests, publish:")
-    parts = ["configuration", "inbox", "cut", "build", "publish"]
-    result = _run(parts, as_json=False, paths=paths)
+    workflow_files = database.PROJECT / "workflows"
+    result = _run(ALL_PARTS, as_json=False, paths=paths, workflows=workflow_files)
     counts = result.metadata["raw/batches"]
     console = Console(stderr=False, highlight=False, soft_wrap=True)
     names = ("read", "appended", "duplicate", "rejected")
@@ -338,7 +347,7 @@ def _demo_files(
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @_sentences
 def psql(arguments: tuple[str, ...]) -> None:
-    """Open psql on the database, or pass it ARGUMENTS, such as -c 'select 1'."""
+    """Open psql on the database; ARGUMENTS, such as -c 'select 1', are its own."""
     program = str(embedded.client("psql"))
     os.execv(program, [program, database.url(), *arguments])
 

@@ -12,6 +12,7 @@ from dagster_dbt import DbtCliResource, DbtProject
 
 from ingest import database
 from ingest.cuts import Cut
+from ingest.errors import StatusEngineError
 
 DBT = database.PROJECT / "dbt"
 # Any fixed number: one build of a database at a time, the second waits.
@@ -43,8 +44,22 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         """One build at a time; inside, dbt's sessions read the cut at its instant."""
         with self.session() as connection:
             connection.execute("select pg_advisory_lock(%s)", [BUILD_LOCK])
+            _refuse_older_cut(connection, cut)
             with session_environment(self.url, cut):
                 yield
+
+
+def _refuse_older_cut(connection: database.Connection, cut: Cut) -> None:
+    """While this run waited, another may have built a later cut, which holds ours."""
+    exists = connection.execute("select to_regclass('sla.built_cuts')").fetchone()
+    if exists == (None,):
+        return
+    row = connection.execute("select max(cut) from sla.built_cuts").fetchone()
+    if row is not None and (row[0] or 0) > cut.number:
+        msg = (
+            f"Cut {row[0]} is built already and holds cut {cut.number}; nothing to do."
+        )
+        raise StatusEngineError(msg)
 
 
 @contextmanager

@@ -68,6 +68,7 @@ def run(
     *,
     as_of: datetime | None = None,
     paths: Sequence[Path] = (),
+    workflows: Path | None = None,
     full_refresh: bool = False,
 ) -> RunResult:
     """Run parts of the job in this process, recorded as any other run.
@@ -77,6 +78,7 @@ def run(
         parts: of configuration, inbox, cut, build and publish.
         as_of: the run's instant; the database's clock by default.
         paths: files to deliver before the inbox is emptied.
+        workflows: a folder of workflow files to apply.
         full_refresh: rebuild every stored table from the first transition on.
 
     Raises:
@@ -88,6 +90,7 @@ def run(
     config = run_config(
         as_of if "cut" in parts else None,
         [str(path.resolve()) for path in paths],
+        str(workflows.resolve()) if workflows else None,
         full_refresh=full_refresh,
     )
     # dbt repeats its whole log on standard output; it is kept beside its target.

@@ -172,7 +172,7 @@ def cut(
     """Pin the cut of this run; its instant is the tick's (S15)."""
     as_of = datetime.fromisoformat(config.as_of) if config.as_of else None
     with warehouse.session() as connection:
-        pinned = cuts.pin(connection, context.run_id, as_of)
+        pinned = cuts.pin(connection, context.run.run_id, as_of)
         rows = connection.execute("select count(*) from raw.cuts").fetchone()
     _narrate(context, f"cut {pinned.number} pinned, as of {pinned.as_of.isoformat()}")
     return dg.MaterializeResult(
@@ -211,7 +211,7 @@ def derived_assets(project: DbtProject) -> dg.AssetsDefinition:
         warehouse: Warehouse,
     ) -> Iterator[Any]:
         """Build and test everything at the cut of this run."""
-        pinned = cut_of_run(warehouse, context.run_id)
+        pinned = cut_of_run(warehouse, context.run.run_id)
         arguments = build_arguments(full_refresh=config.full_refresh)
         target = warehouse.folder / "dbt"
         with warehouse.building(pinned), warehouse.session() as connection:

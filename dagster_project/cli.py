@@ -162,8 +162,8 @@ def ingest(
 ) -> None:
     """Append transitions of CSV, JSON Lines or Parquet FILES.
 
-    Each may be gzip. The same file again appends nothing. Rows that can't be right are kept, with their
-    bytes and the reason, in raw.rejected_transitions.
+    Each may be gzip. The same file again appends nothing. Rows that can't be right are
+    kept, with their bytes and the reason, in raw.rejected_transitions.
     """
     settings = Settings(load_mapping(mapping) if mapping else None, source, timezone)
     total, deliveries = NOTHING, []
@@ -347,7 +347,7 @@ def _demo_files(
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @_sentences
 def psql(arguments: tuple[str, ...]) -> None:
-    """Open psql on the database; ARGUMENTS, such as -c 'select 1', are its own."""
+    """Open psql on the database, or pass it ARGUMENTS."""
     program = str(embedded.client("psql"))
     os.execv(program, [program, database.url(), *arguments])
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import polars as pl
 import psycopg
 
+from ingest.chunks import FrameOrigins, Origins
 from ingest.database import Connection
 from ingest.errors import SourceError
 from ingest.transition import (
@@ -42,13 +43,13 @@ class Batch(NamedTuple):
     """What one transaction takes.
 
     good: `row_number` and COLUMNS, typed, in the order of the source; defects: one row
-    a refused source row (row_number, code, transition_count); origins: row_number,
-    line_number, original; keys: the text keys behind entity ids.
+    a refused source row (row_number, code, transition_count); origins: where rows came
+    from; keys: the text keys behind entity ids.
     """
 
     good: pl.DataFrame
     rejects: Sequence[Reject]
-    origins: pl.DataFrame
+    origins: Origins
     keys: pl.DataFrame
     source: str
     source_rows: int
@@ -171,11 +172,7 @@ def append(
         ),
         row_number=pl.int_range(1, transitions.height + 1, dtype=pl.Int64),
     )
-    origins = texts.select(
-        "row_number",
-        line_number=pl.lit(None, pl.Int64),
-        original=pl.struct(transitions.columns).struct.json_encode().cast(pl.Binary),
-    )
+    origins = FrameOrigins(texts.select(transitions.columns), 1)
     valid = validate(
         texts.select("row_number", *COLUMNS), entity_types=known_types(connection)
     )
@@ -217,9 +214,10 @@ def known_types(connection: Connection) -> list[str]:
     return [entity_type for (entity_type,) in rows]
 
 
-def explain(defects: pl.DataFrame, origins: pl.DataFrame) -> list[Reject]:
+def explain(defects: pl.DataFrame, origins: Origins) -> list[Reject]:
     """The rejects of a chunk: its defects, as of Validated, with their bytes."""
-    joined = defects.join(origins, on="row_number", how="left", maintain_order="left")
+    found = origins.of(defects["row_number"].to_list())
+    joined = pl.concat([defects, found.drop("row_number")], how="horizontal")
     return [
         Reject(
             row["row_number"],
@@ -228,7 +226,7 @@ def explain(defects: pl.DataFrame, origins: pl.DataFrame) -> list[Reject]:
             row["code"],
             column_of(row["code"]),
             CODES[row["code"]],
-            row["original"] or b"",
+            row["original"],
         )
         for row in joined.iter_rows(named=True)
     ]

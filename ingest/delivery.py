@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import polars as pl
 import psycopg
 
 from ingest.append import (
@@ -18,10 +17,11 @@ from ingest.append import (
     explain,
     known_types,
 )
+from ingest.chunks import Chunk, Layout
 from ingest.database import Connection
 from ingest.errors import SourceError
 from ingest.mapping import Mapping
-from ingest.sources import Chunk, Layout, content_hash, read
+from ingest.sources import content_hash, read
 from ingest.transition import CODES, NO_KEYS, Reject, check_zone, column_of, validate
 
 NOTHING = AppendResult(0, 0, 0, 0)
@@ -82,7 +82,7 @@ def deliver(
     done = _committed(connection, file_id)
     rows, number, chunk = 0, 0, first
     while chunk is not None:
-        if done.get(number, chunk.origins.height) != chunk.origins.height:
+        if done.get(number, chunk.row_count) != chunk.row_count:
             msg = f"{path}: it was begun in batches of another size; use that release."
             raise SourceError(msg)
         if number not in done:
@@ -91,7 +91,7 @@ def deliver(
                 source=source, file_id=file_id, file_name=path.name, file_batch=number
             )
             _append_once(connection, batch)
-        rows += chunk.origins.height
+        rows += chunk.row_count
         progress(rows)
         number, chunk = number + 1, next(chunks, None)
     return _complete(connection, path, file_id, identity)
@@ -108,13 +108,11 @@ def _batch(
     )
     rejects = _malformed(chunk) + explain(valid.defects, chunk.origins)
     keys = keys.join(valid.good, on=["entity_type", "entity_id"], how="semi")
-    rows = chunk.origins.height
-    return Batch(valid.good, rejects, chunk.origins, keys, "", rows)
+    return Batch(valid.good, rejects, chunk.origins, keys, "", chunk.row_count)
 
 
 def _malformed(chunk: Chunk) -> list[Reject]:
-    numbers = [row.row_number for row in chunk.malformed]
-    origins = chunk.origins.filter(pl.col("row_number").is_in(numbers))
+    origins = chunk.origins.of([row.row_number for row in chunk.malformed])
     return [
         Reject(
             row.row_number,

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple, NoReturn
 import polars as pl
 import yaml
 
+from ingest.chunks import Layout
 from ingest.errors import SourceError
-from ingest.sources import Layout
 from ingest.transition import (
     COLUMNS,
     JSON_COLUMNS,

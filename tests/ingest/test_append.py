@@ -10,6 +10,7 @@ import pytest
 
 from ingest import SourceError, append
 from ingest.append import NO_KEYS, Batch, append_batch, explain
+from ingest.chunks import Row, RowOrigins
 from ingest.database import Connection
 from ingest.transition import COLUMNS, validate
 
@@ -248,9 +249,7 @@ def _wide_batch(*rows: dict[str, Any]) -> Batch:
     texts = _frame(*[{**dict.fromkeys(COLUMNS), **row} for row in rows])
     texts = texts.with_columns(row_number=pl.lit(1, pl.Int64))
     valid = validate(texts, entity_types=["order"])
-    origins = pl.DataFrame(
-        {"row_number": [1], "line_number": [2], "original": [b"the source row"]}
-    )
+    origins = RowOrigins([Row(2, b"the source row", [])], 1)
     rejects = explain(valid.defects, origins)
     return Batch(valid.good, rejects, origins, NO_KEYS, "wide", 1)
 

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ingest import Delivery, Mapping, Settings, SourceError, deliver, sources
+from ingest import Delivery, Mapping, Settings, SourceError, chunks, deliver
 from ingest.append import append_batch
 from ingest.database import Connection, connect
 from ingest.transition import key_to_bigint
@@ -252,7 +252,7 @@ def test_unknown_zone_is_a_source_error(connection: Connection, write: Write) ->
 def test_progress_counts_the_source_rows_done(
     connection: Connection, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "CHUNK_ROWS", 4)
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 4)
     path = write("rows.csv", _csv(_records(range(10))))
     seen: list[int] = []
     deliver(connection, path, progress=seen.append)
@@ -271,7 +271,7 @@ def test_delivery_that_died_continues_where_it_was(
     monkeypatch: pytest.MonkeyPatch,
     survived: int,
 ) -> None:
-    monkeypatch.setattr(sources, "CHUNK_ROWS", 4)
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 4)
     path = write("rows.csv", _csv(_records(range(10))) + "broken\n")
     done: list[object] = []
 
@@ -297,7 +297,7 @@ def test_delivery_that_died_continues_where_it_was(
 def test_cut_off_file_keeps_its_batches_and_the_whole_one_adds_the_rest(
     connection: Connection, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "CHUNK_ROWS", 100)
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 100)
     whole = write("rows.csv.gz", _csv(_records(range(3000))))
     torn = whole.with_name("torn.csv.gz")
     torn.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
@@ -305,7 +305,6 @@ def test_cut_off_file_keeps_its_batches_and_the_whole_one_adds_the_rest(
         deliver(connection, torn)
     kept = _count(connection, "status_transitions")
     assert 0 < kept < 3000
-    assert kept % 100 == 0
     assert _count(connection, "deliveries") == 0
     assert deliver(connection, whole).result == (3000, 3000 - kept, kept, 0)
 
@@ -425,7 +424,7 @@ def test_wide_row_makes_a_transition_a_timestamp(
 
 def _deliver_in_process(url: str, chunk_rows: int, paths: list[Path]) -> list[Delivery]:
     """Deliver files one after another, in a process of its own."""
-    sources.CHUNK_ROWS = chunk_rows
+    chunks.CHUNK_ROWS = chunk_rows
     with connect(url) as connection:
         return [deliver(connection, path) for path in paths]
 

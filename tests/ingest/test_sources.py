@@ -12,9 +12,12 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ingest import SourceError
-from ingest.sources import Layout, content_hash, read
+from ingest.chunks import Layout
+from ingest.sources import content_hash, read
 from ingest.transition import COLUMNS
 
 AT = "2026-01-01T00:00:00Z"
@@ -34,10 +37,10 @@ def _malformed(path: Path, layout: Layout = OPEN) -> list[tuple[int, int, str, b
     """Row number, line number, code and bytes of the unreadable rows."""
     found = []
     for chunk in read(path, layout):
-        origins = {n: (line, raw) for n, line, raw in chunk.origins.iter_rows()}
         for row in chunk.malformed:
-            line, raw = origins[row.row_number]
-            found.append((row.row_number, line, row.code, raw))
+            (origin,) = chunk.origins.of([row.row_number]).iter_rows()
+            number, line, raw = origin
+            found.append((number, line, row.code, raw))
     return found
 
 
@@ -103,7 +106,7 @@ def test_quote_that_never_closes_spoils_its_own_line_only(write: Write) -> None:
 def test_quote_that_closes_too_late_spoils_its_own_line_only(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.sources.LONGEST_RECORD", 3)
+    monkeypatch.setattr("ingest.delimited.LONGEST_RECORD", 3)
     path = write("file.csv", 'a,b\n3,"4\n5,6\n7,8\n1,"2\n3"\n')
     assert _rows(path) == [("5", "6"), ("7", "8"), ("1", "2\n3")]
     assert _malformed(path) == [(1, 2, "row_is_well_formed", b'3,"4\n')]
@@ -242,7 +245,7 @@ def test_parquet_column_that_is_no_text_is_a_source_error(
 def test_parquet_rows_keep_their_order_over_row_groups(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.sources.CHUNK_ROWS", 3)
+    monkeypatch.setattr("ingest.chunks.CHUNK_ROWS", 3)
     table = pa.table({"b": list(range(10)), "a": [str(n) for n in range(10)]})
     pq.write_table(table, tmp_path / "file.parquet", row_group_size=4)
     chunks = list(read(tmp_path / "file.parquet", OPEN))
@@ -377,10 +380,56 @@ def test_closed_layout_hands_on_every_column_of_a_transition(write: Write) -> No
 def test_chunks_cover_the_file_and_count_every_row(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.sources.CHUNK_ROWS", 2)
+    monkeypatch.setattr("ingest.chunks.CHUNK_ROWS", 2)
     chunks = list(read(write("file.csv", "a,b\n1,\nx\n2,\n3,\n4,\n"), OPEN))
-    numbers = [chunk.origins["row_number"].to_list() for chunk in chunks]
-    assert numbers == [[1, 2], [3, 4], [5]]
+    assert [chunk.row_count for chunk in chunks] == [2, 2, 1]
+    lines = [
+        chunk.origins.of([n]).rows()[0]
+        for chunk, n in zip(chunks, (2, 4, 5), strict=True)
+    ]
+    assert lines == [(2, 3, b"x\n"), (4, 5, b"3,\n"), (5, 6, b"4,\n")]
     assert [len(chunk.malformed) for chunk in chunks] == [1, 0, 0]
     records = pl.concat([chunk.records for chunk in chunks])
     assert records["a"].to_list() == ["1", "2", "3", "4"]
+
+
+LINES = st.lists(
+    st.one_of(
+        st.tuples(
+            st.text('ab",;\r\n\x00é ', max_size=6), st.text('a" ', max_size=3)
+        ).map(lambda pair: ",".join('"' + v.replace('"', '""') + '"' for v in pair)),
+        st.tuples(st.text("abé ", max_size=4), st.text("ab", max_size=3)).map(",".join),
+        st.text('a",\r', max_size=6),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(lines=LINES, end=st.sampled_from(["\n", "\r\n"]), has_end=st.booleans())
+def test_fast_lane_reads_what_the_exact_lane_reads(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str], end: str, has_end: bool
+) -> None:
+    path = tmp_path_factory.mktemp("lanes") / "file.csv"
+    text = end.join(["a,b", *lines]) + end * has_end
+    path.write_bytes(text.encode())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ingest.chunks.CHUNK_ROWS", 3)
+        both = _everything(path)
+        patch.setattr("ingest.delimited._read_fast", lambda *_: None)
+        assert both == _everything(path)
+
+
+def _everything(path: Path) -> list[Any]:
+    """What a reader says of each row: its values, its line and bytes, its defect."""
+    found: list[Any] = []
+    for chunk in read(path, OPEN):
+        first = len(found) + 1
+        values = {row[0]: row[1:] for row in chunk.records.rows()}
+        defects = {row.row_number: row.code for row in chunk.malformed}
+        origins = chunk.origins.of(list(range(first, first + chunk.row_count)))
+        found += [
+            (*origin, values.get(origin[0]), defects.get(origin[0]))
+            for origin in origins.iter_rows()
+        ]
+    return found

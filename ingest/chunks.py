@@ -1,0 +1,157 @@
+"""What every reader hands on: a bounded chunk of text rows, and where each came from.
+
+How a format is read belongs in sources.py and delimited.py.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import polars as pl
+
+from ingest.errors import SourceError
+from ingest.transition import COLUMNS, REQUIRED
+
+# A batch is one short transaction and a few tens of megabytes (design: write side).
+CHUNK_ROWS = 50_000
+CHUNK_BYTES = 64 << 20
+
+
+class Layout(NamedTuple):
+    """Which columns a reader looks for.
+
+    columns: those handed on, missing ones as null; required: those that must be there;
+    is_open: whether others may be there too.
+    """
+
+    columns: tuple[str, ...] = COLUMNS
+    required: tuple[str, ...] = REQUIRED
+    is_open: bool = False
+    delimiter: str | None = None
+
+    def check(self, found: list[str], name: str) -> None:
+        """Hold the header of the file `name` against the layout.
+
+        Raises:
+            SourceError: a column is missing, unknown or there twice.
+        """
+        missing = [c for c in self.required if c not in found]
+        unknown = [] if self.is_open else [c for c in found if c not in self.columns]
+        repeated = sorted(
+            {c for c in found if found.count(c) > 1 and c in self.columns}
+        )
+        hint = "" if self.is_open else " Another table comes in with --mapping FILE."
+        for words, columns in (
+            ("has no column", missing),
+            ("has an unknown column", unknown),
+            ("has more than one column", repeated),
+        ):
+            if columns:
+                names = ", ".join(repr(c) for c in columns[:5])
+                msg = f"{name}, line 1: the header {words} {names}.{hint}"
+                raise SourceError(msg)
+
+
+class Malformed(NamedTuple):
+    """A row that is no row of its format."""
+
+    row_number: int
+    code: str
+    detail: str
+
+
+class Row(NamedTuple):
+    """A row as an exact reader sees it; `code` and `detail` where it is malformed."""
+
+    line_number: int | None
+    original: bytes
+    values: list[str | None]
+    code: str | None = None
+    detail: str = ""
+
+
+class Origins(ABC):
+    """Where the rows of a chunk came from."""
+
+    @abstractmethod
+    def of(self, row_numbers: list[int]) -> pl.DataFrame:
+        """The rows asked for: row_number, line_number, original (Binary)."""
+
+    @staticmethod
+    def frame(
+        row_numbers: list[int], lines: list[int | None], originals: list[bytes]
+    ) -> pl.DataFrame:
+        """The frame that `of` returns."""
+        return pl.DataFrame(
+            {"row_number": row_numbers, "line_number": lines, "original": originals},
+            schema={
+                "row_number": pl.Int64,
+                "line_number": pl.Int64,
+                "original": pl.Binary,
+            },
+        )
+
+
+class RowOrigins(Origins):
+    """Of rows that are kept one by one, in their order from row `first` on."""
+
+    def __init__(self, rows: list[Row], first: int) -> None:
+        self._rows = rows
+        self._first = first
+
+    def of(self, row_numbers: list[int]) -> pl.DataFrame:
+        """The rows asked for."""
+        rows = [self._rows[number - self._first] for number in row_numbers]
+        lines = [row.line_number for row in rows]
+        return self.frame(row_numbers, lines, [row.original for row in rows])
+
+
+class FrameOrigins(Origins):
+    """Of rows that have no bytes of their own: each as a JSON object of its texts."""
+
+    def __init__(self, texts: pl.DataFrame, first: int) -> None:
+        self._texts = texts
+        self._first = first
+
+    def of(self, row_numbers: list[int]) -> pl.DataFrame:
+        """The rows asked for; they have no line."""
+        rows = self._texts[[number - self._first for number in row_numbers]]
+        spelled = rows.select(pl.struct(pl.all()).struct.json_encode()).to_series()
+        originals = [text.encode() for text in spelled]
+        return self.frame(row_numbers, [None] * len(row_numbers), originals)
+
+
+class Chunk(NamedTuple):
+    """Up to CHUNK_ROWS source rows.
+
+    records: `row_number` and the layout's columns as String; the readable rows.
+    row_count: of all rows, the malformed ones included. origins: of every row.
+    """
+
+    records: pl.DataFrame
+    row_count: int
+    origins: Origins
+    malformed: list[Malformed]
+
+
+def chunk_of_rows(rows: Iterator[Row], layout: Layout, first: int) -> Chunk | None:
+    """The next chunk of rows read one by one, the first of them number `first`."""
+    taken: list[Row] = []
+    size = 0
+    while len(taken) < CHUNK_ROWS and size < CHUNK_BYTES:
+        row = next(rows, None)
+        if row is None:
+            break
+        taken.append(row)
+        size += len(row.original)
+    if not taken:
+        return None
+    numbered = list(enumerate(taken, start=first))
+    columns = dict.fromkeys(layout.columns, pl.String)
+    records = pl.DataFrame(
+        [(number, *row.values) for number, row in numbered if row.code is None],
+        schema={"row_number": pl.Int64, **columns},
+        orient="row",
+    )
+    malformed = [Malformed(n, row.code, row.detail) for n, row in numbered if row.code]
+    return Chunk(records, len(taken), RowOrigins(taken, first), malformed)

@@ -230,7 +230,7 @@ def _reported(
 ) -> Any:
     """A model's event with its rows; failed tests are told by name."""
     if isinstance(event, dg.AssetCheckResult) and not event.passed:
-        context.log.error(f"test {event.check_name} failed")
+        _narrate(context, f"test {event.check_name} failed")
     if not isinstance(event, dg.Output):
         return event
     layer, table = context.asset_key_for_output(event.output_name).path

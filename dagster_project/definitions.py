@@ -14,7 +14,7 @@ class _Narration(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """One line on standard error."""
-        if getattr(record, "is_narration", False) or record.levelno > logging.INFO:
+        if getattr(record, "is_narration", False):
             meta = getattr(record, "dagster_meta", {})
             sys.stderr.write(f"  {meta.get('orig_message', record.getMessage())}\n")
             sys.stderr.flush()

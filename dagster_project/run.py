@@ -135,7 +135,9 @@ def _metadata(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Any]]:
 
 def _why(result: dg.ExecuteInProcessResult, warehouse: Warehouse) -> str:
     failed = [
-        c.check_name for c in result.get_asset_check_evaluations() if not c.passed
+        check.check_name
+        for check in result.get_asset_check_evaluations()
+        if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR
     ]
     if failed:
         log = warehouse.folder / "dbt" / "dbt.log"

@@ -20,6 +20,8 @@ from ingest.database import Connection
 from ingest.errors import WorkflowError
 from ingest.transition import NAMESPACE
 
+# A century; within it microseconds are exact.
+LONGEST_HOURS = 1_000_000
 COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 # Any fixed number: two processes must not compare and append at once.
 APPLY_LOCK = 7_361_820_146
@@ -166,11 +168,15 @@ def _read(path: Path, defects: list[str]) -> Located | None:
         located = Located()
         located.path, located.line = path, node.start_mark.line + 1
         located.lines = {}
+        own = [key_node for key_node, _ in node.value]
+        for place, key_node in enumerate(own):
+            if any(key_node.value == other.value for other in own[:place]):
+                line = key_node.start_mark.line + 1
+                name = key_node.value
+                defects.append(f"{path}, line {line}: key {name!r} stands there twice.")
+        loader.flatten_mapping(node)
         for key_node, value_node in node.value:
             key = str(loader.construct_object(key_node, deep=True))
-            if key in located:
-                line = key_node.start_mark.line + 1
-                defects.append(f"{path}, line {line}: key {key!r} stands there twice.")
             located[key] = loader.construct_object(value_node, deep=True)
             located.lines[key] = key_node.start_mark.line + 1
         return located
@@ -258,7 +264,7 @@ def _step_defects(step: Located) -> Iterator[str]:
             f"{step.at('status_color')}: {step['status_color']!r} is no colour "
             "such as #2563eb."
         )
-    if hours is not None and not 0 <= hours < 1e9:
+    if hours is not None and not 0 <= hours <= LONGEST_HOURS:
         yield f"{step.at('sla_hours')}: {hours} hours can't be an SLA."
     elif hours is not None and -_exponent(hours) > 6:
         yield f"{step.at('sla_hours')}: {hours} has more than six decimals."

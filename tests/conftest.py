@@ -32,16 +32,19 @@ UNSAFE_AND_FAST = ("fsync = off", "synchronous_commit = off", "full_page_writes 
 class Build(Protocol):
     """Pin a cut of a database, then build it; the cut is what was built."""
 
-    def __call__(
-        self, url: str, as_of: datetime, *arguments: str
-    ) -> Cut: ...
+    def __call__(self, url: str, as_of: datetime, *arguments: str) -> Cut: ...
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Named exceptions from "warnings are errors", of what other packages do."""
-    config.addinivalue_line(
-        "filterwarnings", "ignore:sqlglotrs is deprecated:DeprecationWarning"
-    )
+    for message in (
+        "sqlglotrs is deprecated",
+        # Called by dagster-dbt 0.29.
+        "AssetExecutionContext.op is deprecated",
+    ):
+        config.addinivalue_line(
+            "filterwarnings", f"ignore:{message}:DeprecationWarning"
+        )
 
 
 def _named(server: str, name: str) -> str:
@@ -140,7 +143,12 @@ def dbt(tmp_path_factory: pytest.TempPathFactory) -> Dbt:
     from dbt.cli.main import dbtRunner
 
     folder = str(tmp_path_factory.mktemp("dbt"))
-    where = ("--project-dir", str(PROJECT / "dbt"), "--profiles-dir", str(PROJECT / "dbt"))
+    where = (
+        "--project-dir",
+        str(PROJECT / "dbt"),
+        "--profiles-dir",
+        str(PROJECT / "dbt"),
+    )
     # dbt never closes its log file.
     options = (*where, "--target-path", folder, "--log-level-file", "none")
     parsed = dbtRunner().invoke(["--quiet", "parse", *options])
@@ -158,7 +166,9 @@ def _name_database(manifest: Any, name: str) -> None:
     """A parsed project holds the name of its database; each test has its own."""
     for node in (*manifest.nodes.values(), *manifest.sources.values()):
         if node.relation_name:
-            node.relation_name = node.relation_name.replace(f'"{node.database}"', f'"{name}"')
+            node.relation_name = node.relation_name.replace(
+                f'"{node.database}"', f'"{name}"'
+            )
         node.database = name
 
 

@@ -7,7 +7,6 @@ Rows are dicts with the columns of schema raw; a workflow version has its steps 
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Any, NamedTuple
 
 Row = dict[str, Any]
@@ -365,7 +364,3 @@ def _of_names(
     entity = context_text(row, "business_entity_id")
     if entity is not None and entity not in entities:
         yield "unknown_business_entity"
-
-
-def hours(value: Decimal | str | None) -> Decimal | None:
-    return None if value is None else Decimal(value)

@@ -1,21 +1,23 @@
-"""The example mappings on real data, against counts made without the project's code.
+"""The example mappings on real data, against what plain Python makes of the sources.
 
-What follows from the transitions, such as intervals, has its own expectations on the
-same `Expected` rows; this module is about what is appended.
+What is appended, and what is derived of it under a small workflow of the test.
 """
 
 import csv
 import gzip
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import pytest
+import yaml
 
-from ingest import Delivery, Settings, deliver, load_mapping
+from ingest import Delivery, Settings, deliver, load_mapping, workflows
+from ingest.cuts import Cut
 from ingest.database import Connection
 
 PROJECT = Path(__file__).parents[1]
@@ -24,6 +26,7 @@ DATA = PROJECT.parent / "shared" / "data"
 pytestmark = pytest.mark.skipif(not DATA.exists(), reason="the real data is not here")
 
 Check = Callable[[Connection], None]
+Derive = Callable[..., list["Stay"]]
 Source = dict[str, str]
 
 
@@ -44,6 +47,130 @@ class Expected(NamedTuple):
     read: int
     events: list[Event]
     rejected: Counter[str]
+
+
+class Stay(NamedTuple):
+    """One interval of an entity, as the transitions of the source tell it."""
+
+    entity: str
+    status: str
+    entered_at: datetime
+    left_at: datetime | None
+    transition_count: int
+    deadline: datetime | None
+    verdict: str | None
+
+
+def _stays(events: list[Event], hours: float | None, final: set[str]) -> list[Stay]:
+    """Of each entity in turn; hours hold in every status that is not final."""
+    stays = []
+    # Sorting is stable: at one instant the order of the file holds.
+    by_entity = sorted(events, key=lambda event: (event.entity, event.at))
+    for entity, group in groupby(by_entity, key=lambda event: event.entity):
+        runs = [list(g) for _, g in groupby(group, key=lambda event: event.status)]
+        for run, after in zip(runs, [*runs[1:], None], strict=True):
+            entered_at, status = run[0].at, run[0].status
+            left_at = after[0].at if after else None
+            given = [event.deadline for event in run if event.deadline]
+            deadline = given[-1] if given else None
+            if deadline is None and hours is not None:
+                deadline = entered_at + timedelta(hours=hours)
+            if status in final:
+                deadline = None
+            verdict = None
+            if left_at and deadline:
+                verdict = "met" if left_at <= deadline else "breached"
+            stays.append(
+                Stay(entity, status, entered_at, left_at, len(run), deadline, verdict)
+            )
+    return stays
+
+
+def _workflow(
+    entity_type: str, statuses: set[str], hours: float | None, final: set[str]
+) -> str:
+    """A workflow file in which every status may follow every one that is not final."""
+    steps = [
+        {
+            "status_name": status,
+            "status_label": status,
+            "status_color": "#2563eb",
+            "step_order": order,
+            "allowed_transitions": sorted(statuses) if status not in final else [],
+            "sla_hours": None if status in final else hours,
+            "requires_approval": False,
+            "approval_role": None,
+            "auto_transition_conditions": {},
+            "notification_settings": {},
+            "is_final": status in final,
+        }
+        for order, status in enumerate(sorted(statuses, key=lambda s: (s in final, s)))
+    ]
+    workflow = {
+        "entity_type": entity_type,
+        "workflow_name": "standard",
+        "business_entity": None,
+        "is_default": True,
+        "is_active": True,
+        "conditions": {},
+        "steps": steps,
+    }
+    return yaml.safe_dump(workflow, sort_keys=False, allow_unicode=True)
+
+
+@pytest.fixture
+def derive(
+    connection: Connection,
+    database_url: str,
+    build: Callable[..., Cut],
+    tmp_path: Path,
+) -> Derive:
+    """Apply a workflow, build, and compare every interval and current status."""
+
+    def assert_derived(
+        events: list[Event],
+        entity_type: str,
+        final: set[str],
+        *,
+        hours: float | None = None,
+        as_of: datetime,
+    ) -> list[Stay]:
+        statuses = {event.status for event in events}
+        file = tmp_path / "workflow.yml"
+        file.write_text(_workflow(entity_type, statuses, hours, final))
+        before = datetime(1990, 1, 1, tzinfo=UTC)
+        workflows.apply(connection, workflows.load(file), at=before)
+        build(database_url, as_of)
+        stays = _stays(events, hours, final)
+        found = connection.execute(
+            "select coalesce(entity_key, entity_id::text), status, entered_at, left_at,"
+            " transition_count, sla_deadline, verdict"
+            " from sla.status_intervals"
+            " left join raw.entity_keys using (entity_type, entity_id)"
+        ).fetchall()
+        assert len(found) == len(stays)
+        assert Counter(found) == Counter(map(tuple, stays))
+        with connection.transaction():
+            clock = "select set_config('status_engine.as_of', %s, true)"
+            connection.execute(clock, [as_of.isoformat()])
+            current = connection.execute(
+                "select coalesce(entity_key, entity_id::text), current_status,"
+                " status_since, sla_deadline, is_overdue"
+                " from sla.entity_current_status"
+                " left join raw.entity_keys using (entity_type, entity_id)"
+            ).fetchall()
+        assert Counter(current) == Counter(
+            (s.entity, s.status, s.entered_at, s.deadline, _is_past(s.deadline, as_of))
+            for s in stays
+            if s.left_at is None
+        )
+        return stays
+
+    return assert_derived
+
+
+def _is_past(deadline: datetime | None, as_of: datetime) -> bool:
+    return deadline is not None and deadline < as_of
 
 
 def _source_rows(name: str) -> Iterator[Source]:
@@ -161,7 +288,9 @@ def _assert_redelivery_is_nothing(
     assert again.result == (read, 0, read - rejected, rejected)
 
 
-def test_bpic2013_incidents(connection: Connection, check_conservation: Check) -> None:
+def test_bpic2013_incidents(
+    connection: Connection, check_conservation: Check, derive: Derive
+) -> None:
     rows = list(_source_rows("bpic2013_incidents"))
     read = (
         "SR Number",
@@ -202,6 +331,11 @@ def test_bpic2013_incidents(connection: Connection, check_conservation: Check) -
         connection, "bpic2013_incidents", "bpic2013_incidents", 65_533, 0
     )
     check_conservation(connection)
+    as_of = datetime(2012, 5, 1, tzinfo=UTC)
+    final = {"Completed / Cancelled"}
+    stays = derive(expected.events, "internal_task", final, hours=48, as_of=as_of)
+    assert sum(stay.left_at is None for stay in stays) == 7_554
+    assert sum(stay.transition_count for stay in stays) == len(expected.events)
 
 
 def _helpdesk_kinds(row: Source) -> list[tuple[str, str, str]]:
@@ -210,7 +344,9 @@ def _helpdesk_kinds(row: Source) -> list[tuple[str, str, str]]:
     return [(at, row["concept:name"], "")]
 
 
-def test_helpdesk(connection: Connection, check_conservation: Check) -> None:
+def test_helpdesk(
+    connection: Connection, check_conservation: Check, derive: Derive
+) -> None:
     rows = list(_source_rows("helpdesk_italian"))
     read = (
         "seriousness_2",
@@ -238,6 +374,9 @@ def test_helpdesk(connection: Connection, check_conservation: Check) -> None:
     _assert_same_states(connection, expected.events)
     assert _statuses(connection) == Counter(e.status for e in expected.events)
     check_conservation(connection)
+    as_of = datetime(2013, 6, 1, tzinfo=UTC)
+    stays = derive(expected.events, "internal_task", {"Closed"}, hours=1.5, as_of=as_of)
+    assert sum(stay.left_at is None for stay in stays) == 4_580
 
 
 def _boston_kinds(row: Source) -> list[tuple[str, str, str]]:
@@ -245,7 +384,9 @@ def _boston_kinds(row: Source) -> list[tuple[str, str, str]]:
     return opened + ([(row["closed_dt"], "closed", "")] if row["closed_dt"] else [])
 
 
-def test_boston_311(connection: Connection, check_conservation: Check) -> None:
+def test_boston_311(
+    connection: Connection, check_conservation: Check, derive: Derive
+) -> None:
     rows = list(_source_rows("boston_311_2011"))
     expected = _expect(
         rows, "America/New_York", "case_enquiry_id", _boston_kinds, lambda _: ()
@@ -257,6 +398,35 @@ def test_boston_311(connection: Connection, check_conservation: Check) -> None:
     _assert_same_states(connection, expected.events)
     assert _statuses(connection) == Counter(e.status for e in expected.events)
     check_conservation(connection)
+    as_of = datetime(2012, 1, 1, tzinfo=UTC)
+    stays = derive(expected.events, "form_submission", {"closed"}, as_of=as_of)
+    _assert_flags_of_the_city(rows, stays)
+
+
+def _assert_flags_of_the_city(rows: list[Source], stays: list[Stay]) -> None:
+    """ONTIME exactly where met; what has no target has no verdict."""
+    zone = ZoneInfo("America/New_York")
+    verdicts = {s.entity: s.verdict for s in stays if s.status == "open"}
+    judged = [r for r in rows if r["closed_dt"] and r["target_dt"] and r["ontime"]]
+    assert Counter(row["ontime"] for row in judged) == {
+        "ONTIME": 35_591,
+        "OVERDUE": 8_073,
+    }
+    refused = {
+        row["case_enquiry_id"]
+        for row in rows
+        if any(_defect(kind, zone) for kind in _boston_kinds(row))
+    }
+    kept = [row for row in judged if row["case_enquiry_id"] not in refused]
+    # Three of the four refused rows have a target, and all of them a local time that
+    # was there twice, when clocks went back.
+    assert (len(judged), len(kept), len(refused)) == (43_664, 43_661, 4)
+    flags = {"ONTIME": "met", "OVERDUE": "breached"}
+    wrong = [r for r in kept if verdicts[r["case_enquiry_id"]] != flags[r["ontime"]]]
+    assert wrong == []
+    without = [r["case_enquiry_id"] for r in rows if not r["target_dt"]]
+    assert len(without) == 10_981
+    assert {verdicts[key] for key in without if key not in refused} == {None}
 
 
 MILESTONES = {
@@ -283,7 +453,7 @@ def _expect_orders(rows: list[Source]) -> Expected:
 
 
 def test_olist_orders_in_two_overlapping_files(
-    connection: Connection, check_conservation: Check
+    connection: Connection, check_conservation: Check, derive: Derive
 ) -> None:
     names = ("olist_orders_8135", "olist_orders_first_4071")
     files = [list(_source_rows(name)) for name in names]
@@ -310,6 +480,28 @@ def test_olist_orders_in_two_overlapping_files(
     _assert_same_states(connection, both.events)
     assert _statuses(connection) == Counter(e.status for e in both.events)
     check_conservation(connection)
+    as_of = datetime(2018, 6, 1, tzinfo=UTC)
+    stays = derive(both.events, "order", {"delivered"}, hours=24, as_of=as_of)
+    # Late is what was delivered after the estimate, in local time as the source has it.
+    orders = {row["order_id"]: row for rows in files for row in rows}
+    delivered = [r for r in orders.values() if r["order_delivered_customer_date"]]
+    late = {
+        row["order_id"]
+        for row in delivered
+        if row["order_delivered_customer_date"] > row["order_estimated_delivery_date"]
+    }
+    assert (len(late), len(delivered)) == (723, 8_936)
+    # The one refused order was never delivered.
+    ends = [
+        (before.entity, before.verdict)
+        for before, stay in pairwise(stays)
+        if stay.status == "delivered" and before.entity == stay.entity
+    ]
+    assert Counter(verdict for _, verdict in ends) == {
+        "met": 8_936 - 723,
+        "breached": 723,
+    }
+    assert {entity for entity, verdict in ends if verdict == "breached"} == late
 
 
 def _receipt_event(row: Source, *read: str) -> Event:
@@ -323,7 +515,9 @@ def _receipt_event(row: Source, *read: str) -> Event:
     )
 
 
-def test_receipt_permits(connection: Connection, check_conservation: Check) -> None:
+def test_receipt_permits(
+    connection: Connection, check_conservation: Check, derive: Derive
+) -> None:
     read = (
         "case:channel",
         "case:department",
@@ -340,3 +534,7 @@ def test_receipt_permits(connection: Connection, check_conservation: Check) -> N
     _assert_same_states(connection, expected.events)
     assert len({event.entity for event in expected.events}) == 1_434
     check_conservation(connection)
+    as_of = datetime(2011, 6, 1, tzinfo=UTC)
+    final = {"T13 Adjust document X request unlicensed"}
+    stays = derive(expected.events, "form_submission", final, as_of=as_of)
+    assert sum(stay.left_at is None for stay in stays) == 1_434

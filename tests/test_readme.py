@@ -15,4 +15,6 @@ def test_readme_lists_every_code_of_a_reject_with_its_sentence() -> None:
 
 def test_readme_names_every_published_table() -> None:
     models = (Path(__file__).parents[1] / "dbt" / "models" / "sla").glob("*.sql")
-    assert [p.stem for p in models if f"`{p.stem}`" not in README.replace("sla.", "")] == []
+    assert [
+        p.stem for p in models if f"`{p.stem}`" not in README.replace("sla.", "")
+    ] == []

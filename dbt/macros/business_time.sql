@@ -1,7 +1,9 @@
 {# S11: the instant at which a number of hours, at most six decimals, has run out.
-   Elapsed time: whatever the clocks do, an hour has 3,600 seconds. #}
+   Elapsed time: whatever the clocks do, an hour has 3,600 seconds. Whole microseconds,
+   because an interval is multiplied in floating point. #}
 {% macro business_deadline(entered_at, hours) -%}
-    {{ entered_at }} + {{ hours }} * interval '1 hour'
+    {{ entered_at }}
+    + ({{ hours }} * 3600000000)::bigint * interval '1 microsecond'
 {%- endmacro %}
 
 {# Whole seconds between two instants. #}

@@ -66,12 +66,8 @@
         left join versions
             on
                 placed.workflow_key = versions.workflow_key
-                and placed.entered_at >= versions.bound_from
-                and (
-                    placed.entered_at < versions.bound_until
-                    or versions.bound_until is null
-                )
-        left join {{ ref("stg_workflow_steps") }} as steps
+                and {{ is_within("placed.entered_at", "versions.bound") }}
+        left join steps
             on
                 versions.workflow_id = steps.workflow_id
                 and placed.status = steps.status_name
@@ -125,11 +121,15 @@
 
 {# S2 and S8: transitions in their order, each with what it follows, and with the
    workflow and the business entity of its entity, which its first transition decides.
-   CTEs; ends in `bound`, with `versions` before it. #}
+   CTEs; ends in `bound`, with `versions` and `steps` before it. #}
 {% macro bound_ctes(transitions) -%}
     versions as (
         select * from {{ ref("stg_workflow_versions") }}
         where is_active
+    ),
+
+    steps as (
+        select * from {{ ref("stg_workflow_steps") }}
     ),
 
     ordered as (
@@ -156,8 +156,13 @@
             from (
                 select
                     versions.*,
+                    {{ is_within("ordered.created_at", "versions.in_force") }}
+                        as is_in_force,
                     min(versions.in_force_from) filter (where versions.is_first) over ()
-                        as configured_from
+                        as configured_from,
+                    bool_or(
+                        {{ is_within("ordered.created_at", "versions.in_force") }}
+                    ) over () as has_one_in_force
                 from versions
                 where
                     ordered.place = 1
@@ -171,16 +176,11 @@
                     ) }}
             ) as matching
             where
-                (
-                    ordered.created_at >= matching.in_force_from
-                    and (
-                        ordered.created_at < matching.in_force_until
-                        or matching.in_force_until is null
-                    )
-                )
+                matching.is_in_force
                 -- History older than the configuration: what was applied first holds.
                 or (
-                    ordered.created_at < matching.configured_from
+                    not matching.has_one_in_force
+                    and ordered.created_at < matching.configured_from
                     and matching.is_first
                     and matching.in_force_from = matching.configured_from
                 )
@@ -199,6 +199,14 @@
     )
 {%- endmacro %}
 
+{# Whether an instant lies in the half-open span [x_from, x_until). #}
+{% macro is_within(instant, span) -%}
+    (
+        {{ instant }} >= {{ span }}_from
+        and ({{ instant }} < {{ span }}_until or {{ span }}_until is null)
+    )
+{%- endmacro %}
+
 {# Entities whose rows may differ from those built at a cut: by transitions of later
    batches, by a new version of a workflow that their stays may be under, or by a
    workflow that is new to their type. A select of entity_type, entity_id. #}
@@ -207,11 +215,17 @@
     from {{ ref("stg_transitions") }}
     where batch_cut is null or batch_cut > {{ cut }}
     union
-    select transitions.entity_type, transitions.entity_id
-    from {{ ref("stg_workflow_versions") }} as versions
-    inner join {{ ref("stg_transitions") }} as transitions
-        on
-            versions.entity_type = transitions.entity_type
-            and (versions.is_first or versions.in_force_from <= transitions.created_at)
-    where versions.batch_cut is null or versions.batch_cut > {{ cut }}
+    select entity_type, entity_id
+    from {{ ref("stg_transitions") }}
+    inner join
+        (
+            select
+                entity_type,
+                min(case when is_first then '-infinity' else in_force_from end)
+                    as judged_from
+            from {{ ref("stg_workflow_versions") }}
+            where batch_cut is null or batch_cut > {{ cut }}
+            group by entity_type
+        ) as changes using (entity_type)
+    where created_at >= judged_from
 {%- endmacro %}

@@ -1,6 +1,5 @@
 """The graph that Dagster is given, and what the schedule and the sensor ask for."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -50,9 +49,9 @@ TICK = datetime(2026, 3, 7, 12, 5, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def definitions() -> Iterator[dg.Definitions]:
+def definitions() -> dg.Definitions:
     """What the web server loads, over a database that is never asked."""
-    yield build_definitions(Warehouse(database_url="postgresql://nowhere/", home="/"))
+    return build_definitions(Warehouse(database_url="postgresql://nowhere/", home="/"))
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +117,10 @@ def test_the_schedule_and_the_sensor_run_by_default() -> None:
     schedule, sensor = schedules.every_five_minutes, sensors.files_in_the_inbox
     assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
     assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
-    assert (schedule.cron_schedule, schedule.execution_timezone) == ("*/5 * * * *", "UTC")
+    assert (schedule.cron_schedule, schedule.execution_timezone) == (
+        "*/5 * * * *",
+        "UTC",
+    )
     assert schedule.job_name == sensor.job_name == "status_engine"
 
 

@@ -1,5 +1,6 @@
-"""The whole job in this process, on a small inbox: what it records and leaves behind."""
+"""The whole job in this process, on a small inbox: what it records and leaves."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
@@ -67,6 +68,8 @@ def ran(
 ) -> Iterator[Ran]:
     home = tmp_path_factory.mktemp("home")
     with installation(home) as url:
+        (home / "workflows").mkdir()
+        shutil.copy(database.PROJECT / "workflows" / "order.yml", home / "workflows")
         _fill(home / "inbox")
         first = run(Warehouse(), PARTS, as_of=AS_OF)
         _fill(home / "inbox")
@@ -176,6 +179,15 @@ def test_what_is_published_is_of_the_last_run(ran: Ran) -> None:
     assert current == [(1, "confirmed", True), (2, "new", False)]
 
 
+def test_a_failed_step_is_told_by_its_own_reason(ran: Ran) -> None:
+    """Refused files are a warning, and no reason why a run failed."""
+    broken = ran.home / "workflows" / "broken.yml"
+    broken.write_text("entity_type: order\n")
+    with pytest.raises(StatusEngineError, match=r"broken\.yml, line 1: key .* missing"):
+        run(Warehouse(), ["configuration", "inbox"])
+    broken.unlink()
+
+
 def test_a_failing_test_of_dbt_fails_the_run_by_its_name(ran: Ran) -> None:
     """Real harm to a table that nothing touches again; what is published stays."""
     current = ran.home / "published" / "current"
@@ -186,6 +198,8 @@ def test_a_failing_test_of_dbt_fails_the_run_by_its_name(ran: Ran) -> None:
     with pytest.raises(StatusEngineError, match="assert_intervals_tile_each_entity"):
         run(Warehouse(), ["cut", "build", "publish"], as_of=LATER)
     assert current.resolve() == before
-    result = run(Warehouse(), ["cut", "build", "publish"], full_refresh=True, as_of=LATER)
+    result = run(
+        Warehouse(), ["cut", "build", "publish"], full_refresh=True, as_of=LATER
+    )
     assert result.metadata["sla/status_intervals"]["dagster/row_count"] == 5
     assert current.resolve() != before

@@ -145,6 +145,7 @@ def assert_as_oracle(
     for table in tables:
         rows = published(connection, table, as_of)
         plain = [
-            {k: v for k, v in row.items() if k not in MADE_BY_DERIVATION} for row in rows
+            {k: v for k, v in row.items() if k not in MADE_BY_DERIVATION}
+            for row in rows
         ]
         assert sort(plain) == said_by_oracle(facts, table, as_of), table

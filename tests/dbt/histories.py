@@ -96,7 +96,10 @@ def configurations(rng: random.Random) -> list[tuple[datetime, list[Row]]]:
     """What is applied over time; the history is older than the first."""
     return [
         (at(8), [*parties([]), *_workflows(rng, hours=12)]),
-        (at(16), [*parties(["boss"]), *_workflows(rng, hours=6, is_urgent_there=False)]),
+        (
+            at(16),
+            [*parties(["boss"]), *_workflows(rng, hours=6, is_urgent_there=False)],
+        ),
         # A way and a status fewer, and a workflow that is new to its type.
         (at(24), [*parties(["boss"]), *_workflows(rng, hours=1.5), *_later(rng)]),
     ]

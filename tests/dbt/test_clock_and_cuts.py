@@ -6,7 +6,16 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
-from facts import BUILT, append_rows, apply, assert_as_oracle, at, published, step, workflow
+from facts import (
+    BUILT,
+    append_rows,
+    apply,
+    assert_as_oracle,
+    at,
+    published,
+    step,
+    workflow,
+)
 from oracle import Row
 
 from ingest import cuts, database
@@ -88,8 +97,9 @@ def test_a_session_without_an_instant_reads_the_clock_of_the_database(
     # Within one transaction now() stands still: exactly at the deadline, and after.
     with connection.transaction():
         connection.execute(
-            "insert into raw.status_transitions (id, created_at, entity_type, entity_id,"
-            " to_status, sla_deadline, batch_id, batch_row) select gen_random_uuid(),"
+            "insert into raw.status_transitions"
+            " (id, created_at, entity_type, entity_id, to_status, sla_deadline,"
+            " batch_id, batch_row) select gen_random_uuid(),"
             " now() - interval '1 day', 'order', n, 'new',"
             " now() - (n - 1) * interval '1 microsecond', 1000, n"
             " from generate_series(1, 2) as n"
@@ -100,7 +110,7 @@ def test_a_session_without_an_instant_reads_the_clock_of_the_database(
         assert rows == [(1, False), (2, True)]
 
 
-def test_a_writer_that_commits_after_the_build_is_seen_at_once_and_in_the_next_cut(
+def test_a_writer_that_commits_after_the_build_is_seen_at_once_and_built_next(
     database_url: str, connection: Connection, build: Build, tmp_path: Path
 ) -> None:
     apply(connection, tmp_path, at(0), STANDARD)

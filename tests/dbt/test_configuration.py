@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from facts import BUILT, append_rows, apply, assert_as_oracle, at, published, step, workflow
+from facts import (
+    BUILT,
+    append_rows,
+    apply,
+    assert_as_oracle,
+    at,
+    published,
+    step,
+    workflow,
+)
 from oracle import Row
 
 from ingest.cuts import Cut
@@ -125,7 +134,10 @@ def test_a_late_earlier_transition_rebinds_its_entity(
     assert _names(connection) == {1: "standard", 2: "urgent", 3: "standard"}
     build(database_url, AS_OF)
     deadlines = _deadlines(connection)
-    assert (deadlines[2, "new"], deadlines[2, "busy"]) == (at(8 + 1 / 24), at(10 + 1 / 24))
+    assert (deadlines[2, "new"], deadlines[2, "busy"]) == (
+        at(8 + 1 / 24),
+        at(10 + 1 / 24),
+    )
     assert_as_oracle(connection, AS_OF, ALL)
 
 
@@ -168,8 +180,13 @@ def test_users_and_business_entities_that_become_known_clear_what_was_reported(
     steps = [step("new", 1, ["done"]), step("done", 2, [], approval_role="boss")]
     apply(connection, tmp_path / "w", at(0), workflow("order", "standard", steps))
     rows = [
-        _move(n, day, status, business_context={"business_entity_id": entity},
-              triggered_by_user_id=user)
+        _move(
+            n,
+            day,
+            status,
+            business_context={"business_entity_id": entity},
+            triggered_by_user_id=user,
+        )
         for n, (entity, user) in enumerate(((FLEET, BOSS), (HOME, CLERK)))
         for day, status in ((1, "new"), (2, "done"))
     ]

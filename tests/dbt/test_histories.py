@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import histories
@@ -10,8 +11,8 @@ import psycopg
 import pytest
 from facts import (
     BUILT,
-    appended,
     append_rows,
+    appended,
     apply,
     assert_as_oracle,
     at,
@@ -45,7 +46,9 @@ def test_every_build_and_every_moment_between_equals_the_oracle(
 
     def arrive(*configuration: tuple[datetime, list[Row]]) -> None:
         rows = next(batches)
-        known = {r["id"] for b in history.batches[: history.batches.index(rows)] for r in b}
+        known = {
+            r["id"] for b in history.batches[: history.batches.index(rows)] for r in b
+        }
         result = append_rows(connection, rows)
         fresh = {row["id"] for row in rows} - known
         assert result == (len(rows), len(fresh), len(rows) - len(fresh), 0)
@@ -95,7 +98,7 @@ def test_the_histories_hold_everything_that_the_rules_speak_of(
         "a tie": any(
             a["created_at"] == b["created_at"]
             for entity in in_order(facts.transitions).values()
-            for a, b in zip(entity, entity[1:], strict=False)
+            for a, b in pairwise(entity)
         ),
         "a self-transition": any(row["transition_count"] > 1 for row in rows),
         "a return": any(row["visit"] > 1 for row in rows),
@@ -146,7 +149,8 @@ def test_arrival_decides_nothing_where_no_two_transitions_tie(
     assert len(places) == histories.ENTITIES
     contents = []
     parts = [
-        [row for batch in history.batches[place::2] for row in batch] for place in (1, 0)
+        [row for batch in history.batches[place::2] for row in batch]
+        for place in (1, 0)
     ]
     for batches in ([list(rows.values())], parts):
         with fresh_database() as url, database.connect(url) as connection:
@@ -165,7 +169,12 @@ def test_the_session_time_zone_changes_no_result(
     """S1: in the sessions of dbt and in those of readers alike."""
     history = histories.make(5)
     contents = []
-    for zone in ("UTC", "America/New_York", "Australia/Lord_Howe", "Pacific/Kiritimati"):
+    for zone in (
+        "UTC",
+        "America/New_York",
+        "Australia/Lord_Howe",
+        "Pacific/Kiritimati",
+    ):
         with fresh_database() as url, database.connect(url) as connection:
             name = Identifier(connection.info.dbname)
             statement = SQL("alter database {} set timezone = {}")

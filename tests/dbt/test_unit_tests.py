@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from facts import at
 
 from dagster_project.resources import session_environment
@@ -28,12 +29,16 @@ def test_every_unit_test_of_dbt_passes(
 
 
 def test_dbt_refuses_a_session_without_a_cut_in_one_sentence(
-    database_url: str, dbt: Callable[..., Any], capfd: Any, monkeypatch: Any
+    database_url: str, dbt: Callable[..., Any], capfd: Any
 ) -> None:
     with database.connect(database_url) as connection:
         cut = cuts.pin(connection, uuid.uuid4().hex, at(0))
-    with session_environment(database_url, cut):
-        monkeypatch.setenv("PGOPTIONS", "")
+    # The patch ends first: else it would leave the cut to the tests that follow.
+    with (
+        session_environment(database_url, cut),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("PGOPTIONS", "")
         results = [dbt(command) for command in ("run", "build", "test")]
     assert [result.success for result in results] == [False, False, False]
     sentence = "This session has no cut. Run it through: status-engine build."

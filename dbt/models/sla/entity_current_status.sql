@@ -3,6 +3,11 @@
 -- rows, replaced for entities that changed after the built cut by the same SQL (S16).
 with
 
+built as (
+    select * from {{ ref("status_intervals") }}
+    where left_at is null
+),
+
 unbuilt as (
     {{ touched_since(built_cut()) }}
 ),
@@ -18,15 +23,13 @@ current_intervals as (
     select * from intervals
     where left_at is null
     union all
-    select * from {{ ref("status_intervals") }} as built
-    where
-        left_at is null
-        and not exists (
-            select 1 from unbuilt
-            where
-                unbuilt.entity_type = built.entity_type
-                and unbuilt.entity_id = built.entity_id
-        )
+    select * from built
+    where not exists (
+        select 1 from unbuilt
+        where
+            unbuilt.entity_type = built.entity_type
+            and unbuilt.entity_id = built.entity_id
+    )
 )
 
 select

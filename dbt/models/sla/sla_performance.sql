@@ -3,6 +3,10 @@
 -- as of the clock (S21). Of the built cut.
 with
 
+counts as (
+    select * from {{ ref("sla_daily_counts") }}
+),
+
 open_overdue as (
     select
         (entered_at at time zone 'UTC')::date as entered_on,
@@ -25,7 +29,7 @@ counted as (
     select
         counts.*,
         coalesce(open_overdue.overdue_count, 0) as overdue_count
-    from {{ ref("sla_daily_counts") }} as counts
+    from counts
     left join open_overdue
         on
             counts.entered_on = open_overdue.entered_on

@@ -18,8 +18,16 @@ transitions as (
 
 {{ bound_ctes("transitions") }},
 
+users as (
+    select * from {{ ref("stg_user_accounts") }}
+),
+
 known_users as (
-    select distinct user_id::text as user_id from {{ ref("stg_user_accounts") }}
+    select distinct user_id::text as user_id from users
+),
+
+entities as (
+    select business_entity_id from {{ ref("stg_business_entities") }}
 ),
 
 judged as (
@@ -40,52 +48,35 @@ judged as (
         approvers.is_active
         and {{ json_contains("approvers.roles", "to_jsonb(steps.approval_role)") }}
             as has_role,
-        concat_ws(
-            ', ',
-            case
-                when triggering.user_id is null then bound.triggered_by_user_id::text
-            end,
-            case
-                when
-                    approving.user_id is null
-                    and bound.approved_by_user_id
-                    is distinct from bound.triggered_by_user_id::text
-                    then bound.approved_by_user_id
-            end
-        ) as unknown_users,
+        bound.triggered_by_user_id is not null and triggering.user_id is null
+            as is_unknown_trigger,
+        bound.approved_by_user_id is not null and approving.user_id is null
+            as is_unknown_approver,
         bound.business_entity_id is not null
         and entities.business_entity_id is null as is_unknown_business_entity
     from bound
     left join versions
         on
             bound.workflow_key = versions.workflow_key
-            and bound.created_at >= versions.bound_from
-            and (
-                bound.created_at < versions.bound_until
-                or versions.bound_until is null
-            )
-    left join {{ ref("stg_workflow_steps") }} as steps
+            and {{ is_within("bound.created_at", "versions.bound") }}
+    left join steps
         on
             versions.workflow_id = steps.workflow_id
             and bound.to_status = steps.status_name
-    left join {{ ref("stg_workflow_steps") }} as previous_steps
+    left join steps as previous_steps
         on
             versions.workflow_id = previous_steps.workflow_id
             and bound.previous_status = previous_steps.status_name
-    left join {{ ref("stg_user_accounts") }} as approvers
+    left join users as approvers
         on
             coalesce(bound.approved_by_user_id, bound.triggered_by_user_id::text)
             = approvers.user_id::text
-            and bound.created_at >= approvers.in_force_from
-            and (
-                bound.created_at < approvers.in_force_until
-                or approvers.in_force_until is null
-            )
+            and {{ is_within("bound.created_at", "approvers.in_force") }}
     left join known_users as triggering
         on bound.triggered_by_user_id::text = triggering.user_id
     left join known_users as approving
         on bound.approved_by_user_id = approving.user_id
-    left join {{ ref("stg_business_entities") }} as entities
+    left join entities
         on bound.business_entity_id = entities.business_entity_id
 )
 
@@ -134,8 +125,12 @@ cross join
         ),
         (
             'unknown_user',
-            unknown_users <> '',
-            unknown_users
+            is_unknown_trigger or is_unknown_approver,
+            concat_ws(
+                ', ',
+                case when is_unknown_trigger then triggered_by_user_id::text end,
+                case when is_unknown_approver then approved_by_user_id end
+            )
         ),
         (
             'unknown_business_entity',

@@ -1,4 +1,14 @@
 -- One row per transition of the session's cut, with the order of S2.
+with
+
+transitions as (
+    select * from {{ source("raw", "status_transitions") }}
+),
+
+batches as (
+    select * from {{ ref("stg_batches") }}
+)
+
 select
     transitions.id,
     transitions.created_at,
@@ -20,5 +30,5 @@ select
     transitions.batch_id,
     transitions.batch_row,
     batches.batch_cut
-from {{ source("raw", "status_transitions") }} as transitions
-inner join {{ ref("stg_batches") }} as batches using (batch_id)
+from transitions
+inner join batches using (batch_id)

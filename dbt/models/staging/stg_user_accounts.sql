@@ -1,5 +1,15 @@
 -- One row per version of a user. [in_force_from, in_force_until); the first version
 -- holds for the time before.
+with
+
+accounts as (
+    select * from {{ source("raw", "user_accounts") }}
+),
+
+batches as (
+    select * from {{ ref("stg_batches") }}
+)
+
 select
     accounts.id as user_id,
     accounts.name as user_name,
@@ -17,5 +27,5 @@ select
         partition by accounts.id order by accounts.created_at, accounts.batch_id
     ) as in_force_until,
     batches.batch_cut
-from {{ source("raw", "user_accounts") }} as accounts
-inner join {{ ref("stg_batches") }} as batches using (batch_id)
+from accounts
+inner join batches using (batch_id)

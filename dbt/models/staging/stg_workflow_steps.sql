@@ -1,4 +1,14 @@
 -- One row per status of a workflow version (S9).
+with
+
+steps as (
+    select * from {{ source("raw", "status_workflow_steps") }}
+),
+
+batches as (
+    select * from {{ ref("stg_batches") }}
+)
+
 select
     steps.id as step_id,
     steps.workflow_id,
@@ -13,5 +23,5 @@ select
     steps.auto_transition_conditions,
     steps.notification_settings,
     steps.is_final
-from {{ source("raw", "status_workflow_steps") }} as steps
-inner join {{ ref("stg_batches") }} using (batch_id)
+from steps
+inner join batches using (batch_id)

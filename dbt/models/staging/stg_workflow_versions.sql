@@ -3,18 +3,26 @@
 -- the first active version from ever, the last active one for ever.
 with
 
+applied as (
+    select * from {{ source("raw", "status_workflows") }}
+),
+
+batches as (
+    select * from {{ ref("stg_batches") }}
+),
+
 workflows as (
     select
-        workflows.*,
+        applied.*,
         batches.batch_cut,
         concat_ws(
             '/',
-            workflows.entity_type,
-            coalesce(workflows.business_entity_id::text, ''),
-            workflows.workflow_name
+            applied.entity_type,
+            coalesce(applied.business_entity_id::text, ''),
+            applied.workflow_name
         ) as workflow_key
-    from {{ source("raw", "status_workflows") }} as workflows
-    inner join {{ ref("stg_batches") }} as batches using (batch_id)
+    from applied
+    inner join batches using (batch_id)
 ),
 
 versions as (

@@ -2,7 +2,7 @@
 -- the number of its cut stamped once (S17).
 
 create table raw.entity_types (
-    entity_type text primary key check (entity_type <> ''),
+    entity_type text primary key check (entity_type ~ '^[a-z][a-z0-9_]*$'),
     position smallint not null
 );
 

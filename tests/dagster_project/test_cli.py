@@ -1,0 +1,266 @@
+"""The command line, each command in a process of its own, on a real database."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import psycopg
+import pytest
+from click.testing import CliRunner, Result
+from psycopg.sql import SQL, Identifier
+
+from dagster_project.cli import main
+from ingest import database
+from ingest.database import PROJECT
+
+HEADER = "created_at,entity_type,entity_id,to_status\n"
+GOOD = f"{HEADER}2026-03-01T09:00:00Z,order,1,new\n"
+ORDER = PROJECT / "workflows" / "order.yml"
+
+
+class Said(NamedTuple):
+    """What a command ended with."""
+
+    code: int
+    out: str
+    err: str
+
+
+def _said(result: Result) -> Said:
+    return Said(result.exit_code, result.stdout, result.stderr)
+
+
+def _run(*arguments: object) -> Said:
+    return _said(CliRunner().invoke(main, [str(a) for a in arguments]))
+
+
+def _process(*arguments: object) -> Said:
+    program = "from dagster_project.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return Said(done.returncode, done.stdout, done.stderr)
+
+
+def _assert_one_sentence(said: Said, *parts: str) -> None:
+    assert (said.code, said.out) == (1, "")
+    assert said.err.startswith("Error: ")
+    assert said.err.count("\n") == 1
+    assert said.err.endswith(".\n")
+    assert [part for part in parts if part not in said.err] == []
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    def write_file(name: str, content: str | bytes) -> Path:
+        path = tmp_path / name
+        raw = content if isinstance(content, bytes) else content.encode()
+        path.write_bytes(raw)
+        return path
+
+    return write_file
+
+
+def test_help_names_every_command_and_the_exit_codes() -> None:
+    said = _process("--help")
+    assert said.code == 0
+    for words in ("Exit codes:", "0  everything", "1  refused", "2  wrong", "3  some"):
+        assert words in said.out
+    assert [name for name in main.commands if name not in said.out] == []
+    for command in ("ingest", "run"):
+        assert "Exit codes:" in _run(command, "--help").out
+
+
+@pytest.mark.usefixtures("installed_url")
+def test_ingest_ends_with_0_where_nothing_is_rejected_and_with_3_else(write) -> None:
+    good = write("good.csv", GOOD)
+    first = _run("ingest", good)
+    counts = "read 1 = 1 appended + 0 duplicate + 0 rejected"
+    assert (first.code, first.out) == (0, "")
+    assert counts in first.err
+    again = _run("ingest", good)
+    assert again.code == 0
+    assert "(delivered before)" in again.err
+    assert "0 appended + 1 duplicate" in again.err
+    bad = _run("ingest", write("bad.csv", f"{GOOD}2026-03-01T09:00:00Z,ordre,2,new\n"))
+    assert bad.code == 3
+    assert "read 2 = 0 appended + 1 duplicate + 1 rejected" in bad.err
+
+
+@pytest.mark.usefixtures("installed_url")
+def test_json_is_one_object_with_every_count(write) -> None:
+    files = [
+        write("a.csv", GOOD),
+        write("b.csv", f"{HEADER}x,order,1,new\n2026-03-02T09:00:00Z,order,2,new\n"),
+    ]
+    said = _run("ingest", *files, "--json")
+    assert said.code == 3
+    content = json.loads(said.out)
+    counts = ("read", "appended", "duplicate", "rejected")
+    assert [content[name] for name in counts] == [3, 2, 0, 1]
+    assert [[f[name] for name in counts] for f in content["files"]] == [
+        [1, 1, 0, 0],
+        [2, 1, 0, 1],
+    ]
+    assert [f["file"] for f in content["files"]] == ["a.csv", "b.csv"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "part"),
+    [
+        ("empty.csv", "", "empty"),
+        ("wrong.csv", "when,what\n2026-03-01,new\n", "line 1: the header"),
+        ("broken.parquet", b"PAR1 nothing of the kind PAR1", "Parquet"),
+        ("data.xlsx", "x", "its name ends"),
+    ],
+)
+@pytest.mark.usefixtures("installed_url")
+def test_an_unreadable_file_is_refused_in_one_sentence(
+    write, name: str, content: str | bytes, part: str
+) -> None:
+    _assert_one_sentence(_run("ingest", write(name, content)), name, part)
+
+
+@pytest.mark.usefixtures("installed_url")
+def test_a_missing_file_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    said = _run("ingest", tmp_path / "gone.csv")
+    _assert_one_sentence(said, "gone.csv: No such file or directory")
+
+
+@pytest.mark.usefixtures("installed_url")
+def test_a_wrong_mapping_is_refused_in_one_sentence(write) -> None:
+    good = write("good.csv", GOOD)
+    mapping = write("mapping.yml", "source: x\nentity_typ: {constant: order}\n")
+    _assert_one_sentence(_run("ingest", good, "--mapping", mapping), "entity_typ")
+    _assert_one_sentence(_run("ingest", good, "--timezone", "Mars/Base"), "Mars/Base")
+
+
+def test_wrong_usage_ends_with_2() -> None:
+    assert _run("ingest").code == 2
+    assert _run("nothing").code == 2
+    assert _run("build", "--as-of", "tomorrow").code == 2
+    said = _run("build", "--as-of", "2026-03-07T12:00:00")
+    assert said.code == 2
+    assert "has no offset" in said.err
+    assert _run("demo", "--entities", "1").code == 2
+
+
+def test_workflow_files_are_checked_with_file_and_line(write) -> None:
+    assert _run("workflows", "check", PROJECT / "workflows").code == 0
+    text = ORDER.read_text()
+    line = text[: text.index("sla_hours: 24")].count("\n") + 1
+    broken = write("order.yml", text.replace("sla_hours: 24", "sla_hours: soon", 1))
+    _assert_one_sentence(
+        _run("workflows", "check", broken), f"{broken}, line {line}: 'sla_hours'"
+    )
+    malformed = write("malformed.yml", "entity_type: order\n  steps: [\n")
+    said = _run("workflows", "check", malformed)
+    _assert_one_sentence(said, f"{malformed}, line 2", "no YAML")
+
+
+def test_workflows_are_applied_once(installed_url: str) -> None:
+    first = _run("workflows", "apply", PROJECT / "workflows", "--json")
+    assert first.code == 0
+    content = json.loads(first.out)
+    assert content["unchanged"] == 0
+    assert "order/standard" in content["changed"]
+    again = json.loads(_run("workflows", "apply", PROJECT / "workflows", "--json").out)
+    assert again == {"changed": [], "unchanged": len(content["changed"])}
+    with database.connect(installed_url) as connection:
+        batches = "select count(*) from raw.batches where kind = 'configuration'"
+        assert connection.execute(batches).fetchone() == (1,)
+
+
+@pytest.mark.usefixtures("installed_url")
+def test_a_workflow_of_an_unknown_entity_type_is_refused(write) -> None:
+    text = ORDER.read_text().replace("entity_type: order", "entity_type: ordre")
+    said = _run("workflows", "apply", write("order.yml", text))
+    _assert_one_sentence(said, "order.yml, line 3", "'ordre' is unknown")
+
+
+def test_an_unreachable_database_is_told_in_one_sentence(
+    write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for url in ("postgresql://nobody@127.0.0.1:1/nothing", "not a url", "mysql://x/y"):
+        monkeypatch.setenv("DATABASE_URL", url)
+        said = _run("ingest", write("good.csv", GOOD))
+        _assert_one_sentence(said, "can't be reached", "Check DATABASE_URL")
+
+
+def test_a_role_without_rights_is_told_what_to_grant(
+    installed_url: str, server_url: str, write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(SQL("create role {}").format(Identifier("reader_only")))
+        connection.execute("alter role reader_only login")
+    try:
+        limited = installed_url.replace("postgres@", "reader_only@", 1)
+        monkeypatch.setenv("DATABASE_URL", limited)
+        said = _run("ingest", write("good.csv", GOOD))
+        _assert_one_sentence(said, "reader_only", "rant")
+    finally:
+        with psycopg.connect(server_url, autocommit=True) as connection:
+            connection.execute("drop role reader_only")
+
+
+def test_url_and_psql_reach_the_same_database(installed_url: str) -> None:
+    assert _run("url") == (0, f"{installed_url}\n", "")
+    said = _process("psql", "-Atc", "select current_database()")
+    assert said == (0, f"{installed_url.partition('?')[0].rpartition('/')[2]}\n", "")
+    assert _process("psql", "-c", "select wrong").code == 1
+
+
+def test_publishing_before_any_build_is_refused_in_one_sentence(
+    installed_url: str, home: Path
+) -> None:
+    said = _process("publish")
+    assert (said.code, said.out) == (1, "")
+    assert said.err.splitlines()[-1] == (
+        "Error: Step published failed: Nothing is built yet. Run: status-engine build."
+    )
+    assert not (home / "published" / "current").exists()
+    with database.connect(installed_url) as connection:
+        assert connection.execute("select count(*) from raw.cuts").fetchone() == (0,)
+
+
+@pytest.mark.usefixtures("installed_url")
+def test_run_ends_with_3_for_rejected_rows_and_with_1_for_refused_files(
+    home: Path,
+) -> None:
+    assert _run("init").code == 0
+    inbox = home / "inbox"
+    (inbox / "a.csv").write_text(f"{GOOD}wrong,order,1,new\n")
+    said = _process("run", "--json")
+    assert said.code == 3, said.err
+    assets = json.loads(said.out)["assets"]
+    assert assets["raw/batches"]["rejected"] == 1
+    assert assets["published/status_intervals"]["dagster/row_count"] == 1
+    (inbox / "b.csv").write_text("when,what\n")
+    said = _process("run")
+    assert said.code == 1
+    assert said.err.splitlines()[-1].startswith("Error: files were refused")
+
+
+@pytest.mark.usefixtures("installed_url")
+def test_a_second_demo_appends_nothing(home: Path) -> None:
+    first = _process("demo", "--entities", 60, "--end", "2026-03-01T00:00:00Z")
+    assert first.code == 0, first.err
+    again = _process("demo", "--entities", 60, "--end", "2026-03-01T00:00:00Z")
+    assert again.code == 0, again.err
+
+    def counts(said: Said) -> list[int]:
+        (line,) = [s for s in said.out.splitlines() if s.startswith("Transitions")]
+        return [int(word.replace(",", "")) for word in line.split()[2::2]]
+
+    read, appended, duplicate, rejected = counts(first)
+    assert read == appended + duplicate + rejected
+    assert min(appended, duplicate, rejected) > 0
+    assert counts(again) == [read, 0, read - rejected, rejected]
+    assert "Compliance" in again.out
+    assert (home / "published" / "current" / "analytics.duckdb").exists()

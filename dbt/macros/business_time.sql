@@ -6,7 +6,7 @@
     + ({{ hours }} * 3600000000)::bigint * interval '1 microsecond'
 {%- endmacro %}
 
-{# Whole seconds between two instants. #}
+{# Whole seconds from one instant to another. #}
 {% macro elapsed_seconds(entered_at, left_at) -%}
     floor(extract(epoch from {{ left_at }} - {{ entered_at }}))::bigint
 {%- endmacro %}

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ import click
 from rich.console import Console
 
 from ingest import database, embedded, workflows
-from ingest.delivery import NOTHING, Settings, deliver
+from ingest.append import MAX_FUTURE
+from ingest.delivery import MAX_REJECTED_RATIO, NOTHING, Settings, deliver
 from ingest.errors import StatusEngineError
 from ingest.mapping import load_mapping
 
@@ -151,6 +152,20 @@ def apply_command(path: Path, as_json: bool) -> None:
 )
 @click.option("--source", help="A name for where the rows come from.")
 @click.option("--timezone", help="IANA zone of times without an offset.")
+@click.option(
+    "--max-rejected-ratio",
+    type=click.FloatRange(0, 1),
+    default=MAX_REJECTED_RATIO,
+    show_default=True,
+    help="Break a file off above this share of rejected rows, once 100 were read.",
+)
+@click.option(
+    "--max-future",
+    type=click.IntRange(min=0),
+    default=MAX_FUTURE // timedelta(seconds=1),
+    show_default=True,
+    help="Seconds that created_at may be ahead of the server's clock.",
+)
 @AS_JSON
 @_sentences
 def ingest(
@@ -158,6 +173,8 @@ def ingest(
     mapping: Path | None,
     source: str | None,
     timezone: str | None,
+    max_rejected_ratio: float,
+    max_future: int,
     as_json: bool,
 ) -> None:
     """Append transitions of CSV, JSON Lines or Parquet FILES.
@@ -165,7 +182,13 @@ def ingest(
     Each may be gzip. The same file again appends nothing. Rows that can't be right are
     kept, with their bytes and the reason, in raw.rejected_transitions.
     """
-    settings = Settings(load_mapping(mapping) if mapping else None, source, timezone)
+    settings = Settings(
+        load_mapping(mapping) if mapping else None,
+        source,
+        timezone,
+        timedelta(seconds=max_future),
+        max_rejected_ratio,
+    )
     total, deliveries = NOTHING, []
     with database.session() as connection:
         for path in files:

@@ -4,7 +4,8 @@ Which batches make a file belongs in delivery.py.
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import polars as pl
@@ -22,6 +23,9 @@ from ingest.transition import (
     column_of,
     validate,
 )
+
+# A row from further ahead would stay the current status until then.
+MAX_FUTURE = timedelta(minutes=5)
 
 
 class AppendResult(NamedTuple):
@@ -139,7 +143,11 @@ where
 
 
 def append(
-    connection: Connection, transitions: pl.DataFrame, *, source: str = "library"
+    connection: Connection,
+    transitions: pl.DataFrame,
+    *,
+    source: str = "library",
+    max_future: timedelta = MAX_FUTURE,
 ) -> AppendResult:
     """Append one batch of transitions; safe to call twice with the same rows.
 
@@ -148,6 +156,7 @@ def append(
         transitions: n rows with columns of Transition, those that may be null left out
             at will; instants with a zone, text, whole numbers, booleans, JSON as text.
         source: the producer's name, kept in the ledger.
+        max_future: how far created_at may be ahead of the server's clock.
 
     Returns:
         Counts of rows; read == appended + duplicate + rejected == n.
@@ -174,15 +183,27 @@ def append(
     )
     origins = FrameOrigins(texts.select(transitions.columns), 1)
     valid = validate(
-        texts.select("row_number", *COLUMNS), entity_types=known_types(connection)
+        texts.select("row_number", *COLUMNS),
+        entity_types=known_types(connection),
+        latest=server_clock(connection) + max_future,
     )
     rejects = explain(valid.defects, origins)
     batch = Batch(valid.good, rejects, origins, NO_KEYS, source, transitions.height)
     return append_batch(connection, batch)
 
 
-def append_batch(connection: Connection, batch: Batch) -> AppendResult:
+def append_batch(
+    connection: Connection,
+    batch: Batch,
+    judge: Callable[[int], None] = lambda _: None,
+) -> AppendResult:
     """Stage a validated batch without a lock, then commit it with its ledger row.
+
+    Args:
+        connection: open, outside a transaction; the batch is one transaction on it.
+        batch: validated.
+        judge: called before the commit with the number of rejected source rows; what it
+            raises leaves nothing of the batch.
 
     Raises:
         psycopg.errors.UniqueViolation: this batch of this file was committed by another
@@ -201,11 +222,20 @@ def append_batch(connection: Connection, batch: Batch) -> AppendResult:
             CONFLICTING_ROWS, {"batch_id": batch_id}
         ).fetchall()
         rejects += _rejects("id_conflict", [n for (n,) in conflicts], batch)
+        judge(len(rejects))
         rejected = sum(r.transition_count for r in rejects)
         result = AppendResult(read, appended, read - appended - rejected, rejected)
         _write_ledger(connection, batch_id, batch, result)
         _write_rejects(connection, batch_id, batch, rejects)
     return result
+
+
+def server_clock(connection: Connection) -> datetime:
+    """The instant at which a batch is recorded, by the server."""
+    row = connection.execute("select clock_timestamp()").fetchone()
+    assert row is not None  # noqa: S101
+    clock: datetime = row[0]
+    return clock
 
 
 def known_types(connection: Connection) -> list[str]:

@@ -4,18 +4,21 @@ A second delivery and a restart after a crash are no-ops for what is there (S5, 
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 import psycopg
 
 from ingest.append import (
+    MAX_FUTURE,
     AppendResult,
     Batch,
     append_batch,
     explain,
     known_types,
+    server_clock,
 )
 from ingest.chunks import Chunk, Layout
 from ingest.database import Connection
@@ -32,6 +35,10 @@ NO_MAPPING = hashlib.sha256(b"").hexdigest()
 Identity = tuple[str, str, str, str]
 
 
+MAX_REJECTED_RATIO = 0.5
+BREAKER_ROWS = 100
+
+
 class Delivery(NamedTuple):
     """What became of one file; `result` counts transitions, `source_rows` rows."""
 
@@ -42,11 +49,46 @@ class Delivery(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """How a file is read: its mapping, the source's name, the zone of local times."""
+    """How a file is read: its mapping, the source's name, the zone of local times.
+
+    max_future: how far created_at may be ahead of the server's clock.
+    max_rejected_ratio: of all rows read so far, judged before each commit once
+    BREAKER_ROWS were read; above it nothing more of the file is written.
+    """
 
     mapping: Mapping | None = None
     source: str | None = None
     timezone: str | None = None
+    max_future: timedelta = MAX_FUTURE
+    max_rejected_ratio: float = MAX_REJECTED_RATIO
+
+
+class BrokenOffError(SourceError):
+    """Too many rows of a file are rejected; nothing more of it is written."""
+
+
+class _Breaker:
+    """Rows and rejected rows of a file so far, held against the ratio allowed."""
+
+    def __init__(self, path: Path, ratio: float) -> None:
+        self.path, self.ratio = path, ratio
+        self.rows = self.rejected = 0
+
+    def count(self, rows: int, rejected: int) -> None:
+        """Take in a batch.
+
+        Raises:
+            BrokenOffError: too many of all rows so far are rejected.
+        """
+        self.rows += rows
+        self.rejected += rejected
+        if self.rows >= BREAKER_ROWS and self.rejected > self.ratio * self.rows:
+            msg = (
+                f"{self.path}: broken off, {self.rejected:,} of {self.rows:,} rows "
+                "would be rejected; nothing of their batch is written. "
+                "Mend the file or its mapping, or allow more: --max-rejected-ratio."
+            )
+            raise BrokenOffError(msg)
 
 
 def deliver(
@@ -79,36 +121,67 @@ def deliver(
     chunks = read(path, mapping.layout if mapping else Layout())
     first = next(chunks, None)
     file_id = _register(connection, identity)
-    done = _committed(connection, file_id)
-    rows, number, chunk = 0, 0, first
-    while chunk is not None:
-        if done.get(number, chunk.row_count) != chunk.row_count:
-            msg = f"{path}: it was begun in batches of another size; use that release."
-            raise SourceError(msg)
-        if number not in done:
-            batch = _batch(connection, chunk, mapping, timezone)
-            batch = batch._replace(
-                source=source, file_id=file_id, file_name=path.name, file_batch=number
-            )
-            _append_once(connection, batch)
-        rows += chunk.row_count
-        progress(rows)
-        number, chunk = number + 1, next(chunks, None)
+    file = _File(file_id, path, source, timezone, settings)
+    _deliver_chunks(connection, file, first, chunks, progress)
     return _complete(connection, path, file_id, identity)
 
 
-def _batch(
-    connection: Connection, chunk: Chunk, mapping: Mapping | None, timezone: str | None
-) -> Batch:
+class _File(NamedTuple):
+    file_id: int
+    path: Path
+    source: str
+    timezone: str | None
+    settings: Settings
+
+
+def _deliver_chunks(
+    connection: Connection,
+    file: _File,
+    first: Chunk | None,
+    following: Iterator[Chunk],
+    progress: Callable[[int], None],
+) -> None:
+    """Commit the batches that are not there yet; stop where too much is rejected."""
+    done = _committed(connection, file.file_id)
+    breaker = _Breaker(file.path, file.settings.max_rejected_ratio)
+    number, chunk = 0, first
+    while chunk is not None:
+        rows, rejected = done.get(number, (chunk.row_count, 0))
+        if rows != chunk.row_count:
+            msg = f"{file.path}: begun in batches of another size. Use that release."
+            raise SourceError(msg)
+        if number in done:
+            breaker.count(rows, rejected)
+        else:
+            batch = _batch(connection, chunk, file)._replace(file_batch=number)
+            try:
+                _append_once(connection, batch, breaker)
+            except BrokenOffError as error:
+                _record_stop(connection, file.file_id, breaker, str(error))
+                raise
+        progress(breaker.rows)
+        number, chunk = number + 1, next(following, None)
+
+
+def _batch(connection: Connection, chunk: Chunk, file: _File) -> Batch:
+    mapping = file.settings.mapping
     texts, keys = mapping.apply(chunk.records) if mapping else (chunk.records, NO_KEYS)
     valid = validate(
         texts,
         entity_types=known_types(connection),
-        timezone=timezone,
+        timezone=file.timezone,
+        latest=server_clock(connection) + file.settings.max_future,
     )
-    rejects = _malformed(chunk) + explain(valid.defects, chunk.origins)
-    keys = keys.join(valid.good, on=["entity_type", "entity_id"], how="semi")
-    return Batch(valid.good, rejects, chunk.origins, keys, "", chunk.row_count)
+    return Batch(
+        good=valid.good,
+        rejects=_malformed(chunk) + explain(valid.defects, chunk.origins),
+        origins=chunk.origins,
+        keys=keys.join(valid.good, on=["entity_type", "entity_id"], how="semi"),
+        source=file.source,
+        source_rows=chunk.row_count,
+        file_id=file.file_id,
+        file_name=file.path.name,
+    )
 
 
 def _malformed(chunk: Chunk) -> list[Reject]:
@@ -129,13 +202,29 @@ def _malformed(chunk: Chunk) -> list[Reject]:
     ]
 
 
-def _append_once(connection: Connection, batch: Batch) -> None:
+def _append_once(connection: Connection, batch: Batch, breaker: _Breaker) -> None:
     try:
-        append_batch(connection, batch)
+        append_batch(
+            connection,
+            batch,
+            lambda rejected: breaker.count(batch.source_rows, rejected),
+        )
     except psycopg.errors.UniqueViolation as error:
         # Another process is delivering the same file and was first with this batch.
         if error.diag.table_name != "batches":
             raise
+
+
+def _record_stop(
+    connection: Connection, file_id: int, breaker: _Breaker, reason: str
+) -> None:
+    connection.execute(
+        """
+        insert into raw.stopped_files (file_id, row_count, rejected_row_count, reason)
+        values (%s, %s, %s, %s)
+        """,
+        [file_id, breaker.rows, breaker.rejected, reason],
+    )
 
 
 def _register(connection: Connection, identity: Identity) -> int:
@@ -157,13 +246,22 @@ def _register(connection: Connection, identity: Identity) -> int:
     return int(row[0])
 
 
-def _committed(connection: Connection, file_id: int) -> dict[int, int]:
-    """The batches that are there, with their source rows."""
+def _committed(connection: Connection, file_id: int) -> dict[int, tuple[int, int]]:
+    """The batches that are there, with their source rows and those rejected."""
     rows = connection.execute(
-        "select file_batch, source_row_count from raw.batches where file_id = %s",
+        """
+        select
+            file_batch,
+            source_row_count,
+            (
+                select count(*) from raw.rejected_transitions as rejected
+                where rejected.batch_id = batches.batch_id
+            )
+        from raw.batches as batches where file_id = %s
+        """,
         [file_id],
     ).fetchall()
-    return dict(rows)
+    return {number: (count, rejected) for number, count, rejected in rows}
 
 
 def _completed(

@@ -8,6 +8,7 @@ import json
 import re
 import uuid
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any, NamedTuple
 from zoneinfo import available_timezones
 
@@ -118,6 +119,7 @@ class Transition(dy.Schema):
     sla_deadline = dy.Datetime(nullable=True, time_unit="us", time_zone="UTC")
     is_milestone = dy.String(nullable=True)
     metadata = dy.String(nullable=True)
+    latest = dy.Datetime(nullable=True, time_unit="us", time_zone="UTC")
     created_at_text = dy.String(nullable=True)
     created_at_local = dy.Datetime(nullable=True, time_unit="us")
     created_at_is_placed = dy.Bool()
@@ -152,6 +154,12 @@ class Transition(dy.Schema):
     def created_at_exists_once(cls) -> pl.Expr:
         """The local time exists exactly once in its zone: no gap, no fold."""
         return _exists_once("created_at")
+
+    @dy.rule()
+    def created_at_is_not_ahead(cls) -> pl.Expr:
+        """The instant is not further ahead of the server's clock than is tolerated."""
+        created_at, latest = pl.col("created_at"), pl.col("latest")
+        return created_at.is_null() | latest.is_null() | (created_at <= latest)
 
     @dy.rule()
     def entity_type_is_known(cls) -> pl.Expr:
@@ -260,6 +268,7 @@ def validate(
     *,
     entity_types: Iterable[str],
     timezone: str | None = None,
+    latest: datetime | None = None,
 ) -> Validated:
     """Decide over a chunk of text rows, and parse those that pass.
 
@@ -268,11 +277,14 @@ def validate(
             Several rows may share a row_number: they stand or fall together (S20).
         entity_types: the known ones.
         timezone: IANA zone of local times; without it they are refused.
+        latest: created_at may not be after it; no bound by default.
 
     Returns:
         The typed rows in their order, and one defect for each refused source row.
     """
-    frame = _parse_simple(texts, list(entity_types))
+    frame = _parse_simple(texts, list(entity_types)).with_columns(
+        latest=pl.lit(latest, pl.Datetime("us", "UTC"))
+    )
     for column in JSON_COLUMNS:
         frame = _parse_json(frame, column)
     for column in TIMES:

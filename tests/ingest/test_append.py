@@ -216,7 +216,6 @@ def test_ids_are_compared_without_regard_to_their_case(connection: Connection) -
     [
         pytest.param({"business_context": '{"a": 1e999999}'}, id="number too large"),
         pytest.param({"created_at": "0001-01-01T00:00:00+01:00"}, id="year 0"),
-        pytest.param({"created_at": "9999-12-31T23:59:59-01:00"}, id="year 10000"),
         pytest.param({"sla_deadline": "9999-12-31T23:59:59-01:00"}, id="deadline"),
     ],
 )
@@ -230,6 +229,17 @@ def test_row_that_postgresql_can_not_store_is_rejected_alone(
     assert _rejected(connection) == [(place + 1, "row_is_storable", 1)]
     kept = [(n,) for n in range(7) if n != place]
     assert _stored(connection, "entity_id") == kept
+
+
+def test_row_from_ahead_of_the_server_is_rejected_and_one_within_reach_is_not(
+    connection: Connection,
+) -> None:
+    (clock,) = connection.execute("select clock_timestamp()").fetchone() or (None,)
+    ahead = [clock + timedelta(hours=hours) for hours in (1, 3)]
+    frame = _frame(*(_row(created_at=instant.isoformat()) for instant in ahead))
+    assert append(connection, frame, max_future=timedelta(hours=2)) == (2, 1, 0, 1)
+    assert _rejected(connection) == [(2, "created_at_is_not_ahead", 1)]
+    assert append(connection, frame.head(1)) == (1, 0, 0, 1)
 
 
 def test_status_too_long_for_an_index_is_rejected_alone(

@@ -26,6 +26,7 @@ APPEND_ONLY = (
     "rejected_transitions",
     "entity_keys",
     "deliveries",
+    "stopped_files",
     "files",
     "cuts",
     "business_entities",

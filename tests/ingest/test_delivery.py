@@ -469,3 +469,48 @@ def test_overlapping_files_in_opposite_order_do_not_deadlock(
     assert sum(d.result.appended for d in deliveries) == 608
     assert _count(connection, "status_transitions") == 608
     assert _count(connection, "rejected_transitions") == 0
+
+
+@pytest.mark.parametrize(
+    ("bad", "rows", "is_broken_off"),
+    [(51, 100, True), (50, 100, False), (99, 99, False)],
+)
+def test_file_is_broken_off_when_too_many_of_its_first_rows_are_bad(
+    connection: Connection, write: Write, bad: int, rows: int, is_broken_off: bool
+) -> None:
+    records = [
+        {**record, "entity_id": "x" if n < bad else record["entity_id"]}
+        for n, record in enumerate(_records(range(rows)))
+    ]
+    path = write("rows.csv", _csv(records))
+    if not is_broken_off:
+        assert deliver(connection, path).result == (rows, rows - bad, 0, bad)
+        return
+    for _ in range(2):
+        with pytest.raises(SourceError, match=f"{bad} of {rows} rows"):
+            deliver(connection, path)
+    for table in (
+        "batches",
+        "status_transitions",
+        "rejected_transitions",
+        "deliveries",
+    ):
+        assert _count(connection, table) == 0
+    assert _count(connection, "stopped_files") == 2
+    generous = Settings(max_rejected_ratio=0.51)
+    assert deliver(connection, path, generous).result == (rows, rows - bad, 0, bad)
+
+
+def test_rows_rejected_earlier_in_a_file_count_when_it_goes_on(
+    connection: Connection, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 60)
+    records = [
+        {**record, "entity_id": "x" if 30 <= n < 95 else record["entity_id"]}
+        for n, record in enumerate(_records(range(120)))
+    ]
+    path = write("rows.csv", _csv(records))
+    for _ in range(2):
+        with pytest.raises(SourceError, match="65 of 120 rows"):
+            deliver(connection, path)
+        assert _count(connection, "status_transitions") == 30

@@ -69,6 +69,11 @@ BROKEN: list[tuple[str, dict[str, str | None], dict[str, Any]]] = [
     ("entity_id_is_bigint", {"entity_id": "9223372036854775808"}, {}),
     ("to_status_is_given", {"to_status": None}, {}),
     ("to_status_is_given", {"to_status": ""}, {}),
+    (
+        "created_at_is_not_ahead",
+        {"created_at": "2026-11-01T00:00:00.000001Z"},
+        {"latest": datetime(2026, 11, 1, tzinfo=UTC)},
+    ),
     ("to_status_is_short", {"to_status": "é" * 256}, {}),
     ("business_context_is_json_object", {"business_context": "[]"}, {}),
     ("business_context_is_json_object", {"business_context": ""}, {}),

@@ -87,6 +87,18 @@ create table raw.deliveries (
 comment on table raw.deliveries is
 'One row per completed delivery of a file, repeated ones included (S20).';
 
+create table raw.stopped_files (
+    stop_id bigint generated always as identity primary key,
+    file_id bigint not null references raw.files,
+    stopped_at timestamptz not null default clock_timestamp(),
+    row_count bigint not null,
+    rejected_row_count bigint not null,
+    reason text not null
+);
+
+comment on table raw.stopped_files is
+'One row per delivery that was broken off because too many of its rows were rejected.';
+
 create table raw.status_transitions (
     id uuid primary key,
     created_at timestamptz not null,
@@ -130,6 +142,7 @@ create table raw.rejected_transitions (
 comment on table raw.rejected_transitions is
 'One row per source row that was refused, with its bytes; transition_count is how many transitions it stood for (S20).';
 
+create index rejected_transitions_batch on raw.rejected_transitions (batch_id);
 create unique index rejected_transitions_row on raw.rejected_transitions
 (file_id, row_number);
 
@@ -247,6 +260,7 @@ declare
 begin
     foreach name in array array[
         'status_transitions', 'rejected_transitions', 'entity_keys', 'deliveries',
+        'stopped_files',
         'files', 'cuts', 'business_entities', 'user_accounts', 'status_workflows',
         'status_workflow_steps'
     ] loop

@@ -2,8 +2,11 @@
 
 import json
 import os
+import shutil
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
@@ -17,6 +20,7 @@ from ingest.append import MAX_FUTURE
 from ingest.delivery import MAX_REJECTED_RATIO, NOTHING, Settings, deliver
 from ingest.errors import StatusEngineError
 from ingest.mapping import load_mapping
+from ingest.sources import expand
 
 REJECTED = 3
 ALL_PARTS = ["configuration", "inbox", "cut", "build", "publish"]
@@ -148,6 +152,14 @@ def apply_command(path: Path, as_json: bool) -> None:
 @main.command(epilog=EXIT_CODES)
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["csv", "tsv", "jsonl", "parquet"]),
+    default="csv",
+    show_default=True,
+    help="Of standard input, which is the file named -.",
+)
+@click.option(
     "--mapping", type=click.Path(path_type=Path), help="YAML: which columns mean what."
 )
 @click.option("--source", help="A name for where the rows come from.")
@@ -170,6 +182,7 @@ def apply_command(path: Path, as_json: bool) -> None:
 @_sentences
 def ingest(
     files: tuple[Path, ...],
+    kind: str,
     mapping: Path | None,
     source: str | None,
     timezone: str | None,
@@ -179,8 +192,9 @@ def ingest(
 ) -> None:
     """Append transitions of CSV, JSON Lines or Parquet FILES.
 
-    Each may be gzip. The same file again appends nothing. Rows that can't be right are
-    kept, with their bytes and the reason, in raw.rejected_transitions.
+    Each may be gzip, a folder, or a pattern in quotes; - is standard input. The same
+    file again appends nothing. Rows that can't be right are kept, with their bytes and
+    the reason, in raw.rejected_transitions.
     """
     settings = Settings(
         load_mapping(mapping) if mapping else None,
@@ -190,8 +204,8 @@ def ingest(
         max_rejected_ratio,
     )
     total, deliveries = NOTHING, []
-    with database.session() as connection:
-        for path in files:
+    with database.session() as connection, _named(files, kind) as paths:
+        for path in paths:
             with _progress(path.name) as progress:
                 delivery = deliver(connection, path, settings, progress)
             deliveries.append(delivery)
@@ -210,6 +224,21 @@ def ingest(
         ]
         _print_json({**total._asdict(), "files": each})
     sys.exit(REJECTED if total.rejected else 0)
+
+
+@contextmanager
+def _named(files: tuple[Path, ...], kind: str) -> Iterator[list[Path]]:
+    """The files meant; standard input is kept in a file for as long as it is needed."""
+    with tempfile.TemporaryDirectory() as folder:
+        kept = Path(folder) / f"standard-input.{kind}"
+        if Path("-") in files:
+            with kept.open("wb") as file:
+                shutil.copyfileobj(sys.stdin.buffer, file)
+        yield [
+            path
+            for name in files
+            for path in ([kept] if name == Path("-") else expand(name))
+        ]
 
 
 class _progress:

@@ -30,6 +30,26 @@ FORMATS = {
 }
 
 
+def expand(path: Path) -> list[Path]:
+    """The files that a path names: itself, those of a folder, or those of a pattern.
+
+    Raises:
+        SourceError: a folder or pattern names no file of a known format.
+    """
+    if path.is_dir():
+        found = path.iterdir()
+    elif path.exists() or not any(mark in path.name for mark in "*?["):
+        return [path]
+    else:
+        found = path.parent.glob(path.name)
+    files = sorted(p for p in found if p.is_file() and _suffix(p) in FORMATS)
+    if not files:
+        known = ", ".join(FORMATS)
+        msg = f"{path}: there is no file that ends in {known} (.gz may follow)."
+        raise SourceError(msg)
+    return files
+
+
 def content_hash(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex.
 

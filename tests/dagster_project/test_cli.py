@@ -78,6 +78,29 @@ def test_help_names_every_command_and_the_exit_codes() -> None:
 
 
 @pytest.mark.usefixtures("installed_url")
+def test_folder_and_pattern_name_the_files_in_them(write, tmp_path: Path) -> None:
+    for number, name in enumerate(("a.csv", "b.csv", "c.jsonl", "notes.txt")):
+        write(name, GOOD.replace(",1,", f",{number},"))
+    (tmp_path / "c.jsonl").write_text(
+        '{"created_at": "2026-03-01T09:00:00Z", "entity_type": "order",'
+        ' "entity_id": 2, "to_status": "new"}\n'
+    )
+    said = _run("ingest", "--json", tmp_path)
+    assert (said.code, json.loads(said.out)["appended"]) == (0, 3)
+    said = _run("ingest", "--json", tmp_path / "*.csv")
+    assert (said.code, json.loads(said.out)["duplicate"]) == (0, 2)
+    _assert_one_sentence(_run("ingest", tmp_path / "*.parquet"), "there is no file")
+
+
+@pytest.mark.usefixtures("installed_url")
+def test_standard_input_is_a_file_of_the_named_format() -> None:
+    arguments = ["ingest", "--json", "-"]
+    for expected in ("appended", "duplicate"):
+        said = _said(CliRunner().invoke(main, arguments, input=GOOD))
+        assert (said.code, json.loads(said.out)[expected]) == (0, 1)
+
+
+@pytest.mark.usefixtures("installed_url")
 def test_ingest_ends_with_0_where_nothing_is_rejected_and_with_3_else(write) -> None:
     good = write("good.csv", GOOD)
     first = _run("ingest", good)

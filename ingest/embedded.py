@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -55,16 +56,15 @@ def start(home: Path, binaries: Path | None = None) -> str:
     """
     home = _prepared(home)
     place = _place(home)
-    conninfo = _conninfo(place, DATABASE)
-    if _answers(conninfo):
-        return conninfo
+    if _answers(_conninfo(place, DATABASE)):
+        return _conninfo(place, DATABASE)
     binaries = binaries or _binaries()
     with _locked(home):
         if not _answers(_conninfo(place, "postgres")):
             _make(place, binaries)
             _launch(place, binaries)
         _create_database(_conninfo(place, "postgres"))
-    return conninfo
+    return _conninfo(place, DATABASE)
 
 
 def stop(home: Path, *, delete: bool = False) -> bool:
@@ -84,8 +84,8 @@ def stop(home: Path, *, delete: bool = False) -> bool:
     if is_running:
         _run([binaries / "pg_ctl", "-D", place / "data", "-m", "fast", "stop"])
     if delete:
-        shutil.rmtree(place, ignore_errors=True)
         shutil.rmtree(_sockets(place), ignore_errors=True)
+        shutil.rmtree(place, ignore_errors=True)
     return is_running
 
 
@@ -143,10 +143,16 @@ def _is_public(folder: Path) -> bool:
 
 
 def _sockets(place: Path) -> Path:
-    """The folder of the socket; a short one where the path would not fit."""
-    if len(os.fsencode(place / "data" / SOCKET_NAME)) <= LONGEST_SOCKET_PATH:
-        return place / "data"
-    digest = hashlib.sha256(str(place).encode()).hexdigest()[:12]
+    """The folder of the socket; a short one where the path would not fit.
+
+    Each cluster has its own: a server whose folder was deleted under it ends within a
+    minute, and takes with it what lies where its socket was.
+    """
+    made = place / "made"
+    folder = place / (made.read_text() if made.exists() else "none")
+    if len(os.fsencode(folder / SOCKET_NAME)) <= LONGEST_SOCKET_PATH:
+        return folder
+    digest = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
     return Path(tempfile.gettempdir()) / f"status-engine-{digest}"
 
 
@@ -194,16 +200,19 @@ def _make(place: Path, binaries: Path) -> None:
     if os.geteuid() == 0:
         _ensure_user()
         PUBLIC.mkdir(parents=True, exist_ok=True, mode=0o755)
-    for folder in (place, _sockets(place)):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if os.geteuid() == 0:
-            shutil.chown(folder, OS_USER, OS_USER)
-    if (data / "PG_VERSION").exists() and (place / "made").exists():
-        return
-    shutil.rmtree(data, ignore_errors=True)
-    options = ["--auth=trust", "--encoding=UTF8", "--no-locale", "-U", "postgres"]
-    _run([binaries / "initdb", "-D", data, *options])
-    (place / "made").touch()
+    _make_folder(place)
+    if not ((data / "PG_VERSION").exists() and (place / "made").exists()):
+        shutil.rmtree(data, ignore_errors=True)
+        options = ["--auth=trust", "--encoding=UTF8", "--no-locale", "-U", "postgres"]
+        _run([binaries / "initdb", "-D", data, *options])
+        (place / "made").write_text(uuid.uuid4().hex[:8])
+    _make_folder(_sockets(place))
+
+
+def _make_folder(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if os.geteuid() == 0:
+        shutil.chown(folder, OS_USER, OS_USER)
 
 
 def _launch(place: Path, binaries: Path) -> None:

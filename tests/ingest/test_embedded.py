@@ -56,6 +56,10 @@ def _kill_server(conninfo: str) -> None:
     """End the postmaster of this conninfo without a chance to clean up."""
     pid = int((_data_folder(conninfo) / "postmaster.pid").read_text().split()[0])
     os.kill(pid, signal.SIGKILL)
+    _wait_for_end(pid)
+
+
+def _wait_for_end(pid: int) -> None:
     for _ in range(600):
         status = Path(f"/proc/{pid}/stat")
         # A zombie that its parent has not collected yet still looks alive.
@@ -269,3 +273,16 @@ def test_oldest_supported_postgresql_takes_a_delivery(
             " order by batch_row"
         ).fetchall()
     assert rows == [("two\n\\.\nlines", '{"a": 1.0}'), (None, "{}")]
+
+
+def test_a_home_deleted_under_its_server_is_made_anew(home: Path) -> None:
+    """The old server ends by itself, and must not take the new one's socket along."""
+    folder = _data_folder(embedded.start(home))
+    old = int((folder / "postmaster.pid").read_text().split()[0])
+    shutil.rmtree(home)
+    conninfo = embedded.start(home)
+    _note(conninfo, 1)
+    os.kill(old, signal.SIGTERM)
+    _wait_for_end(old)
+    assert _notes(conninfo) == [1]
+    assert embedded.start(home) == conninfo

@@ -104,7 +104,7 @@ def _row_counts(
     connection: Connection, tables: dict[str, str]
 ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
     for name in tables:
-        row = connection.execute(f"select count(*) from raw.{name}").fetchone()  # noqa: S608
+        row = connection.execute(f"select count(*) from raw.{name}").fetchone()
         yield dg.MaterializeResult(
             asset_key=["raw", name],
             metadata={"dagster/row_count": row[0] if row else 0},
@@ -236,7 +236,7 @@ def _reported(
     layer, table = context.asset_key_for_output(event.output_name).path
     if layer != "sla":
         return event
-    row = connection.execute(f"select count(*) from sla.{table}").fetchone()  # noqa: S608
+    row = connection.execute(f"select count(*) from sla.{table}").fetchone()
     rows = row[0] if row else 0
     _narrate(context, f"built {layer}.{table}: {rows:,} rows")
     return event.with_metadata({**event.metadata, "dagster/row_count": rows})

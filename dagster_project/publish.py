@@ -100,7 +100,7 @@ def _built_cut(connection: Connection, schema: str) -> Cut:
         from (select distinct cut from {schema}.built_cuts) as built
         join raw.cuts as cuts using (cut)
         left join {schema}.tested_cuts as tested using (cut)
-        """  # noqa: S608
+        """
     ).fetchall()
     if len(rows) != 1:
         msg = (
@@ -145,7 +145,7 @@ def _columns(connection: Connection, schema: str, table: str) -> dict[str, str]:
 
 
 def _unload(connection: Connection, schema: str, table: str, path: Path) -> None:
-    query = f"copy (select * from {schema}.{table}) to stdout (format csv)"  # noqa: S608
+    query = f"copy (select * from {schema}.{table}) to stdout (format csv)"
     with connection.cursor().copy(query) as copy, path.open("wb") as file:
         for block in copy:
             file.write(block)
@@ -172,7 +172,7 @@ def _convert(
             parquet = folder / f"{table}.parquet"
             analytics.table(table).write_parquet(str(parquet), compression="zstd")
             (folder / f"{table}.csv").unlink()
-            found = analytics.execute(f"select count(*) from {table}").fetchone()  # noqa: S608
+            found = analytics.execute(f"select count(*) from {table}").fetchone()
             rows[table] = found[0] if found else 0
         analytics.execute(
             "create table publication as "

@@ -129,7 +129,7 @@ from (
 ) as firsts
 order by id
 on conflict (id) do nothing
-"""  # noqa: S608
+"""
 
 CONFLICTING_ROWS = f"""
 select staged.row_number
@@ -139,7 +139,7 @@ where
     (stored.batch_id, stored.batch_row)
     is distinct from (%(batch_id)s, staged.batch_row)
     and ({_CONTENT.format("staged")}) is distinct from ({_CONTENT.format("stored")})
-"""  # noqa: S608
+"""
 
 
 def append(
@@ -233,7 +233,7 @@ def append_batch(
 def server_clock(connection: Connection) -> datetime:
     """The instant at which a batch is recorded, by the server."""
     row = connection.execute("select clock_timestamp()").fetchone()
-    assert row is not None  # noqa: S101
+    assert row is not None
     clock: datetime = row[0]
     return clock
 
@@ -322,7 +322,7 @@ def _next_batch_id(connection: Connection) -> int:
     row = connection.execute(
         "select nextval(pg_get_serial_sequence('raw.batches', 'batch_id'))"
     ).fetchone()
-    assert row is not None  # noqa: S101
+    assert row is not None
     return int(row[0])
 
 

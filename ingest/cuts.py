@@ -41,7 +41,7 @@ def pin(connection: Connection, run_id: str, as_of: datetime | None = None) -> C
             """,
             [as_of, run_id],
         ).fetchone()
-        assert row is not None  # noqa: S101
+        assert row is not None
         cut = Cut(*row)
         connection.execute(
             "update raw.batches set cut = %s where cut is null", [cut.number]

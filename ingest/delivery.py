@@ -242,7 +242,7 @@ def _register(connection: Connection, identity: Identity) -> int:
         """,
         identity,
     ).fetchone()
-    assert row is not None  # noqa: S101
+    assert row is not None
     return int(row[0])
 
 
@@ -314,7 +314,7 @@ def _complete(
             """,
             [file_id],
         ).fetchone()
-        assert row is not None  # noqa: S101
+        assert row is not None
         rows, result = row[0], AppendResult(*row[1:])
         _record(connection, path, file_id, rows, result)
     return Delivery(path.name, rows, result, is_repeated=False)

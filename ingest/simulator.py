@@ -9,6 +9,7 @@ import gzip
 import io
 import json
 import random
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
@@ -769,7 +770,7 @@ def _uuid(rng: random.Random) -> str:
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
-class SourceFile:
+class SourceFile(ABC):
     """A file that rows are written to one by one, with a defect here and there."""
 
     def __init__(
@@ -801,11 +802,13 @@ class SourceFile:
         self.rows += 1
         self.malformed += 1
 
+    @abstractmethod
     def _put(self, row: Row) -> None:
-        raise NotImplementedError
+        """Write one row in the file's format."""
 
+    @abstractmethod
     def _put_spoiled(self, row: Row, defect: Defect) -> None:
-        raise NotImplementedError
+        """Write one row with a defect."""
 
 
 class HistoryFile(SourceFile):

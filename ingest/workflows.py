@@ -496,7 +496,7 @@ def _append_versions(
         """,
         [read, read, appended, read - appended, at],
     ).fetchone()
-    assert row is not None  # noqa: S101
+    assert row is not None
     batch_id, created_at = row
     for version in versions:
         values = {"created_at": created_at, "batch_id": batch_id}
@@ -532,6 +532,6 @@ def _insert(connection: Connection, table: str, values: dict[str, Any]) -> None:
     ]
     marks = ", ".join(["%s"] * len(values))
     connection.execute(
-        f"insert into raw.{table} ({', '.join(values)}) values ({marks})",  # noqa: S608
+        f"insert into raw.{table} ({', '.join(values)}) values ({marks})",
         texts,
     )

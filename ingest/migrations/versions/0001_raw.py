@@ -15,5 +15,5 @@ def upgrade() -> None:
     sql = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
     # The driver itself: SQLAlchemy would send parameters, and with them one statement.
     driver = op.get_bind().connection.driver_connection
-    assert driver is not None  # noqa: S101
+    assert driver is not None
     driver.execute(sql)

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -271,8 +272,8 @@ def _tell(delivery: Any) -> None:
     )
     if result.rejected:
         _say(
-            "  Why: status-engine psql -c 'select code, count(*) "
-            "from raw.rejected_transitions group by code'"
+            "  Why: status-engine psql -c 'select code, "
+            "sum(transition_count) from raw.rejected_transitions group by code'"
         )
 
 
@@ -420,6 +421,10 @@ def ui(port: int) -> None:
 
     with database.session():
         dagster_home(database.home())
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            msg = f"Port {port} is in use. Name another: status-engine ui --port."
+            raise StatusEngineError(msg)
     program = Path(sys.executable).parent / "dagster"
     target = ["-m", "dagster_project.definitions"]
     _say(f"Dagster: http://127.0.0.1:{port}  (Ctrl-C stops it)")

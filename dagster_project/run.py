@@ -22,7 +22,9 @@ nux:
   enabled: false
 concurrency:
   runs:
-    max_concurrent_runs: 1
+    tag_concurrency_limits:
+      - key: dagster/schedule_name
+        limit: 1
 """
 PARTS = {
     "configuration": [
@@ -40,6 +42,10 @@ PARTS = {
 }
 
 
+# Which process runs in process.
+PROCESS_TAG = "status_engine/process"
+
+
 class RunError(StatusEngineError):
     """A step of the run failed; what was committed before stays."""
 
@@ -54,10 +60,15 @@ class RunResult(NamedTuple):
 def dagster_home(home: Path) -> Path:
     """The folder of Dagster's instance, with its settings; named to this process."""
     folder = home / "dagster"
-    folder.mkdir(parents=True, exist_ok=True)
     settings = folder / "dagster.yaml"
-    if not settings.exists():
-        settings.write_text(INSTANCE)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not settings.exists():
+            settings.write_text(INSTANCE)
+        settings.touch()
+    except OSError as error:
+        msg = f"The folder {home} can't be used: {error}. Set STATUS_ENGINE_HOME."
+        raise RunError(msg) from error
     os.environ["DAGSTER_HOME"] = str(folder)
     return folder
 
@@ -98,7 +109,9 @@ def run(
         dg.DagsterInstance.get() as instance,
         contextlib.redirect_stdout(io.StringIO()),
     ):
+        _end_dead_runs(instance)
         result = job.execute_in_process(
+            tags={PROCESS_TAG: str(os.getpid())},
             run_config={**config, "loggers": {"console": {}}},
             instance=instance,
             asset_selection=_selection(definitions, parts),
@@ -107,6 +120,15 @@ def run(
     if not result.success:
         raise RunError(_why(result, warehouse))
     return RunResult(result.run_id, _metadata(result))
+
+
+def _end_dead_runs(instance: dg.DagsterInstance) -> None:
+    """Runs whose process was killed would count as started for ever."""
+    started = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
+    for dead in instance.get_runs(started):
+        process = dead.tags.get(PROCESS_TAG)
+        if process and not Path(f"/proc/{process}").exists():
+            instance.report_run_failed(dead, "Its process has ended.")
 
 
 def _selection(definitions: dg.Definitions, parts: Sequence[str]) -> list[dg.AssetKey]:
@@ -144,9 +166,19 @@ def _why(result: dg.ExecuteInProcessResult, warehouse: Warehouse) -> str:
         return f"Tests failed: {', '.join(failed)}. What they found is in {log}."
     for event in result.get_step_failure_events():
         error = event.step_failure_data.error
-        while error is not None and error.cause is not None:
+        ours = _subclasses(StatusEngineError)
+        while error is not None and error.cause and error.cls_name not in ours:
             error = error.cause
+        if error is not None and "Interrupted" in (error.cls_name or ""):
+            return "Stopped. Run it again to continue."
+        if error is not None and error.cls_name in ours:
+            return error.message.partition(": ")[2].strip()
         if error is not None:
             message = error.message.partition(": ")[2].strip() or error.message.strip()
             return f"Step {event.step_key} failed: {message}"
     return "The run failed; its log is in the Dagster UI: status-engine ui."
+
+
+def _subclasses(kind: type) -> set[str]:
+    """The names of a class and all below it."""
+    return {kind.__name__}.union(*(_subclasses(k) for k in kind.__subclasses__()))

@@ -50,7 +50,14 @@ def connect(conninfo: str | None = None) -> Connection:
     conninfo = conninfo or url()
     try:
         connection = psycopg.connect(conninfo, autocommit=True, connect_timeout=10)
-    except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
+    except psycopg.ProgrammingError as error:
+        # The reason repeats the string, with its password.
+        msg = (
+            "DATABASE_URL is no PostgreSQL connection string, such as "
+            "postgresql://user@host/database."
+        )
+        raise DatabaseError(msg) from error
+    except psycopg.OperationalError as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
         msg = f"The database can't be reached: {reason}. Check DATABASE_URL."
         raise DatabaseError(msg) from error

@@ -8,6 +8,7 @@ file between all users of a machine, and gives a recovery ten seconds.
 import fcntl
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -31,6 +32,8 @@ PUBLIC = Path("/var/lib/status-engine")
 SOCKET_NAME = ".s.PGSQL.5432"
 # sockaddr_un holds 108 bytes, the last of them NUL.
 LONGEST_SOCKET_PATH = 107
+# pg_ctl hands its paths to a shell within double quotes.
+UNSAFE = frozenset('$`"\\\n')
 SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
@@ -95,6 +98,11 @@ def client(name: str) -> Path:
 
 
 def _prepared(home: Path) -> Path:
+    if not UNSAFE.isdisjoint(str(home)):
+        msg = (
+            f"pg_ctl can't take the path {home}. Set STATUS_ENGINE_HOME to a plain one."
+        )
+        raise DatabaseError(msg)
     try:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -150,7 +158,9 @@ def _sockets(place: Path) -> Path:
     """
     made = place / "made"
     folder = place / (made.read_text() if made.exists() else "none")
-    if len(os.fsencode(folder / SOCKET_NAME)) <= LONGEST_SOCKET_PATH:
+    fits = len(os.fsencode(folder / SOCKET_NAME)) <= LONGEST_SOCKET_PATH
+    # libpq takes a comma for the end of a host.
+    if fits and "," not in str(folder):
         return folder
     digest = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
     return Path(tempfile.gettempdir()) / f"status-engine-{digest}"
@@ -216,8 +226,10 @@ def _make_folder(folder: Path) -> None:
 
 
 def _launch(place: Path, binaries: Path) -> None:
-    settings = {**SETTINGS, "unix_socket_directories": str(_sockets(place))}
-    options = " ".join(f"-c {key}='{value}'" for key, value in settings.items())
+    # A list of folders, so that a comma needs quotes; and pg_ctl goes through a shell.
+    folder = str(_sockets(place)).replace('"', '""')
+    settings = {**SETTINGS, "unix_socket_directories": f'"{folder}"'}
+    options = " ".join(f"-c {shlex.quote(f'{k}={v}')}" for k, v in settings.items())
     log = place / "log"
     try:
         # -t: a recovery after a crash may take its time.

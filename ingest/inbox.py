@@ -12,8 +12,10 @@ from ingest.database import Connection
 from ingest.delivery import Delivery, Settings, deliver
 from ingest.errors import SourceError
 from ingest.mapping import load_mapping
-from ingest.sources import FORMATS
+from ingest.sources import FORMATS, suffix
 
+# Any fixed number.
+INBOX_LOCK = 7_361_820_149
 MAPPING_NAME = "mapping.yml"
 
 
@@ -30,7 +32,7 @@ def waiting(inbox: Path) -> list[Path]:
     return [
         path
         for path in sorted((*inbox.glob("*"), *inbox.glob("*/*")))
-        if path.is_file() and not FORMATS.keys().isdisjoint(path.suffixes)
+        if path.is_file() and path.name[0] != "." and suffix(path) in FORMATS
     ]
 
 
@@ -41,8 +43,20 @@ def take_in(
 ) -> Iterator[Taken]:
     """Deliver every file that waits, moving each to `archive` or `refused` beside it.
 
-    A refused file gets a .txt with the reason next to it; the others go on.
+    A refused file gets a .txt with the reason next to it; the others go on. One at a
+    time: another process waits, and finds what this one left. Write a file elsewhere
+    and rename it into the inbox, so that it is never taken while it grows.
     """
+    connection.execute("select pg_advisory_lock(%s)", [INBOX_LOCK])
+    try:
+        yield from _take_all(connection, inbox, progress)
+    finally:
+        connection.execute("select pg_advisory_unlock(%s)", [INBOX_LOCK])
+
+
+def _take_all(
+    connection: Connection, inbox: Path, progress: Callable[[str], None]
+) -> Iterator[Taken]:
     for path in waiting(inbox):
         progress(f"reading {path.relative_to(inbox)}")
         mapping = path.parent / MAPPING_NAME

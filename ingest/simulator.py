@@ -806,9 +806,9 @@ class SourceFile(ABC):
     def _put(self, row: Row) -> None:
         """Write one row in the file's format."""
 
-    @abstractmethod
-    def _put_spoiled(self, row: Row, defect: Defect) -> None:
-        """Write one row with a defect."""
+    def _put_spoiled(self, row: Row, defect: Defect) -> None:  # noqa: ARG002
+        """Write one row with a defect; a typed file can't hold any."""
+        self._put(row)
 
 
 class HistoryFile(SourceFile):

@@ -38,11 +38,14 @@ def expand(path: Path) -> list[Path]:
     """
     if path.is_dir():
         found = path.iterdir()
-    elif path.exists() or not any(mark in path.name for mark in "*?["):
+    elif path.exists():
         return [path]
+    elif not any(mark in path.name for mark in "*?["):
+        msg = f"{path}: No such file or directory. Check the path."
+        raise SourceError(msg)
     else:
         found = path.parent.glob(path.name)
-    files = sorted(p for p in found if p.is_file() and _suffix(p) in FORMATS)
+    files = sorted(p for p in found if p.is_file() and suffix(p) in FORMATS)
     if not files:
         known = ", ".join(FORMATS)
         msg = f"{path}: there is no file that ends in {known} (.gz may follow)."
@@ -84,7 +87,7 @@ def read(path: Path, layout: Layout) -> Iterator[Chunk]:
         with _open(path) as stream:
             text = Text(stream)
             if kind == "csv":
-                is_tsv = layout.delimiter is None and _suffix(path) == ".tsv"
+                is_tsv = layout.delimiter is None and suffix(path) == ".tsv"
                 layout = layout._replace(delimiter="\t") if is_tsv else layout
                 yield from read_delimited(text, layout, str(path))
             else:
@@ -95,7 +98,7 @@ def read(path: Path, layout: Layout) -> Iterator[Chunk]:
 
 
 def _format(path: Path) -> str:
-    kind = FORMATS.get(_suffix(path))
+    kind = FORMATS.get(suffix(path))
     if kind is None:
         known = ", ".join(FORMATS)
         msg = f"{path}: its name ends in none of {known} (.gz may follow). Rename it."
@@ -103,7 +106,7 @@ def _format(path: Path) -> str:
     return kind
 
 
-def _suffix(path: Path) -> str:
+def suffix(path: Path) -> str:
     """The last suffix, .gz aside, in lower case."""
     suffixes = [s.lower() for s in path.suffixes if s.lower() != ".gz"]
     return suffixes[-1] if suffixes else ""

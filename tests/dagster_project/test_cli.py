@@ -210,10 +210,19 @@ def test_a_workflow_of_an_unknown_entity_type_is_refused(write) -> None:
 def test_an_unreachable_database_is_told_in_one_sentence(
     write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for url in ("postgresql://nobody@127.0.0.1:1/nothing", "not a url", "mysql://x/y"):
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing")
+    for command in (("ingest", write("good.csv", GOOD)), ("build",)):
+        _assert_one_sentence(_run(*command), "can't be reached", "Check DATABASE_URL")
+
+
+def test_a_database_url_that_is_none_is_refused_without_its_password(
+    write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for url in ("not a url", "mysql://me:secret@host/db"):
         monkeypatch.setenv("DATABASE_URL", url)
         said = _run("ingest", write("good.csv", GOOD))
-        _assert_one_sentence(said, "can't be reached", "Check DATABASE_URL")
+        _assert_one_sentence(said, "DATABASE_URL is no PostgreSQL connection string")
+        assert "secret" not in said.err
 
 
 def test_a_role_without_rights_is_told_what_to_grant(
@@ -245,7 +254,7 @@ def test_publishing_before_any_build_is_refused_in_one_sentence(
     said = _process("publish")
     assert (said.code, said.out) == (1, "")
     assert said.err.splitlines()[-1] == (
-        "Error: Step published failed: Nothing is built yet. Run: status-engine build."
+        "Error: Nothing is built yet. Run: status-engine build."
     )
     assert not (home / "published" / "current").exists()
     with database.connect(installed_url) as connection:

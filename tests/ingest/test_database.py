@@ -100,7 +100,7 @@ def test_newer_schema_than_this_release_is_refused(empty_database_url: str) -> N
         pytest.param(
             "postgresql://nobody@/none?host=%2Fnowhere", "No such file", id="no socket"
         ),
-        pytest.param("nonsense", "nonsense", id="no connection string"),
+        pytest.param("nonsense", "is no PostgreSQL", id="no connection string"),
     ],
 )
 def test_unreachable_server_is_one_sentence(conninfo: str, reason: str) -> None:

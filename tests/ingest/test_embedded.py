@@ -181,7 +181,7 @@ def test_server_listens_on_no_port_and_to_no_other_user(home: Path) -> None:
         assert connection.execute("show listen_addresses").fetchone() == ("",)
         row = connection.execute("show unix_socket_directories").fetchone()
     assert row is not None
-    folder = Path(row[0])
+    folder = Path(row[0].strip('"'))
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert stat.S_IMODE((folder / embedded.SOCKET_NAME).stat().st_mode) == 0o700
 
@@ -286,3 +286,21 @@ def test_a_home_deleted_under_its_server_is_made_anew(home: Path) -> None:
     _wait_for_end(old)
     assert _notes(conninfo) == [1]
     assert embedded.start(home) == conninfo
+
+
+@pytest.mark.parametrize("name", ["o'k", "o,k", "o k é", "o%2Ck"])
+def test_home_with_an_unusual_name_works(home: Path, name: str) -> None:
+    folder = home.parent / name
+    try:
+        _note(embedded.start(folder), 1)
+        assert _notes(embedded.start(folder)) == [1]
+    finally:
+        embedded.stop(folder, delete=True)
+
+
+@pytest.mark.parametrize("name", ["o$HOME", "o`k", 'o"k'])
+def test_home_that_pg_ctl_can_not_take_is_a_database_error(
+    home: Path, name: str
+) -> None:
+    with pytest.raises(DatabaseError, match="Set STATUS_ENGINE_HOME"):
+        embedded.start(home.parent / name)

@@ -18,6 +18,7 @@ from ingest.transition import (
     CODES,
     COLUMNS,
     NO_KEYS,
+    REQUIRED,
     Reject,
     as_text,
     column_of,
@@ -165,9 +166,7 @@ def append(
         SourceError: a column is missing or unknown. Nothing is written.
     """
     unknown = [c for c in transitions.columns if c not in COLUMNS]
-    missing = {"created_at", "entity_type", "entity_id", "to_status"} - set(
-        transitions.columns
-    )
+    missing = set(REQUIRED).difference(transitions.columns)
     if unknown or missing:
         msg = (
             f"The frame lacks {sorted(missing)} or has unknown {unknown}; see COLUMNS."

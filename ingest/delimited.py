@@ -7,6 +7,7 @@ import io
 import re
 import zlib
 from collections.abc import Iterator
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -274,13 +275,18 @@ def _exact_rows(
             yield Row(number, record, cells)
 
 
+@cache
+def _field_pattern(delimiter: str) -> re.Pattern[str]:
+    mark = re.escape(delimiter)
+    return re.compile(rf'(?:"((?:[^"]|"")*)"|([^"{mark}]*))({mark}|$)')
+
+
 def _fields(record: str, delimiter: str) -> list[str | None] | None:
     """The values of a record, a bare empty one as None; None if quotes are wrong."""
     record = record.rstrip("\r\n")
     if '"' not in record:
         return [value or None for value in record.split(delimiter)]
-    mark = re.escape(delimiter)
-    field = re.compile(rf'(?:"((?:[^"]|"")*)"|([^"{mark}]*))({mark}|$)')
+    field = _field_pattern(delimiter)
     values: list[str | None] = []
     place = 0
     while match := field.match(record, place):

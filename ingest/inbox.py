@@ -4,7 +4,7 @@ Files in the inbox itself have the columns of raw.status_transitions; those in a
 of it are read with the mapping.yml beside them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,7 +39,6 @@ def waiting(inbox: Path) -> list[Path]:
 def take_in(
     connection: Connection,
     inbox: Path,
-    progress: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Taken]:
     """Deliver every file that waits, moving each to `archive` or `refused` beside it.
 
@@ -49,16 +48,13 @@ def take_in(
     """
     connection.execute("select pg_advisory_lock(%s)", [INBOX_LOCK])
     try:
-        yield from _take_all(connection, inbox, progress)
+        yield from _take_all(connection, inbox)
     finally:
         connection.execute("select pg_advisory_unlock(%s)", [INBOX_LOCK])
 
 
-def _take_all(
-    connection: Connection, inbox: Path, progress: Callable[[str], None]
-) -> Iterator[Taken]:
+def _take_all(connection: Connection, inbox: Path) -> Iterator[Taken]:
     for path in waiting(inbox):
-        progress(f"reading {path.relative_to(inbox)}")
         mapping = path.parent / MAPPING_NAME
         try:
             has_mapping = path.parent != inbox and mapping.exists()

@@ -27,6 +27,7 @@ from ingest.transition import (
 
 # A row from further ahead would stay the current status until then.
 MAX_FUTURE = timedelta(minutes=5)
+SLICE_ROWS = 10_000
 
 
 class AppendResult(NamedTuple):
@@ -81,35 +82,32 @@ create temporary table if not exists staged_transitions (
     is_milestone boolean,
     metadata jsonb
 );
+truncate staged_transitions;
+"""
+
+CREATE_KEY_STAGE = """
 create temporary table if not exists staged_keys (
     entity_type text not null,
     entity_id bigint not null,
     namespace text not null,
     entity_key text not null
 );
-truncate staged_transitions, staged_keys;
+truncate staged_keys;
 """
 
 # In the order of the keys, so that concurrent batches can't deadlock.
 APPEND_KEYS = """
 insert into raw.entity_keys (entity_type, entity_id, namespace, entity_key, batch_id)
-select entity_type, entity_id, namespace, entity_key, %(batch_id)s
+select entity_type, entity_id, namespace, entity_key, %s
 from staged_keys
-where exists (
-    select 1 from staged_transitions
-    where
-        staged_transitions.entity_type = staged_keys.entity_type
-        and staged_transitions.entity_id = staged_keys.entity_id
-)
 order by entity_type, entity_id
 on conflict do nothing
 """
 
 COLLIDED_KEYS = """
-select distinct staged_transitions.row_number
+select entity_type, entity_id
 from staged_keys
 join raw.entity_keys using (entity_type, entity_id)
-join staged_transitions using (entity_type, entity_id)
 where
     (entity_keys.namespace, entity_keys.entity_key)
     is distinct from (staged_keys.namespace, staged_keys.entity_key)
@@ -122,11 +120,13 @@ _CONTENT = ", ".join(
     for c in COLUMNS[1:]
 )
 
-APPEND_TRANSITIONS = f"""
+APPEND_STAGED = f"""
 insert into raw.status_transitions ({_LIST}, batch_id, batch_row)
 select {_LIST}, %(batch_id)s, batch_row
 from (
-    select distinct on (id) * from staged_transitions order by id, batch_row
+    select distinct on (id) * from staged_transitions
+    where row_number <> all(%(refused)s)
+    order by id, batch_row
 ) as firsts
 order by id
 on conflict (id) do nothing
@@ -137,10 +137,18 @@ select staged.row_number
 from staged_transitions as staged
 join raw.status_transitions as stored using (id)
 where
-    (stored.batch_id, stored.batch_row)
+    staged.row_number <> all(%(refused)s)
+    and (stored.batch_id, stored.batch_row)
     is distinct from (%(batch_id)s, staged.batch_row)
     and ({_CONTENT.format("staged")}) is distinct from ({_CONTENT.format("stored")})
 """
+
+
+class Written(NamedTuple):
+    """How many rows a batch appended, and the source rows in conflict (S20)."""
+
+    appended: int
+    conflicts: list[int]
 
 
 def append(
@@ -195,32 +203,58 @@ def append_batch(
     connection: Connection,
     batch: Batch,
     judge: Callable[[int], None] = lambda _: None,
+    *,
+    is_new: bool = True,
 ) -> AppendResult:
-    """Stage a validated batch without a lock, then commit it with its ledger row.
+    """Commit a validated batch with its ledger row, in one short transaction.
+
+    Rows whose ids are all new go straight into the table, at the speed of COPY. Where
+    one is there, or PostgreSQL refuses one, the batch is staged first, without a lock.
 
     Args:
         connection: open, outside a transaction; the batch is one transaction on it.
         batch: validated.
         judge: called before the commit with the number of rejected source rows; what it
             raises leaves nothing of the batch.
+        is_new: whether the ids are likely to be new; decides the speed, not the result.
 
     Raises:
         psycopg.errors.UniqueViolation: this batch of this file was committed by another
             process meanwhile. Nothing is written.
     """
-    rows = batch.good.with_row_index("batch_row", offset=1)
-    rejects = [*batch.rejects, *_stage(connection, rows, batch)]
-    read = batch.good.height + sum(r.transition_count for r in batch.rejects)
+    # In the order of the ids, so that concurrent batches can't deadlock.
+    rows = batch.good.with_row_index("batch_row", offset=1).sort("id")
+    if is_new and rows["id"].is_unique().all():
+        try:
+            return _commit(connection, batch, rows, judge, _copy_new)
+        except (psycopg.DataError, psycopg.IntegrityError) as error:
+            if error.diag.table_name == "batches":
+                raise
+    refused = _stage(connection, rows)
+    rejects = [*batch.rejects, *_rejects("row_is_storable", refused, batch)]
+    rows = rows.filter(~pl.col("row_number").is_in(refused))
+    batch = batch._replace(rejects=rejects)
+    return _commit(connection, batch, rows, judge, _insert_staged)
+
+
+def _commit(
+    connection: Connection,
+    batch: Batch,
+    rows: pl.DataFrame,
+    judge: Callable[[int], None],
+    write: Callable[[Connection, pl.DataFrame, int, list[int]], Written],
+) -> AppendResult:
+    """One transaction: keys, rows, ledger and rejects, or nothing of them."""
+    read = rows.height + sum(r.transition_count for r in batch.rejects)
     with connection.transaction():
         batch_id = _next_batch_id(connection)
-        rejects += _append_keys(connection, batch, batch_id)
-        appended = connection.execute(
-            APPEND_TRANSITIONS, {"batch_id": batch_id}
-        ).rowcount
-        conflicts = connection.execute(
-            CONFLICTING_ROWS, {"batch_id": batch_id}
-        ).fetchall()
-        rejects += _rejects("id_conflict", [n for (n,) in conflicts], batch)
+        collided = _append_keys(connection, batch, rows, batch_id)
+        appended, conflicts = write(connection, rows, batch_id, collided)
+        rejects = [
+            *batch.rejects,
+            *_rejects("entity_key_is_distinct", collided, batch),
+            *_rejects("id_conflict", conflicts, batch),
+        ]
         judge(len(rejects))
         rejected = sum(r.transition_count for r in rejects)
         result = AppendResult(read, appended, read - appended - rejected, rejected)
@@ -262,27 +296,50 @@ def explain(defects: pl.DataFrame, origins: Origins) -> list[Reject]:
 
 
 def _rejects(code: str, row_numbers: list[int], batch: Batch) -> list[Reject]:
-    """Rejects that the database decided; one a source row."""
-    counts = pl.DataFrame({"row_number": row_numbers}, schema={"row_number": pl.Int64})
-    defects = counts.group_by("row_number", maintain_order=True).agg(
+    """Rejects that the database decided; one a source row, with all it stood for."""
+    refused = batch.good.filter(pl.col("row_number").is_in(row_numbers))
+    defects = refused.group_by("row_number", maintain_order=True).agg(
         code=pl.lit(code), transition_count=pl.len()
     )
     return explain(defects, batch.origins)
 
 
-def _stage(connection: Connection, rows: pl.DataFrame, batch: Batch) -> list[Reject]:
+def _copy_new(
+    connection: Connection, rows: pl.DataFrame, batch_id: int, refused: list[int]
+) -> Written:
+    """COPY rows whose ids are new straight into the table."""
+    rows = rows.filter(~pl.col("row_number").is_in(refused)).select(
+        *COLUMNS, pl.lit(batch_id).alias("batch_id"), "batch_row"
+    )
+    _copy(connection, "raw.status_transitions", rows)
+    return Written(rows.height, [])
+
+
+def _insert_staged(
+    connection: Connection, rows: pl.DataFrame, batch_id: int, refused: list[int]
+) -> Written:
+    """Insert the staged rows that are not there; find those that conflict."""
+    values = {"batch_id": batch_id, "refused": refused}
+    appended = connection.execute(APPEND_STAGED, values).rowcount
+    if appended == rows.filter(~pl.col("row_number").is_in(refused)).height:
+        return Written(appended, [])
+    found = connection.execute(CONFLICTING_ROWS, values).fetchall()
+    return Written(appended, [number for (number,) in found])
+
+
+def _stage(connection: Connection, rows: pl.DataFrame) -> list[int]:
+    """Stage rows; returns the row numbers of those that PostgreSQL refuses."""
     connection.execute(CREATE_STAGE)
-    refused = _copy(connection, rows)
+    refused = _copy_by_halves(connection, rows)
     if refused:
         # The transitions of one source row stand or fall together (S20).
         connection.execute(
             "delete from staged_transitions where row_number = any(%s)", [refused]
         )
-    numbers = rows.filter(pl.col("row_number").is_in(refused))["row_number"].to_list()
-    return _rejects("row_is_storable", numbers, batch)
+    return refused
 
 
-def _copy(connection: Connection, rows: pl.DataFrame) -> list[int]:
+def _copy_by_halves(connection: Connection, rows: pl.DataFrame) -> list[int]:
     """COPY rows into the stage; those PostgreSQL refuses are found by halving.
 
     Returns:
@@ -291,18 +348,27 @@ def _copy(connection: Connection, rows: pl.DataFrame) -> list[int]:
     Raises:
         psycopg.Error: of any class but 22 (data) and 23 (integrity).
     """
-    columns = ", ".join(rows.columns)
     try:
-        with connection.cursor().copy(
-            f"copy staged_transitions ({columns}) from stdin (format csv)"
-        ) as copy:
-            copy.write(_csv(rows))
+        _copy(connection, "staged_transitions", rows)
     except (psycopg.DataError, psycopg.IntegrityError):
         if rows.height == 1:
             return rows["row_number"].to_list()
         half = rows.height // 2
-        return _copy(connection, rows[:half]) + _copy(connection, rows[half:])
+        halves = (rows[:half], rows[half:])
+        return [
+            number for part in halves for number in _copy_by_halves(connection, part)
+        ]
     return []
+
+
+def _copy(connection: Connection, table: str, rows: pl.DataFrame) -> None:
+    columns = ", ".join(rows.columns)
+    with connection.cursor().copy(
+        f"copy {table} ({columns}) from stdin (format csv)"
+    ) as copy:
+        # In slices: the server reads one while the next is written.
+        for part in rows.iter_slices(SLICE_ROWS):
+            copy.write(_csv(part))
 
 
 def _csv(rows: pl.DataFrame) -> bytes:
@@ -325,22 +391,20 @@ def _next_batch_id(connection: Connection) -> int:
     return int(row[0])
 
 
-def _append_keys(connection: Connection, batch: Batch, batch_id: int) -> list[Reject]:
-    if batch.keys.is_empty():
+def _append_keys(
+    connection: Connection, batch: Batch, rows: pl.DataFrame, batch_id: int
+) -> list[int]:
+    """Append the keys of the rows; returns the rows whose id has another key."""
+    entity = ["entity_type", "entity_id"]
+    keys = batch.keys.join(rows, on=entity, how="semi")
+    if keys.is_empty():
         return []
-    with connection.cursor().copy("copy staged_keys from stdin (format csv)") as copy:
-        copy.write(_csv(batch.keys))
-    connection.execute(APPEND_KEYS, {"batch_id": batch_id})
-    rows = [n for (n,) in connection.execute(COLLIDED_KEYS).fetchall()]
-    if not rows:
-        return []
-    connection.execute(
-        "delete from staged_transitions where row_number = any(%s)", [rows]
-    )
-    refused = batch.good.filter(pl.col("row_number").is_in(rows))[
-        "row_number"
-    ].to_list()
-    return _rejects("entity_key_is_distinct", refused, batch)
+    connection.execute(CREATE_KEY_STAGE)
+    _copy(connection, "staged_keys", keys)
+    connection.execute(APPEND_KEYS, [batch_id])
+    found = connection.execute(COLLIDED_KEYS).fetchall()
+    collided = pl.DataFrame(found, rows.select(entity).schema, orient="row")
+    return rows.join(collided, on=entity, how="semi")["row_number"].unique().to_list()
 
 
 def _write_ledger(
@@ -369,14 +433,16 @@ def _write_ledger(
 def _write_rejects(
     connection: Connection, batch_id: int, batch: Batch, rejects: list[Reject]
 ) -> None:
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            """
-            insert into raw.rejected_transitions (
-                batch_id, file_id, file_name, row_number, line_number,
-                transition_count, code, column_name, message, original
-            )
-            values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
-            """,
-            [(batch_id, batch.file_id, batch.file_name, *reject) for reject in rejects],
+    if not rejects:
+        return
+    with connection.cursor().copy(
+        """
+        copy raw.rejected_transitions (
+            batch_id, file_id, file_name, row_number, line_number,
+            transition_count, code, column_name, message, original
         )
+        from stdin
+        """
+    ) as copy:
+        for reject in rejects:
+            copy.write_row((batch_id, batch.file_id, batch.file_name, *reject))

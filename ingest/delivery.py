@@ -4,8 +4,11 @@ A second delivery and a restart after a crash are no-ops for what is there (S5, 
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
-from datetime import timedelta
+import time
+from collections.abc import Callable, Iterator, Set
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from itertools import chain, starmap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -122,7 +125,8 @@ def deliver(
     first = next(chunks, None)
     file_id = _register(connection, identity)
     file = _File(file_id, path, source, timezone, settings)
-    _deliver_chunks(connection, file, first, chunks, progress)
+    if first is not None:
+        _deliver_chunks(connection, file, chain([first], chunks), progress)
     return _complete(connection, path, file_id, identity)
 
 
@@ -134,44 +138,74 @@ class _File(NamedTuple):
     settings: Settings
 
 
+class _Prepared(NamedTuple):
+    """A chunk's number, its rows, and its batch where it is not there yet."""
+
+    number: int
+    row_count: int
+    batch: Batch | None
+
+
 def _deliver_chunks(
     connection: Connection,
     file: _File,
-    first: Chunk | None,
-    following: Iterator[Chunk],
+    chunks: Iterator[Chunk],
     progress: Callable[[int], None],
 ) -> None:
     """Commit the batches that are not there yet; stop where too much is rejected."""
     done = _committed(connection, file.file_id)
     breaker = _Breaker(file.path, file.settings.max_rejected_ratio)
-    number, chunk = 0, first
-    while chunk is not None:
-        rows, rejected = done.get(number, (chunk.row_count, 0))
-        if rows != chunk.row_count:
-            msg = f"{file.path}: begun in batches of another size. Use that release."
-            raise SourceError(msg)
-        if number in done:
+    prepare = _preparer(connection, file, done.keys())
+    is_new = True
+    for number, row_count, batch in _read_ahead(starmap(prepare, enumerate(chunks))):
+        if batch is None:
+            rows, rejected = done[number]
+            if rows != row_count:
+                msg = (
+                    f"{file.path}: begun in batches of another size. Use that release."
+                )
+                raise SourceError(msg)
             breaker.count(rows, rejected)
         else:
-            batch = _batch(connection, chunk, file)._replace(file_batch=number)
             try:
-                _append_once(connection, batch, breaker)
+                duplicate = _append_once(connection, batch, breaker, is_new=is_new)
             except BrokenOffError as error:
                 _record_stop(connection, file.file_id, breaker, str(error))
                 raise
+            is_new = not duplicate
         progress(breaker.rows)
-        number, chunk = number + 1, next(following, None)
 
 
-def _batch(connection: Connection, chunk: Chunk, file: _File) -> Batch:
+def _preparer(
+    connection: Connection, file: _File, done: Set[int]
+) -> Callable[[int, Chunk], _Prepared]:
+    """What makes a batch of a chunk, in any thread: it leaves the connection alone."""
+    types = known_types(connection)
+    started, clock = time.monotonic(), server_clock(connection)
+
+    def prepare(number: int, chunk: Chunk) -> _Prepared:
+        if number in done:
+            return _Prepared(number, chunk.row_count, None)
+        now = clock + timedelta(seconds=time.monotonic() - started)
+        batch = _batch(chunk, file, types, now + file.settings.max_future)
+        return _Prepared(number, chunk.row_count, batch._replace(file_batch=number))
+
+    return prepare
+
+
+def _read_ahead(items: Iterator[_Prepared]) -> Iterator[_Prepared]:
+    """The items, the next made in a thread while the caller works on this one."""
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(next, items, None)
+        while (item := following.result()) is not None:
+            following = pool.submit(next, items, None)
+            yield item
+
+
+def _batch(chunk: Chunk, file: _File, types: list[str], latest: datetime) -> Batch:
     mapping = file.settings.mapping
     texts, keys = mapping.apply(chunk.records) if mapping else (chunk.records, NO_KEYS)
-    valid = validate(
-        texts,
-        entity_types=known_types(connection),
-        timezone=file.timezone,
-        latest=server_clock(connection) + file.settings.max_future,
-    )
+    valid = validate(texts, entity_types=types, timezone=file.timezone, latest=latest)
     return Batch(
         good=valid.good,
         rejects=_malformed(chunk) + explain(valid.defects, chunk.origins),
@@ -202,17 +236,23 @@ def _malformed(chunk: Chunk) -> list[Reject]:
     ]
 
 
-def _append_once(connection: Connection, batch: Batch, breaker: _Breaker) -> None:
+def _append_once(
+    connection: Connection, batch: Batch, breaker: _Breaker, *, is_new: bool
+) -> int:
+    """Append a batch; returns how many of its transitions were there before."""
     try:
-        append_batch(
+        result = append_batch(
             connection,
             batch,
             lambda rejected: breaker.count(batch.source_rows, rejected),
+            is_new=is_new,
         )
     except psycopg.errors.UniqueViolation as error:
         # Another process is delivering the same file and was first with this batch.
         if error.diag.table_name != "batches":
             raise
+        return batch.good.height
+    return result.duplicate
 
 
 def _record_stop(

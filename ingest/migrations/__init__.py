@@ -14,6 +14,17 @@ def newest_step() -> str:
     return max(path.stem for path in FOLDER.glob("versions/*.sql")).partition("_")[0]
 
 
+def run_beside(step: str) -> None:
+    """Run the plain SQL that stands beside the file of a step."""
+    from alembic import op
+
+    sql = Path(step).with_suffix(".sql").read_text(encoding="utf-8")
+    # The driver itself: SQLAlchemy would send parameters, and with them one statement.
+    driver = op.get_bind().connection.driver_connection
+    assert driver is not None
+    driver.execute(sql)
+
+
 def run_steps(connect: Callable[[], Any]) -> None:
     """Run the steps that are missing, on a connection of their own.
 

@@ -275,10 +275,10 @@ def test_delivery_that_died_continues_where_it_was(
     path = write("rows.csv", _csv(_records(range(10))) + "broken\n")
     done: list[object] = []
 
-    def until_the_cut(*arguments: Any) -> object:
+    def until_the_cut(*arguments: Any, **options: Any) -> object:
         if len(done) == survived:
             raise _PowerCut
-        done.append(append_batch(*arguments))
+        done.append(append_batch(*arguments, **options))
         return done[-1]
 
     with monkeypatch.context() as patch:

@@ -23,6 +23,8 @@ BOM = b"\xef\xbb\xbf"
 # Lines that one quoted value may span.
 LONGEST_RECORD = 1_000
 READ_BYTES = 1 << 20
+# Of which the length of a record is guessed.
+SAMPLE_BYTES = 1 << 16
 
 
 class Text:
@@ -181,32 +183,58 @@ def _read_fast(
     return Chunk(records, rows, origins, [])
 
 
+class _Ahead(NamedTuple):
+    """Bytes ahead of the reader, and where quotes, lines and records are in them."""
+
+    data: memoryview
+    quotes: npt.NDArray[np.int64]
+    newlines: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+
+
+def _look_ahead(text: Text) -> _Ahead | None:
+    """The bytes of the next CHUNK_ROWS records; None at the end."""
+    sample = bytes(text.look(SAMPLE_BYTES))
+    if not sample:
+        return None
+    # To look at CHUNK_BYTES every time took half of the reading.
+    size = SAMPLE_BYTES
+    size += len(sample) // (sample.count(b"\n") + 1) * chunks.CHUNK_ROWS * 5 // 4
+    while True:
+        size = min(size, chunks.CHUNK_BYTES)
+        data = text.look(size)
+        view = np.frombuffer(data, dtype=np.uint8)
+        quotes = np.flatnonzero(view == QUOTE)
+        newlines = np.flatnonzero(view == NEWLINE)
+        ends = newlines[np.searchsorted(quotes, newlines) % 2 == 0] + 1
+        is_rest = len(data) < size
+        if is_rest or len(ends) >= chunks.CHUNK_ROWS or size == chunks.CHUNK_BYTES:
+            break
+        size *= 2
+    is_ended = is_rest and text.has_ended and len(quotes) % 2 == 0
+    if is_ended and view[-1] != NEWLINE:
+        ends = np.append(ends, len(view))
+    return _Ahead(data, quotes, newlines, ends[: chunks.CHUNK_ROWS])
+
+
 def _sound_region(text: Text, width: int, delimiter: int) -> _Region | None:
     """The next CHUNK_ROWS records, if all of them are sound."""
-    ahead = text.look(chunks.CHUNK_BYTES)
-    if not ahead:
+    ahead = _look_ahead(text)
+    if ahead is None or not len(ahead.ends):
         return None
-    view = np.frombuffer(ahead, dtype=np.uint8)
-    quotes = np.flatnonzero(view == QUOTE)
-    newlines = np.flatnonzero(view == NEWLINE)
-    ends = newlines[np.searchsorted(quotes, newlines) % 2 == 0] + 1
-    if text.has_ended and len(quotes) % 2 == 0 and view[-1] != NEWLINE:
-        ends = np.append(ends, len(view))
-    ends = ends[: chunks.CHUNK_ROWS]
-    if not len(ends):
-        return None
+    data, quotes, newlines, ends = ahead
     size = int(ends[-1])
-    quotes, view = quotes[quotes < size], view[:size]
+    quotes, view = quotes[quotes < size], np.frombuffer(data, dtype=np.uint8)[:size]
     if not _quotes_are_sound(view, quotes, delimiter):
         return None
-    if np.count_nonzero(view == RETURN) != bytes(ahead[:size]).count(b"\r\n"):
+    if np.count_nonzero(view == RETURN) != bytes(data[:size]).count(b"\r\n"):
         return None
     delimiters = np.flatnonzero(view == delimiter)
     outside = delimiters[np.searchsorted(quotes, delimiters) % 2 == 0]
     counts = np.diff(np.searchsorted(outside, ends), prepend=0)
     if not np.all(counts == width - 1):
         return None
-    return _Region(ahead[:size], ends, newlines[newlines < size])
+    return _Region(data[:size], ends, newlines[newlines < size])
 
 
 def _quotes_are_sound(

@@ -1,6 +1,6 @@
 # The commands of this project; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format ui notebook clean
+.PHONY: help demo test check bench format ui notebook clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -26,6 +26,9 @@ check: $(VENV)/dev ## Lint, types, SQL style, one clock
 	@! grep -rniE '\b(now\(\)|current_timestamp|current_date|clock_timestamp|localtimestamp|between)' \
 		dbt --include='*.sql' --exclude-dir=target | grep -v '^dbt/macros/clock.sql:' \
 		|| { echo 'The clock is read in dbt/macros/clock.sql only (S15); no between on time.'; exit 1; }
+
+bench: $(VENV)/dev ## Measure every figure of the README against its peer; QUICK=--quick for a tenth
+	@failed=0; for name in ingest; do $(BIN)/python -m benchmarks.$$name $(QUICK) || failed=1; done; exit $$failed
 
 format: $(VENV)/dev ## Format Python and SQL
 	$(BIN)/ruff check --fix .

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 
 from ingest import database, embedded
 
@@ -32,7 +32,7 @@ def server() -> Iterator[str]:
 @contextmanager
 def fresh_database(server_url: str, name: str = "benchmark") -> Iterator[str]:
     """An upgraded database, dropped at the end."""
-    url = make_conninfo(**{**conninfo_to_dict(server_url), "dbname": name})
+    url = make_conninfo(server_url, dbname=name)
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(f"drop database if exists {name} with (force)")
         connection.execute(f"create database {name}")

@@ -74,7 +74,7 @@ def _start(url: str, module: str, name: str, *paths: Path) -> subprocess.Popen[s
 
 
 def _tables(connection: Connection) -> dict[str, list[Any]]:
-    """Everything that a delivery leaves, but for numbers from sequences and the clock."""
+    """All that a delivery leaves, but for numbers from sequences and the clock."""
     queries = {
         "transitions": "select t.id, entity_id, business_context, file_batch, batch_row"
         " from raw.status_transitions as t join raw.batches using (batch_id)",

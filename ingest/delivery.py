@@ -24,10 +24,11 @@ from ingest.append import (
     server_clock,
 )
 from ingest.chunks import Chunk, Layout
+from ingest.content import Content
 from ingest.database import Connection
 from ingest.errors import SourceError
 from ingest.mapping import Mapping
-from ingest.sources import content_hash, read
+from ingest.sources import read
 from ingest.transition import CODES, NO_KEYS, Reject, check_zone, column_of, validate
 
 NOTHING = AppendResult(0, 0, 0, 0)
@@ -118,16 +119,17 @@ def deliver(
     if timezone is not None:
         check_zone(timezone)
     digest = mapping.sha256 if mapping else NO_MAPPING
-    identity = (content_hash(path), digest, source, timezone or "")
-    if (earlier := _completed(connection, identity)) is not None:
-        return _repeat(connection, path, *earlier)
-    chunks = read(path, mapping.layout if mapping else Layout())
-    first = next(chunks, None)
-    file_id = _register(connection, identity)
-    file = _File(file_id, path, source, timezone, settings)
-    if first is not None:
-        _deliver_chunks(connection, file, chain([first], chunks), progress)
-    return _complete(connection, path, file_id, identity)
+    with Content(path) as content:
+        identity = (content.sha256, digest, source, timezone or "")
+        if (earlier := _completed(connection, identity)) is not None:
+            return _repeat(connection, path, *earlier)
+        chunks = read(content, mapping.layout if mapping else Layout())
+        first = next(chunks, None)
+        file_id = _register(connection, identity)
+        file = _File(file_id, path, source, timezone, settings)
+        if first is not None:
+            _deliver_chunks(connection, file, chain([first], chunks), progress)
+        return _complete(connection, path, file_id, identity)
 
 
 class _File(NamedTuple):

@@ -5,7 +5,6 @@ mapping.py, and how delimited text is read in delimited.py.
 """
 
 import gzip
-import hashlib
 import io
 import zlib
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import pyarrow.parquet as pq
 
 from ingest import chunks
 from ingest.chunks import Chunk, FrameOrigins, Layout, Row, chunk_of_rows
+from ingest.content import Content
 from ingest.delimited import Text, read_delimited
 from ingest.errors import SourceError
 from ingest.transition import as_text, parse_json, spell_json
@@ -53,45 +53,29 @@ def expand(path: Path) -> list[Path]:
     return files
 
 
-def content_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex.
-
-    Raises:
-        SourceError: the file is missing, empty or can't be read.
-    """
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        is_empty = path.stat().st_size == 0
-    except OSError as error:
-        msg = f"{path}: {error.strerror or error}. Check the path."
-        raise SourceError(msg) from error
-    if is_empty:
-        msg = f"{path}: the file is empty, without even a header. Deliver it again."
-        raise SourceError(msg)
-    return digest
-
-
-def read(path: Path, layout: Layout) -> Iterator[Chunk]:
+def read(content: Content, layout: Layout) -> Iterator[Chunk]:
     """Read a file as chunks, in its order; row numbers count from 1.
+
+    The content is open and stays so; one reading of it at a time.
 
     Raises:
         SourceError: the file can't be read, or its header is not the layout's. Chunks
             handed out before stay valid; a header is judged before the first chunk.
     """
+    path = content.path
     kind = _format(path)
+    content.seek(0)
     if kind == "parquet":
-        yield from _read_parquet(path, layout)
+        yield from _read_parquet(content, layout)
         return
     try:
-        with _open(path) as stream:
-            text = Text(stream)
-            if kind == "csv":
-                is_tsv = layout.delimiter is None and suffix(path) == ".tsv"
-                layout = layout._replace(delimiter="\t") if is_tsv else layout
-                yield from read_delimited(text, layout, str(path))
-            else:
-                yield from _read_json(text, layout)
+        text = Text(_decompressed(content))
+        if kind == "csv":
+            is_tsv = layout.delimiter is None and suffix(path) == ".tsv"
+            layout = layout._replace(delimiter="\t") if is_tsv else layout
+            yield from read_delimited(text, layout, str(path))
+        else:
+            yield from _read_json(text, layout)
     except (OSError, EOFError, zlib.error) as error:
         msg = f"{path}: it can't be read to its end: {error}. Deliver it again."
         raise SourceError(msg) from error
@@ -112,8 +96,9 @@ def suffix(path: Path) -> str:
     return suffixes[-1] if suffixes else ""
 
 
-def _open(path: Path) -> io.BufferedIOBase:
-    return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")
+def _decompressed(content: Content) -> io.BufferedIOBase:
+    is_gzip = content.path.suffix.lower() == ".gz"
+    return gzip.GzipFile(fileobj=content) if is_gzip else content
 
 
 def _read_json(text: Text, layout: Layout) -> Iterator[Chunk]:
@@ -156,9 +141,11 @@ def _json_text(value: object) -> str | None:
     return value if value is None or isinstance(value, str) else spell_json(value)
 
 
-def _read_parquet(path: Path, layout: Layout) -> Iterator[Chunk]:
+def _read_parquet(content: Content, layout: Layout) -> Iterator[Chunk]:
+    path = content.path
     try:
-        file = pq.ParquetFile(path)
+        # Buffered ahead, a file of many row groups would be held in memory.
+        file = pq.ParquetFile(content, pre_buffer=False)
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         msg = f"{path}: it is no readable Parquet file: {reason}. Deliver it again."

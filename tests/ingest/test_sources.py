@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest import SourceError
-from ingest.chunks import Layout
-from ingest.sources import content_hash, read
+from ingest.chunks import Chunk, Layout
+from ingest.content import Content
+from ingest.sources import read
 from ingest.transition import COLUMNS
 
 AT = "2026-01-01T00:00:00Z"
@@ -27,16 +28,21 @@ OPEN = Layout(("a", "b"), ("a", "b"), is_open=True)
 Write = Callable[[str, str | bytes], Path]
 
 
+def _chunks(path: Path, layout: Layout) -> Iterator[Chunk]:
+    with Content(path) as content:
+        yield from read(content, layout)
+
+
 def _rows(path: Path, layout: Layout = OPEN) -> list[tuple[Any, ...]]:
     """The values of the layout's columns, row by row."""
-    frames = [chunk.records for chunk in read(path, layout)]
+    frames = [chunk.records for chunk in _chunks(path, layout)]
     return pl.concat(frames).select(layout.columns).rows() if frames else []
 
 
 def _malformed(path: Path, layout: Layout = OPEN) -> list[tuple[int, int, str, bytes]]:
     """Row number, line number, code and bytes of the unreadable rows."""
     found = []
-    for chunk in read(path, layout):
+    for chunk in _chunks(path, layout):
         for row in chunk.malformed:
             (origin,) = chunk.origins.of([row.row_number]).iter_rows()
             number, line, raw = origin
@@ -239,7 +245,7 @@ def test_parquet_column_that_is_no_text_is_a_source_error(
 ) -> None:
     path = _parquet(tmp_path / "file.parquet", a=values, b=pa.array(["x"]))
     with pytest.raises(SourceError, match="'a'"):
-        list(read(path, OPEN))
+        list(_chunks(path, OPEN))
 
 
 def test_parquet_rows_keep_their_order_over_row_groups(
@@ -248,7 +254,7 @@ def test_parquet_rows_keep_their_order_over_row_groups(
     monkeypatch.setattr("ingest.chunks.CHUNK_ROWS", 3)
     table = pa.table({"b": list(range(10)), "a": [str(n) for n in range(10)]})
     pq.write_table(table, tmp_path / "file.parquet", row_group_size=4)
-    chunks = list(read(tmp_path / "file.parquet", OPEN))
+    chunks = list(_chunks(tmp_path / "file.parquet", OPEN))
     numbers = pl.concat([chunk.records for chunk in chunks])
     assert numbers["row_number"].to_list() == list(range(1, 11))
     assert numbers["a"].to_list() == [str(n) for n in range(10)]
@@ -257,11 +263,11 @@ def test_parquet_rows_keep_their_order_over_row_groups(
 
 def test_unreadable_parquet_is_a_source_error(write: Write, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no readable Parquet"):
-        list(read(write("file.parquet", b"PAR1 but not really PAR1"), OPEN))
+        list(_chunks(write("file.parquet", b"PAR1 but not really PAR1"), OPEN))
     whole = _parquet(tmp_path / "whole.parquet", a=pa.array(["x"] * 999)).read_bytes()
     torn = write("torn.parquet", whole[:8] + b"\xff" * 60 + whole[68:])
     with pytest.raises(SourceError, match="Deliver it again"):
-        list(read(torn, Layout(("a",), ("a",))))
+        list(_chunks(torn, Layout(("a",), ("a",))))
 
 
 @pytest.mark.parametrize("name", ["f.csv.gz", "f.tsv.gz", "f.jsonl.gz"])
@@ -272,7 +278,7 @@ def test_cut_off_gzip_is_a_source_error(write: Write, name: str) -> None:
     with pytest.raises(
         SourceError, match=r"can't be read to its end.*Deliver it again"
     ):
-        list(read(path, layout))
+        list(_chunks(path, layout))
 
 
 def test_broken_gzip_is_a_source_error(write: Write) -> None:
@@ -281,10 +287,10 @@ def test_broken_gzip_is_a_source_error(write: Write) -> None:
     content[-6] ^= 0xFF
     path.write_bytes(content)
     with pytest.raises(SourceError):
-        list(read(path, OPEN))
+        list(_chunks(path, OPEN))
     path.write_bytes(b"a,b\n1,2\n")
     with pytest.raises(SourceError):
-        list(read(path, OPEN))
+        list(_chunks(path, OPEN))
 
 
 def test_gzip_of_several_members_is_read_to_its_end(tmp_path: Path) -> None:
@@ -310,7 +316,7 @@ def test_wrong_header_is_a_source_error_before_any_row(
 ) -> None:
     path = write("file.csv", f"{header or ','}\n1,2,3,4,5\n")
     with pytest.raises(SourceError, match=words) as caught:
-        next(read(path, Layout()))
+        next(_chunks(path, Layout()))
     assert str(caught.value).startswith(f"{path}, line 1: ")
     assert "--mapping" in str(caught.value)
 
@@ -320,7 +326,7 @@ def test_parquet_with_a_repeated_column_is_a_source_error(tmp_path: Path) -> Non
     path = tmp_path / "file.parquet"
     pq.write_table(pa.Table.from_arrays(values, ["a", "a", "b"]), path)
     with pytest.raises(SourceError, match="more than one column 'a'"):
-        list(read(path, OPEN))
+        list(_chunks(path, OPEN))
 
 
 def test_repeated_column_that_nobody_reads_is_no_defect(write: Write) -> None:
@@ -333,12 +339,12 @@ def test_file_without_a_header_is_a_source_error(
     write: Write, name: str, content: str
 ) -> None:
     with pytest.raises(SourceError):
-        list(read(write(name, content), OPEN))
+        list(_chunks(write(name, content), OPEN))
 
 
 def test_gzip_of_nothing_is_a_source_error(write: Write) -> None:
     with pytest.raises(SourceError):
-        list(read(write("file.csv.gz", ""), OPEN))
+        list(_chunks(write("file.csv.gz", ""), OPEN))
 
 
 @pytest.mark.parametrize(
@@ -348,7 +354,7 @@ def test_unknown_ending_is_a_source_error(write: Write, name: str) -> None:
     with pytest.raises(
         SourceError, match=r"\.csv, \.tsv, \.jsonl, \.ndjson, \.parquet"
     ):
-        list(read(write(name, "a,b\n"), OPEN))
+        list(_chunks(write(name, "a,b\n"), OPEN))
 
 
 def test_missing_empty_or_unreadable_file_is_a_source_error(
@@ -360,17 +366,18 @@ def test_missing_empty_or_unreadable_file_is_a_source_error(
         (tmp_path, "directory"),
     ):
         with pytest.raises(SourceError, match=words) as caught:
-            content_hash(path)
+            Content(path)
         assert str(path) in str(caught.value)
 
 
 def test_content_hash_is_sha256_of_the_bytes(write: Write) -> None:
     digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert content_hash(write("file.csv", "abc")) == digest
+    with Content(write("file.csv", "abc")) as content:
+        assert content.sha256 == digest
 
 
 def test_closed_layout_hands_on_every_column_of_a_transition(write: Write) -> None:
-    (chunk,) = read(write("file.csv", f"{HEADER}\n{AT},order,1,new,\n"), Layout())
+    (chunk,) = _chunks(write("file.csv", f"{HEADER}\n{AT},order,1,new,\n"), Layout())
     assert chunk.records.columns == ["row_number", *COLUMNS]
     assert chunk.records.rows() == [
         (1, None, AT, "order", "1", None, "new", *[None] * 7)
@@ -381,7 +388,7 @@ def test_chunks_cover_the_file_and_count_every_row(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ingest.chunks.CHUNK_ROWS", 2)
-    chunks = list(read(write("file.csv", "a,b\n1,\nx\n2,\n3,\n4,\n"), OPEN))
+    chunks = list(_chunks(write("file.csv", "a,b\n1,\nx\n2,\n3,\n4,\n"), OPEN))
     assert [chunk.row_count for chunk in chunks] == [2, 2, 1]
     lines = [
         chunk.origins.of([n]).rows()[0]
@@ -423,7 +430,7 @@ def test_fast_lane_reads_what_the_exact_lane_reads(
 def _everything(path: Path) -> list[Any]:
     """What a reader says of each row: its values, its line and bytes, its defect."""
     found: list[Any] = []
-    for chunk in read(path, OPEN):
+    for chunk in _chunks(path, OPEN):
         first = len(found) + 1
         values = {row[0]: row[1:] for row in chunk.records.rows()}
         defects = {row.row_number: row.code for row in chunk.malformed}

@@ -15,11 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ingest import chunks
-from ingest.chunks import Chunk, FrameOrigins, Layout, Row, chunk_of_rows
+from ingest.chunks import Chunk, FrameOrigins, Layout
 from ingest.content import Content
-from ingest.delimited import Text, read_delimited
+from ingest.delimited import read_delimited
 from ingest.errors import SourceError
-from ingest.transition import as_text, parse_json, spell_json
+from ingest.json_lines import read_json_lines
+from ingest.text import Text
+from ingest.transition import as_text
 
 FORMATS = {
     ".csv": "csv",
@@ -75,7 +77,7 @@ def read(content: Content, layout: Layout) -> Iterator[Chunk]:
             layout = layout._replace(delimiter="\t") if is_tsv else layout
             yield from read_delimited(text, layout, str(path))
         else:
-            yield from _read_json(text, layout)
+            yield from read_json_lines(text, layout)
     except (OSError, EOFError, zlib.error) as error:
         msg = f"{path}: it can't be read to its end: {error}. Deliver it again."
         raise SourceError(msg) from error
@@ -99,46 +101,6 @@ def suffix(path: Path) -> str:
 def _decompressed(content: Content) -> io.BufferedIOBase:
     is_gzip = content.path.suffix.lower() == ".gz"
     return gzip.GzipFile(fileobj=content) if is_gzip else content
-
-
-def _read_json(text: Text, layout: Layout) -> Iterator[Chunk]:
-    rows = _json_rows(text, layout)
-    first = 1
-    while chunk := chunk_of_rows(rows, layout, first):
-        yield chunk
-        first += chunk.row_count
-
-
-def _json_rows(text: Text, layout: Layout) -> Iterator[Row]:
-    while line := text.line():
-        number = text.line_number
-        text.skip(len(line), 1)
-        if not line.strip():
-            continue
-        try:
-            yield Row(number, line, _members(line.decode(), layout))
-        except UnicodeDecodeError as error:
-            yield Row(number, line, [], "row_is_utf8", f"byte {error.start + 1}")
-        except (ValueError, RecursionError) as error:
-            yield Row(number, line, [], "row_is_well_formed", str(error))
-
-
-def _members(text: str, layout: Layout) -> list[str | None]:
-    value = parse_json(text)
-    if not isinstance(value, dict):
-        msg = "the line is no JSON object"
-        raise ValueError(msg)
-    unknown = value.keys() - set(layout.columns)
-    if unknown and not layout.is_open:
-        msg = f"unknown key {sorted(unknown)[0]!r}"
-        raise ValueError(msg)
-    values = [_json_text(value.get(column)) for column in layout.columns]
-    "".join(v for v in values if v is not None).encode()
-    return values
-
-
-def _json_text(value: object) -> str | None:
-    return value if value is None or isinstance(value, str) else spell_json(value)
 
 
 def _read_parquet(content: Content, layout: Layout) -> Iterator[Chunk]:

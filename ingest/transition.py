@@ -4,18 +4,17 @@ Where rows come from belongs in sources.py, where they go in append.py.
 """
 
 import hashlib
-import json
-import re
 import uuid
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from zoneinfo import available_timezones
 
 import dataframely as dy
 import polars as pl
 
 from ingest.errors import SourceError
+from ingest.json_text import canonical_json
 
 COLUMNS = (
     "id",
@@ -55,8 +54,6 @@ BIGINT_PATTERN = r"^(0|[1-9]\d{0,18})$"
 LOCAL_PATTERN = r"^(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}:[0-5]\d(?:\.\d{1,6})?)"
 OFFSET_PATTERN = r"(Z|[+-](?:0\d|1[0-5])(?::?[0-5]\d)?)?$"
 LONGEST_STATUS = 255
-# \u0000 behind an even number of backslashes; jsonb refuses it.
-ESCAPED_NUL = re.compile(r"(?<!\\)(\\\\)*\\u0000")
 
 
 class Reject(NamedTuple):
@@ -307,47 +304,6 @@ def as_text(frame: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame([_as_text(column) for column in frame.iter_columns()])
 
 
-def canonical_json(text: str) -> str | None:
-    """The one spelling of a JSON object, its numbers digit for digit.
-
-    Returns:
-        None where it is no object, repeats a key, or holds what jsonb can't.
-    """
-    try:
-        value = parse_json(text)
-        spelled = spell_json(value)
-        spelled.encode()
-    except (ValueError, RecursionError):
-        return None
-    is_storable = isinstance(value, dict) and not ESCAPED_NUL.search(spelled)
-    return spelled if is_storable else None
-
-
-def parse_json(text: str) -> object:
-    """Parse JSON, each number kept as its digits.
-
-    Raises:
-        ValueError: it is no JSON, repeats a key, or holds NaN or an infinity.
-    """
-    return json.loads(
-        text,
-        parse_float=_Number,
-        parse_int=_Number,
-        parse_constant=_refuse,
-        object_pairs_hook=_distinct,
-    )
-
-
-def spell_json(value: object) -> str:
-    """Write what `parse_json` gave, keys sorted, no spaces, non-ASCII as it is."""
-    if isinstance(value, dict):
-        items = (f"{_quoted(k)}:{spell_json(v)}" for k, v in sorted(value.items()))
-        return "{" + ",".join(items) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(map(spell_json, value)) + "]"
-    return str(value) if isinstance(value, _Number) else _quoted(value)
-
-
 def key_to_bigint(namespace: str, key: str) -> int:
     """The bigint that stands for a text key: 2^62 or more, the same everywhere.
 
@@ -360,29 +316,6 @@ def key_to_bigint(namespace: str, key: str) -> int:
 def key_to_uuid(key: str) -> str:
     """The UUID that stands for a text key, such as a user's name."""
     return str(uuid.uuid5(NAMESPACE, key))
-
-
-class _Number(str):
-    """The digits of a JSON number."""
-
-    __slots__ = ()
-
-
-def _quoted(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _refuse(name: str) -> None:
-    msg = f"{name} is no JSON number"
-    raise ValueError(msg)
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        msg = "a key is repeated"
-        raise ValueError(msg)
-    return members
 
 
 def _parse_simple(texts: pl.DataFrame, entity_types: list[str]) -> pl.DataFrame:

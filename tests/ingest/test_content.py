@@ -31,7 +31,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(content, "BLOCK_BYTES", 64)
     monkeypatch.setattr(chunks, "CHUNK_ROWS", 10)
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 512)
-    monkeypatch.setattr("ingest.delimited.READ_BYTES", 128)
+    monkeypatch.setattr("ingest.text.READ_BYTES", 128)
 
 
 def _rows(status: str) -> list[tuple[str, ...]]:

@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ingest import SourceError
@@ -112,7 +112,7 @@ def test_quote_that_never_closes_spoils_its_own_line_only(write: Write) -> None:
 def test_quote_that_closes_too_late_spoils_its_own_line_only(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.delimited.LONGEST_RECORD", 3)
+    monkeypatch.setattr("ingest.text.LONGEST_RECORD", 3)
     path = write("file.csv", 'a,b\n3,"4\n5,6\n7,8\n1,"2\n3"\n')
     assert _rows(path) == [("5", "6"), ("7", "8"), ("1", "2\n3")]
     assert _malformed(path) == [(1, 2, "row_is_well_formed", b'3,"4\n')]
@@ -418,12 +418,53 @@ def test_fast_lane_reads_what_the_exact_lane_reads(
     tmp_path_factory: pytest.TempPathFactory, lines: list[str], end: str, has_end: bool
 ) -> None:
     path = tmp_path_factory.mktemp("lanes") / "file.csv"
-    text = end.join(["a,b", *lines]) + end * has_end
-    path.write_bytes(text.encode())
+    path.write_text(end.join(["a,b", *lines]) + end * has_end, "utf-8", newline="")
+    _lanes_agree(path)
+
+
+_VALUES = st.one_of(
+    st.sampled_from(["1", "-0", "1.50", "1e5", "null", "true", "NaN", ""]),
+    st.sampled_from(['""', '"x y"', r'"\u0041"', r'"\ud800"', '"\x00"']),
+    st.sampled_from(['{"y": 1, "x": []}', '{"x":1,"x":1}', "[" * 250 + "]" * 250]),
+)
+_MEMBERS = st.tuples(
+    st.sampled_from(['"a"', '"b"', '"c"', '"\\u0061"']),
+    st.sampled_from([":", ": ", " :\t"]),
+    _VALUES,
+).map("".join)
+_OBJECTS = st.lists(_MEMBERS, max_size=3).flatmap(
+    lambda members: st.sampled_from([",", ", "]).map(
+        lambda comma: "{" + comma.join(members) + "}"
+    )
+)
+_JSON_LINES = st.lists(
+    st.one_of(
+        _OBJECTS,
+        _OBJECTS,
+        st.tuples(_OBJECTS, st.sampled_from(["", " ", "\r"]), _OBJECTS).map("".join),
+        st.sampled_from(["", " ", "[]", "1", '{"a":', "1}", '"', "\x0c", '{"é":"é"}']),
+    ),
+    max_size=9,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@example(lines=['{"a":' + "[" * 200 + "]" * 200 + "}"], end="\n", has_end=True)
+@given(lines=_JSON_LINES, end=st.sampled_from(["\n", "\r\n"]), has_end=st.booleans())
+def test_fast_json_lane_reads_what_the_exact_lane_reads(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str], end: str, has_end: bool
+) -> None:
+    path = tmp_path_factory.mktemp("lanes") / "file.jsonl"
+    path.write_text("\ufeff" + end.join(lines) + end * has_end, "utf-8", newline="")
+    _lanes_agree(path)
+
+
+def _lanes_agree(path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ingest.chunks.CHUNK_ROWS", 3)
         both = _everything(path)
-        patch.setattr("ingest.delimited._read_fast", lambda *_: None)
+        for lane in ("delimited._read_fast", "json_lines._read_fast"):
+            patch.setattr(f"ingest.{lane}", lambda *_: None)
         assert both == _everything(path)
 
 

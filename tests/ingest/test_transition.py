@@ -1,6 +1,5 @@
-"""The rules of a row, the one spelling of JSON, and identities that never vary."""
+"""The rules of a row, and identities that never vary."""
 
-import json
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -13,7 +12,6 @@ from ingest.transition import (
     COLUMNS,
     RULES,
     Validated,
-    canonical_json,
     column_of,
     key_to_bigint,
     key_to_uuid,
@@ -220,61 +218,6 @@ def test_local_time_becomes_an_instant_of_the_named_zone() -> None:
         datetime(2026, 3, 8, 7, tzinfo=UTC),
         datetime(2026, 7, 1, 12, tzinfo=UTC),
     ]
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ('{"b": 1, "a": 2}', '{"a":2,"b":1}'),
-        ('{"n": [1.0, 1.00, 1e5, -0, 0.1]}', '{"n":[1.0,1.00,1e5,-0,0.1]}'),
-        ('{"n": 123456789012345678901234567890}',) * 2,
-        ('{"a": {"c": {}, "b": []}}', '{"a":{"b":[],"c":{}}}'),
-        (r'{"a": "\u00e9\n\/"}', '{"a":"é\\n/"}'),
-        (r'{"a": "\\u0000"}', r'{"a":"\\u0000"}'),
-        (r'{"a": "\ud83d\ude00"}', '{"a":"😀"}'),
-        ('{"a": true, "b": false, "c": null}', '{"a":true,"b":false,"c":null}'),
-    ],
-)
-def test_json_object_has_one_spelling(text: str, expected: str) -> None:
-    spelled = canonical_json(text)
-    assert spelled == expected.replace(": ", ":")
-    assert canonical_json(spelled) == spelled
-    assert json.loads(spelled) == json.loads(text)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "{",
-        "1",
-        "[1]",
-        "null",
-        '"text"',
-        '{"a": NaN}',
-        '{"a": Infinity}',
-        '{"a": -Infinity}',
-        '{"a": 1, "a": 1}',
-        '{"a": {"b": 1, "b": 2}}',
-        r'{"a": "\u0000"}',
-        r'{"a": "\\\u0000"}',
-        r'{"\u0000": 1}',
-        r'{"a": "\ud800"}',
-        r'{"\udc00": 1}',
-        "{'a': 1}",
-        '{"a": 01}',
-        '{"a": 1} {}',
-        '{"a":' * 100_000 + "1" + "}" * 100_000,
-    ],
-    ids=lambda text: text[:24] or "empty",
-)
-def test_json_that_can_not_be_stored_has_no_spelling(text: str) -> None:
-    assert canonical_json(text) is None
-
-
-def test_moderately_deep_json_is_kept() -> None:
-    text = '{"a":' * 100 + "1" + "}" * 100
-    assert canonical_json(text) == text
 
 
 def test_row_without_an_id_gets_the_same_one_everywhere() -> None:

@@ -14,7 +14,7 @@ import dataframely as dy
 import polars as pl
 
 from ingest.errors import SourceError
-from ingest.json_text import canonical_json
+from ingest.json_text import canonical_each
 
 COLUMNS = (
     "id",
@@ -334,7 +334,7 @@ def _parse_json(frame: pl.DataFrame, column: str) -> pl.DataFrame:
     # Contexts repeat: each distinct text is parsed once.
     distinct = frame[column].drop_nulls().unique().to_list()
     spelled = pl.DataFrame(
-        {column: distinct, "spelled": [canonical_json(text) for text in distinct]},
+        {column: distinct, "spelled": canonical_each(distinct)},
         schema={column: pl.String, "spelled": pl.String},
     )
     is_absent = pl.col(column).is_null()

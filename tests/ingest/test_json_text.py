@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ingest.json_text import DEEPEST, canonical_json, parse_lines
+from ingest.json_text import DEEPEST, canonical_each, canonical_json, parse_lines
 
 
 @pytest.mark.parametrize(
@@ -203,3 +203,13 @@ def test_lines_that_are_not_one_object_each_are_left_to_the_exact_lane(
     lines: bytes,
 ) -> None:
     assert parse_lines(lines) is None
+
+
+@given(texts=st.lists(st.one_of(JSON, st.text(max_size=4)), max_size=5))
+@example(texts=['{"a":1,"a":2}', "{}"])
+@example(texts=['{"a":"\\u0000"}', "{}"])
+@example(texts=['{"a":\n1}', "{}"])
+@example(texts=["{}", "1"])
+@example(texts=['{"a":' * DEEPEST + "{}" + "}" * DEEPEST])
+def test_texts_at_once_are_spelled_as_each_alone(texts: list[str]) -> None:
+    assert canonical_each(texts) == [canonical_json(text) for text in texts]

@@ -202,7 +202,7 @@ def append(
 def append_batch(
     connection: Connection,
     batch: Batch,
-    judge: Callable[[int], None] = lambda _: None,
+    judge: Callable[[int, list[Reject]], None] = lambda *_: None,
     *,
     is_new: bool = True,
 ) -> AppendResult:
@@ -214,8 +214,9 @@ def append_batch(
     Args:
         connection: open, outside a transaction; the batch is one transaction on it.
         batch: validated.
-        judge: called before the commit with the number of rejected source rows; what it
-            raises leaves nothing of the batch.
+        judge: called before the commit with the batch's id and its rejects; what it
+            raises leaves nothing of the batch. After psycopg.Rollback the counts are
+            returned all the same.
         is_new: whether the ids are likely to be new; decides the speed, not the result.
 
     Raises:
@@ -241,7 +242,7 @@ def _commit(
     connection: Connection,
     batch: Batch,
     rows: pl.DataFrame,
-    judge: Callable[[int], None],
+    judge: Callable[[int, list[Reject]], None],
     write: Callable[[Connection, pl.DataFrame, int, list[int]], Written],
 ) -> AppendResult:
     """One transaction: keys, rows, ledger and rejects, or nothing of them."""
@@ -255,9 +256,9 @@ def _commit(
             *_rejects("entity_key_is_distinct", collided, batch),
             *_rejects("id_conflict", conflicts, batch),
         ]
-        judge(len(rejects))
         rejected = sum(r.transition_count for r in rejects)
         result = AppendResult(read, appended, read - appended - rejected, rejected)
+        judge(batch_id, rejects)
         _write_ledger(connection, batch_id, batch, result)
         _write_rejects(connection, batch_id, batch, rejects)
     return result

@@ -121,6 +121,17 @@ class FrameOrigins(Origins):
         return self.frame(row_numbers, [None] * len(row_numbers), originals)
 
 
+class Form(NamedTuple):
+    """How the original bytes of one record read, kept with its file for a replay.
+
+    format: `csv`, a record under `header`; or `json`, an object with a member a column.
+    """
+
+    format: str = "json"
+    delimiter: str | None = None
+    header: tuple[str, ...] = ()
+
+
 class Chunk(NamedTuple):
     """Up to CHUNK_ROWS source rows.
 
@@ -132,6 +143,7 @@ class Chunk(NamedTuple):
     row_count: int
     origins: Origins
     malformed: list[Malformed]
+    form: Form = Form()
 
 
 def chunk_of_rows(rows: Iterator[Row], layout: Layout, first: int) -> Chunk | None:

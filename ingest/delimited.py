@@ -4,7 +4,7 @@ Both give the same rows; the exact one knows bytes, lines and what is wrong with
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from ingest import chunks
-from ingest.chunks import Chunk, Layout, Row, chunk_of_rows
+from ingest.chunks import Chunk, Form, Layout, Row, chunk_of_rows
 from ingest.errors import SourceError
 from ingest.text import Region, RegionOrigins, Text
 
@@ -40,6 +40,7 @@ def read_delimited(text: Text, layout: Layout, name: str) -> Iterator[Chunk]:
     names = _fields(header.decode("utf-8", "replace"), delimiter) or []
     found = [column or "" for column in names]
     layout.check(found, name)
+    form = Form("csv", delimiter, tuple(found))
     first = 1
     while True:
         chunk = _read_fast(text, layout, found, first, delimiter)
@@ -48,7 +49,7 @@ def read_delimited(text: Text, layout: Layout, name: str) -> Iterator[Chunk]:
             chunk = chunk_of_rows(rows, layout, first)
         if chunk is None:
             return
-        yield chunk
+        yield chunk._replace(form=form)
         first += chunk.row_count
 
 
@@ -160,28 +161,39 @@ def _quotes_are_sound(
 def _exact_rows(
     text: Text, layout: Layout, names: list[str], delimiter: str
 ) -> Iterator[Row]:
-    places = [names.index(c) if c in names else None for c in layout.columns]
+    places = _places(layout, names)
     while True:
         number = text.line_number
         record = text.record()
         if not record:
             return
-        if not record.strip(b"\r\n"):
-            continue
-        try:
-            values = _fields(record.decode(), delimiter)
-        except UnicodeDecodeError as error:
-            yield Row(number, record, [], "row_is_utf8", f"byte {error.start + 1}")
-            continue
-        if values is None:
-            detail = "a quote is out of place"
-            yield Row(number, record, [], "row_is_well_formed", detail)
-        elif len(values) != len(names):
-            detail = f"{len(values)} values under {len(names)} columns"
-            yield Row(number, record, [], "row_is_well_formed", detail)
-        else:
-            cells = [None if p is None else values[p] for p in places]
-            yield Row(number, record, cells)
+        if record.strip(b"\r\n"):
+            row = _row(record, places, len(names), delimiter)
+            yield row._replace(line_number=number)
+
+
+def reread_record(record: bytes, layout: Layout, form: Form) -> Row:
+    """A record by itself, read as it was in its file; it has no line."""
+    assert form.delimiter is not None
+    places = _places(layout, form.header)
+    return _row(record, places, len(form.header), form.delimiter)
+
+
+def _places(layout: Layout, names: Sequence[str]) -> list[int | None]:
+    return [names.index(c) if c in names else None for c in layout.columns]
+
+
+def _row(record: bytes, places: list[int | None], width: int, delimiter: str) -> Row:
+    try:
+        values = _fields(record.decode(), delimiter)
+    except UnicodeDecodeError as error:
+        return Row(None, record, [], "row_is_utf8", f"byte {error.start + 1}")
+    if values is None:
+        return Row(None, record, [], "row_is_well_formed", "a quote is out of place")
+    if len(values) != width:
+        detail = f"{len(values)} values under {width} columns"
+        return Row(None, record, [], "row_is_well_formed", detail)
+    return Row(None, record, [None if p is None else values[p] for p in places])
 
 
 @cache

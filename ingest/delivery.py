@@ -4,6 +4,7 @@ A second delivery and a restart after a crash are no-ops for what is there (S5, 
 """
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
@@ -66,6 +67,19 @@ class Settings(NamedTuple):
     max_future: timedelta = MAX_FUTURE
     max_rejected_ratio: float = MAX_REJECTED_RATIO
 
+    def resolve(self) -> "Settings":
+        """The same with the mapping's own source and zone where none are given.
+
+        Raises:
+            SourceError: the zone is none.
+        """
+        mapping = self.mapping
+        source = self.source or (mapping.source if mapping else None) or "files"
+        timezone = self.timezone or (mapping.timezone if mapping else None)
+        if timezone is not None:
+            check_zone(timezone)
+        return self._replace(source=source, timezone=timezone)
+
 
 class BrokenOffError(SourceError):
     """Too many rows of a file are rejected; nothing more of it is written."""
@@ -113,20 +127,18 @@ def deliver(
         SourceError: the file can't be read, or its header is wrong. Batches committed
             before stay, and count when it is delivered again.
     """
+    settings = settings.resolve()
     mapping = settings.mapping
-    source = settings.source or (mapping.source if mapping else None) or "files"
-    timezone = settings.timezone or (mapping.timezone if mapping else None)
-    if timezone is not None:
-        check_zone(timezone)
     digest = mapping.sha256 if mapping else NO_MAPPING
     with Content(path) as content:
-        identity = (content.sha256, digest, source, timezone or "")
+        source, timezone = settings.source or "", settings.timezone or ""
+        identity = (content.sha256, digest, source, timezone)
         if (earlier := _completed(connection, identity)) is not None:
             return _repeat(connection, path, *earlier)
         chunks = read(content, mapping.layout if mapping else Layout())
         first = next(chunks, None)
-        file_id = _register(connection, identity)
-        file = _File(file_id, path, source, timezone, settings)
+        file_id = _register(connection, identity, first, mapping)
+        file = _File(file_id, path, settings)
         if first is not None:
             _deliver_chunks(connection, file, chain([first], chunks), progress)
         return _complete(connection, path, file_id, identity)
@@ -135,8 +147,6 @@ def deliver(
 class _File(NamedTuple):
     file_id: int
     path: Path
-    source: str
-    timezone: str | None
     settings: Settings
 
 
@@ -189,8 +199,10 @@ def _preparer(
         if number in done:
             return _Prepared(number, chunk.row_count, None)
         now = clock + timedelta(seconds=time.monotonic() - started)
-        batch = _batch(chunk, file, types, now + file.settings.max_future)
-        return _Prepared(number, chunk.row_count, batch._replace(file_batch=number))
+        batch = validated(chunk, file.settings, types, now)._replace(
+            file_id=file.file_id, file_name=file.path.name, file_batch=number
+        )
+        return _Prepared(number, chunk.row_count, batch)
 
     return prepare
 
@@ -204,19 +216,32 @@ def _read_ahead(items: Iterator[_Prepared]) -> Iterator[_Prepared]:
             yield item
 
 
-def _batch(chunk: Chunk, file: _File, types: list[str], latest: datetime) -> Batch:
-    mapping = file.settings.mapping
+def validated(
+    chunk: Chunk, settings: Settings, types: list[str], clock: datetime
+) -> Batch:
+    """A chunk mapped and judged, by resolved settings; a batch of no file yet.
+
+    Args:
+        chunk: n rows.
+        settings: with a source.
+        types: the known entity types.
+        clock: of the server, now.
+    """
+    mapping = settings.mapping
     texts, keys = mapping.apply(chunk.records) if mapping else (chunk.records, NO_KEYS)
-    valid = validate(texts, entity_types=types, timezone=file.timezone, latest=latest)
+    valid = validate(
+        texts,
+        entity_types=types,
+        timezone=settings.timezone,
+        latest=clock + settings.max_future,
+    )
     return Batch(
         good=valid.good,
         rejects=_malformed(chunk) + explain(valid.defects, chunk.origins),
         origins=chunk.origins,
         keys=keys.join(valid.good, on=["entity_type", "entity_id"], how="semi"),
-        source=file.source,
+        source=settings.source or "",
         source_rows=chunk.row_count,
-        file_id=file.file_id,
-        file_name=file.path.name,
     )
 
 
@@ -246,7 +271,7 @@ def _append_once(
         result = append_batch(
             connection,
             batch,
-            lambda rejected: breaker.count(batch.source_rows, rejected),
+            lambda _, rejects: breaker.count(batch.source_rows, len(rejects)),
             is_new=is_new,
         )
     except psycopg.errors.UniqueViolation as error:
@@ -269,13 +294,22 @@ def _record_stop(
     )
 
 
-def _register(connection: Connection, identity: Identity) -> int:
+def _register(
+    connection: Connection,
+    identity: Identity,
+    first: Chunk | None,
+    mapping: Mapping | None,
+) -> int:
+    """The file's id; a new one keeps how it is read, for replays of its rejects."""
+    form = json.dumps(first.form._asdict()) if first else None
     connection.execute(
         """
-        insert into raw.files (content_sha256, mapping_sha256, source, timezone)
-        values (%s, %s, %s, %s) on conflict do nothing
+        insert into raw.files (
+            content_sha256, mapping_sha256, source, timezone, form, mapping
+        )
+        values (%s, %s, %s, %s, %s, %s) on conflict do nothing
         """,
-        identity,
+        [*identity, form, mapping.content if mapping else None],
     )
     row = connection.execute(
         """

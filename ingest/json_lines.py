@@ -75,15 +75,20 @@ def _exact_rows(text: Text, layout: Layout) -> Iterator[Row]:
         text.skip(len(line), 1)
         if not line.strip():
             continue
-        try:
-            yield Row(number, line, members(line, layout))
-        except UnicodeDecodeError as error:
-            yield Row(number, line, [], "row_is_utf8", f"byte {error.start + 1}")
-        except ValueError as error:
-            yield Row(number, line, [], "row_is_well_formed", str(error))
+        yield reread_line(line, layout)._replace(line_number=number)
 
 
-def members(line: bytes, layout: Layout) -> list[str | None]:
+def reread_line(line: bytes, layout: Layout) -> Row:
+    """A line by itself, read exactly; it has no number."""
+    try:
+        return Row(None, line, _members(line, layout))
+    except UnicodeDecodeError as error:
+        return Row(None, line, [], "row_is_utf8", f"byte {error.start + 1}")
+    except ValueError as error:
+        return Row(None, line, [], "row_is_well_formed", str(error))
+
+
+def _members(line: bytes, layout: Layout) -> list[str | None]:
     """The values of a JSON line, one a column of the layout.
 
     Raises:

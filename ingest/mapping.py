@@ -5,6 +5,7 @@ of several timestamp columns is one transition, list them under `transitions`.
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Callable
 from collections.abc import Mapping as Members
@@ -104,7 +105,10 @@ class Mapped(NamedTuple):
 
 @dataclass(frozen=True)
 class Mapping:
-    """A mapping file, checked; `apply` is all a caller needs."""
+    """A mapping file, checked; `apply` is all a caller needs.
+
+    content: all that it says, as `restore_mapping` reads it.
+    """
 
     transitions: tuple[Members[str, Field | Members[str, Field]], ...]
     is_wide: bool
@@ -112,6 +116,7 @@ class Mapping:
     timezone: str | None
     delimiter: str | None
     nulls: tuple[str, ...]
+    content: str
     sha256: str
 
     @property
@@ -152,7 +157,15 @@ def load_mapping(path: Path) -> Mapping:
     Raises:
         SourceError: the file or a key of it is not what it must be; names the key.
     """
-    content = _load_yaml(path)
+    return _checked(path, _load_yaml(path))
+
+
+def restore_mapping(content: str) -> Mapping:
+    """The mapping of a content that was kept, the same as when it was loaded."""
+    return _checked(Path("the kept mapping"), json.loads(content))
+
+
+def _checked(path: Path, content: dict[str, Any]) -> Mapping:
     unknown = sorted(map(str, content.keys() - OPTIONS - FIELDS))
     if unknown:
         _fail(
@@ -183,6 +196,7 @@ def load_mapping(path: Path) -> Mapping:
         timezone=options["timezone"],
         delimiter=options["delimiter"],
         nulls=tuple(options["nulls"] or ()),
+        content=json.dumps(_keyed_by_text(content)),
         # What it says counts, not how it is laid out.
         sha256=hashlib.sha256(repr(_sorted(content)).encode()).hexdigest(),
     )
@@ -210,6 +224,13 @@ def _sorted(value: Any) -> Any:
     if isinstance(value, dict):
         return sorted(((str(k), _sorted(v)) for k, v in value.items()), key=repr)
     return [_sorted(item) for item in value] if isinstance(value, list) else value
+
+
+def _keyed_by_text(value: Any) -> Any:
+    """The content as JSON holds it: `yes` and 1 as keys are texts, as in _plain."""
+    if isinstance(value, dict):
+        return {str(k): _keyed_by_text(v) for k, v in value.items()}
+    return [_keyed_by_text(v) for v in value] if isinstance(value, list) else value
 
 
 def _load_yaml(path: Path) -> dict[str, Any]:

@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ingest import chunks
-from ingest.chunks import Chunk, FrameOrigins, Layout
+from ingest.chunks import Chunk, Form, FrameOrigins, Layout, Row
 from ingest.content import Content
-from ingest.delimited import read_delimited
+from ingest.delimited import read_delimited, reread_record
 from ingest.errors import SourceError
-from ingest.json_lines import read_json_lines
+from ingest.json_lines import read_json_lines, reread_line
 from ingest.text import Text
 from ingest.transition import as_text
 
@@ -81,6 +81,13 @@ def read(content: Content, layout: Layout) -> Iterator[Chunk]:
     except (OSError, EOFError, zlib.error) as error:
         msg = f"{path}: it can't be read to its end: {error}. Deliver it again."
         raise SourceError(msg) from error
+
+
+def reread(original: bytes, layout: Layout, form: Form) -> Row:
+    """One record's original bytes again, by the reader of its form; without a line."""
+    if form.format == "csv":
+        return reread_record(original, layout, form)
+    return reread_line(original, layout)
 
 
 def _format(path: Path) -> str:

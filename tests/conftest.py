@@ -234,6 +234,26 @@ def _check_conservation(connection: database.Connection) -> None:
         " where batches.batch_id is null"
     ).fetchall()
     assert orphans == []
+    replayed = connection.execute(
+        """
+        select batches.*
+        from raw.batches
+        join (
+            select
+                batch_id,
+                count(*) as row_count,
+                sum(appended_count) as appended_count,
+                sum(duplicate_count) as duplicate_count
+            from raw.resolved_rejects
+            group by batch_id
+        ) as resolved using (batch_id)
+        where
+            (source_row_count, batches.appended_count, batches.duplicate_count)
+            <> (row_count, resolved.appended_count, resolved.duplicate_count)
+            or rejected_count <> 0
+        """
+    ).fetchall()
+    assert replayed == []
     deliveries = connection.execute(
         """
         select file_id, bool_and(

@@ -24,6 +24,7 @@ with connect(sys.argv[1]) as connection:
 APPEND_ONLY = (
     "status_transitions",
     "rejected_transitions",
+    "resolved_rejects",
     "entity_keys",
     "deliveries",
     "stopped_files",

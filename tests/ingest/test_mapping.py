@@ -8,6 +8,7 @@ import pytest
 
 from ingest import Mapping, Settings, SourceError, deliver, load_mapping
 from ingest.database import Connection
+from ingest.mapping import restore_mapping
 from ingest.transition import key_to_bigint, key_to_uuid
 
 Write = Callable[[str, str | bytes], Path]
@@ -307,3 +308,22 @@ def test_identity_of_a_mapping_is_what_it_says_not_how(mapping: Load) -> None:
     turned = "\n".join(reversed(BASE.strip().splitlines()))
     assert mapping(f"# a comment\n{turned}\n").sha256 == digest
     assert mapping(BASE.replace(": status", ": state")).sha256 != digest
+
+
+def test_kept_mapping_is_the_one_that_was_loaded(mapping: Load) -> None:
+    loaded = mapping(
+        """
+        source: shop
+        timezone: Europe/Amsterdam
+        delimiter: "\\t"
+        nulls: ["", "?"]
+        entity_type: {constant: order}
+        entity_id: {columns: [b, a], separator: "-", key: true, namespace: "ü\\0"}
+        is_milestone: {constant: yes}
+        business_context: {z: a, flag: {constant: 1}}
+        transition_reason: {column: why, values: {yes: no, 1: 2.50, 1.0: x, .nan: y}}
+        transitions:
+          - {created_at: {column: at, format: "%d"}, to_status: {constant: "new"}}
+        """
+    )
+    assert restore_mapping(loaded.content) == loaded

@@ -1,0 +1,399 @@
+"""Rejects after the fact: counted, shown, and replayed once their cause is mended.
+
+How rows come to be rejected belongs in transition.py, sources.py and append.py.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg.rows import class_row
+
+from ingest.append import (
+    MAX_FUTURE,
+    AppendResult,
+    Batch,
+    append_batch,
+    known_types,
+    server_clock,
+)
+from ingest.chunks import Form, Layout, Row, chunk_of_rows
+from ingest.database import Connection
+from ingest.delivery import NOTHING, Settings, validated
+from ingest.errors import SourceError
+from ingest.mapping import Mapping, restore_mapping
+from ingest.sources import reread
+from ingest.transition import CODES, Reject
+
+# Any fixed number.
+REPLAY_LOCK = 7_361_820_151
+UNKNOWN_FORM = "form_is_known"
+# Why a reject stays open: the codes of rejects, and one of replays alone.
+REASONS = {
+    **CODES,
+    UNKNOWN_FORM: "It is kept how the file was read; of older files it is not.",
+}
+
+
+class Selection(NamedTuple):
+    """Which rejects are meant: those that fit all that is given."""
+
+    ids: list[int] | None = None
+    code: str | None = None
+    file_name: str | None = None
+
+
+class Group(NamedTuple):
+    """The rejects of a file with one code; no file where the library was called."""
+
+    file_name: str | None
+    code: str
+    row_count: int
+    transition_count: int
+
+
+class Line(NamedTuple):
+    """One reject in a list."""
+
+    rejected_id: int
+    file_name: str | None
+    row_number: int
+    line_number: int | None
+    code: str
+    message: str
+
+
+class Detail(NamedTuple):
+    """All that is kept of one reject; the outcome is null while it is open."""
+
+    rejected_id: int
+    batch_id: int
+    source: str
+    recorded_at: datetime
+    file_name: str | None
+    content_sha256: str | None
+    row_number: int
+    line_number: int | None
+    transition_count: int
+    code: str
+    column_name: str | None
+    message: str
+    original: bytes
+    outcome: str | None
+    resolved_at: datetime | None
+    resolved_batch_id: int | None
+
+
+class Replayed(NamedTuple):
+    """What became of the rejects: n selected = resolved + the sum of `open_codes`.
+
+    result counts transitions of the resolved ones; open_codes, why the others stay.
+    """
+
+    selected: int
+    resolved: int
+    result: AppendResult
+    open_codes: Counter[str]
+
+
+SELECTED = """
+(%(ids)s::bigint[] is null or rejected_id = any(%(ids)s))
+and (%(code)s::text is null or code = %(code)s)
+and (%(file_name)s::text is null or file_name = %(file_name)s)
+"""
+
+# Those of one file, or of one source of the library, are read in one way.
+SELECTED_FILES = f"""
+select selected.*, timezone, form, mapping
+from (
+    select rejected.file_id, batches.source, min(file_name) as file_name
+    from raw.open_rejects as rejected
+    join raw.batches using (batch_id)
+    where {SELECTED}
+    group by rejected.file_id, batches.source
+) as selected
+left join raw.files using (file_id)
+order by selected.file_id, selected.source
+"""
+
+SELECTED_ROWS = f"""
+select rejected_id, original
+from raw.open_rejects as rejected
+join raw.batches using (batch_id)
+where
+    rejected.file_id is not distinct from %(file_id)s
+    and batches.source = %(source)s
+    and {SELECTED}
+order by rejected_id
+"""
+
+DETAIL = """
+select
+    rejected_id,
+    rejected.batch_id,
+    batches.source,
+    batches.recorded_at,
+    file_name,
+    content_sha256,
+    row_number,
+    line_number,
+    transition_count,
+    code,
+    column_name,
+    message,
+    original,
+    outcome,
+    resolved_at,
+    resolved.batch_id as resolved_batch_id
+from raw.rejected_transitions as rejected
+join raw.batches using (batch_id)
+left join raw.files on files.file_id = rejected.file_id
+left join raw.resolved_rejects as resolved using (rejected_id)
+where rejected_id = %s
+"""
+
+
+def count_rejects(
+    connection: Connection, selection: Selection, *, only_open: bool = True
+) -> list[Group]:
+    """Counts of rejects by file and code."""
+    query = f"""
+        select file_name, code, count(*) as row_count,
+            sum(transition_count)::bigint as transition_count
+        from {_relation(only_open)} where {SELECTED}
+        group by file_name, code order by file_name nulls first, code
+    """
+    cursor = connection.cursor(row_factory=class_row(Group))
+    return cursor.execute(query, selection._asdict()).fetchall()
+
+
+def list_rejects(
+    connection: Connection, selection: Selection, limit: int, *, only_open: bool = True
+) -> list[Line]:
+    """The first rejects, one by one."""
+    query = f"""
+        select rejected_id, file_name, row_number, line_number, code, message
+        from {_relation(only_open)} where {SELECTED}
+        order by rejected_id limit %(limit)s
+    """
+    cursor = connection.cursor(row_factory=class_row(Line))
+    return cursor.execute(query, {**selection._asdict(), "limit": limit}).fetchall()
+
+
+def find_reject(connection: Connection, rejected_id: int) -> Detail:
+    """One reject.
+
+    Raises:
+        SourceError: there is none of this number.
+    """
+    cursor = connection.cursor(row_factory=class_row(Detail))
+    found = cursor.execute(DETAIL, [rejected_id]).fetchone()
+    if found is None:
+        msg = f"There is no reject {rejected_id}. See: status-engine rejects list."
+        raise SourceError(msg)
+    return found
+
+
+def readable(original: bytes) -> str:
+    r"""The bytes as text, one to one: what can't be printed is written \xNN, \n, \\."""
+    named = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+    text = original.decode("utf-8", "surrogateescape")
+    return "".join(
+        named.get(c) or (c if c.isprintable() else _escaped(c)) for c in text
+    )
+
+
+def replay(
+    connection: Connection,
+    selection: Selection = Selection(),  # noqa: B008
+    *,
+    mapping: Mapping | None = None,
+    timezone: str | None = None,
+    max_future: timedelta = MAX_FUTURE,
+    dry_run: bool = False,
+) -> Replayed:
+    """Judge the original bytes of open rejects again; append those that pass now.
+
+    Each batch is one transaction: its transitions, its ledger row, and a row in
+    raw.resolved_rejects for each reject that it resolves. Nothing is written about a
+    row that still fails. Another replay waits, and finds what this one left.
+
+    Args:
+        connection: open, outside a transaction.
+        selection: of open rejects; resolved ones are left alone.
+        mapping: instead of the one that the file was read with.
+        timezone: instead of the mapping's own, or the file's.
+        max_future: how far created_at may be ahead of the server's clock.
+        dry_run: count, and write nothing.
+
+    Raises:
+        SourceError: the mapping doesn't fit a file's header, or the zone is none.
+            Batches committed before stay.
+    """
+    given = Settings(mapping, timezone=timezone, max_future=max_future)
+    total = Replayed(0, 0, NOTHING, Counter())
+    with _alone(connection):
+        for file in _files(connection, selection):
+            for part in _replay_file(connection, file, selection, given, dry_run):
+                total = Replayed(
+                    total.selected + part.selected,
+                    total.resolved + part.resolved,
+                    total.result + part.result,
+                    total.open_codes + part.open_codes,
+                )
+    return total
+
+
+class _File(NamedTuple):
+    """How the rejects of one file read; no file_id where the library was called."""
+
+    file_id: int | None
+    source: str
+    name: str | None
+    timezone: str | None
+    form: Form | None
+    mapping: Mapping | None
+
+
+def _relation(only_open: bool) -> str:
+    return "raw.open_rejects" if only_open else "raw.rejected_transitions"
+
+
+def _escaped(character: str) -> str:
+    raw = character.encode("utf-8", "surrogateescape")
+    return "".join(f"\\x{byte:02x}" for byte in raw)
+
+
+@contextmanager
+def _alone(connection: Connection) -> Iterator[None]:
+    connection.execute("select pg_advisory_lock(%s)", [REPLAY_LOCK])
+    try:
+        yield
+    finally:
+        connection.execute("select pg_advisory_unlock(%s)", [REPLAY_LOCK])
+
+
+def _files(connection: Connection, selection: Selection) -> list[_File]:
+    rows = connection.execute(SELECTED_FILES, selection._asdict()).fetchall()
+    return [
+        _File(
+            file_id,
+            source,
+            name,
+            timezone or None,
+            Form(**form) if form else Form() if file_id is None else None,
+            restore_mapping(mapping) if mapping else None,
+        )
+        for file_id, source, name, timezone, form, mapping in rows
+    ]
+
+
+def _replay_file(
+    connection: Connection,
+    file: _File,
+    selection: Selection,
+    given: Settings,
+    dry_run: bool,
+) -> Iterator[Replayed]:
+    parameters = {**selection._asdict(), "file_id": file.file_id, "source": file.source}
+    mapping = given.mapping or file.mapping
+    layout = mapping.layout if mapping else Layout()
+    own_zone = given.mapping.timezone if given.mapping else None
+    settings = given._replace(
+        mapping=mapping,
+        source=file.source,
+        timezone=given.timezone or own_zone or file.timezone,
+    ).resolve()
+    # It outlives a transaction, and keeps what it found when it was opened.
+    with connection.cursor("open_rejects", withhold=True) as cursor:
+        cursor.execute(SELECTED_ROWS, parameters)
+        if file.form is None:
+            count = sum(1 for _ in cursor)
+            yield Replayed(count, 0, NOTHING, Counter({UNKNOWN_FORM: count}))
+            return
+        if file.form.header:
+            layout.check(list(file.form.header), str(file.name))
+        ids: dict[int, int] = {}
+        rows = _rows(cursor, layout, file.form, ids)
+        first = 1
+        while chunk := chunk_of_rows(rows, layout, first):
+            clock = server_clock(connection)
+            batch = validated(chunk, settings, known_types(connection), clock)
+            yield _replay_batch(connection, batch, ids, dry_run=dry_run)
+            ids.clear()
+            first += chunk.row_count
+
+
+def _rows(
+    cursor: psycopg.ServerCursor[Any], layout: Layout, form: Form, ids: dict[int, int]
+) -> Iterator[Row]:
+    """Each original read again; `ids` learns which reject a row number is."""
+    for number, (rejected_id, original) in enumerate(cursor, start=1):
+        ids[number] = rejected_id
+        yield reread(original, layout, form)
+
+
+def _replay_batch(
+    connection: Connection, batch: Batch, ids: dict[int, int], *, dry_run: bool
+) -> Replayed:
+    """Append a batch without its rejects and those that a trial of it finds."""
+    rejects = list(batch.rejects)
+    while True:
+        refused = {reject.row_number for reject in rejects}
+        good = batch.good.filter(~batch.good["row_number"].is_in(list(refused)))
+        passing = {n: id_ for n, id_ in ids.items() if n not in refused}
+        trial = batch._replace(good=good, rejects=[], source_rows=len(passing))
+        codes = Counter(reject.code for reject in rejects)
+        if not passing:
+            return Replayed(len(ids), 0, NOTHING, codes)
+        result, found = _try(connection, trial, passing, dry_run=dry_run)
+        if not found:
+            return Replayed(len(ids), len(passing), result, codes)
+        rejects += found
+
+
+def _try(
+    connection: Connection, batch: Batch, ids: dict[int, int], *, dry_run: bool
+) -> tuple[AppendResult, list[Reject]]:
+    """Commit a batch whose rejects are resolved, unless the database refuses a row.
+
+    Returns:
+        Its counts, and the refused rows; where there are any, nothing is written.
+    """
+    refused: list[Reject] = []
+
+    def settle(batch_id: int, rejects: list[Reject]) -> None:
+        refused.extend(rejects)
+        if not refused:
+            _resolve(connection, batch_id, batch, ids)
+        if refused or dry_run:
+            raise psycopg.Rollback
+
+    return append_batch(connection, batch, settle), refused
+
+
+def _resolve(
+    connection: Connection, batch_id: int, batch: Batch, ids: dict[int, int]
+) -> None:
+    stored = connection.execute(
+        "select batch_row from raw.status_transitions where batch_id = %s", [batch_id]
+    ).fetchall()
+    numbers = batch.good["row_number"].to_list()
+    made = Counter(numbers)
+    appended = Counter(numbers[batch_row - 1] for (batch_row,) in stored)
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            """
+            insert into raw.resolved_rejects (
+                rejected_id, batch_id, appended_count, duplicate_count
+            )
+            values (%s, %s, %s, %s)
+            """,
+            [
+                (rejected_id, batch_id, appended[n], made[n] - appended[n])
+                for n, rejected_id in ids.items()
+            ],
+        )

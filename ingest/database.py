@@ -47,20 +47,7 @@ def connect(conninfo: str | None = None) -> Connection:
     Raises:
         DatabaseError: the server can't be reached, or is older than 15.
     """
-    conninfo = conninfo or url()
-    try:
-        connection = psycopg.connect(conninfo, autocommit=True, connect_timeout=10)
-    except psycopg.ProgrammingError as error:
-        # The reason repeats the string, with its password.
-        msg = (
-            "DATABASE_URL is no PostgreSQL connection string, such as "
-            "postgresql://user@host/database."
-        )
-        raise DatabaseError(msg) from error
-    except psycopg.OperationalError as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
-        msg = f"The database can't be reached: {reason}. Check DATABASE_URL."
-        raise DatabaseError(msg) from error
+    connection = reach(conninfo or url(), "DATABASE_URL")
     connection.execute("set timezone = 'UTC'")
     if connection.info.server_version < OLDEST_SERVER * 10_000:
         found = connection.info.server_version // 10_000
@@ -68,6 +55,27 @@ def connect(conninfo: str | None = None) -> Connection:
         msg = f"PostgreSQL {found} is too old; {OLDEST_SERVER} or newer is needed."
         raise DatabaseError(msg)
     return connection
+
+
+def reach(conninfo: str, named_by: str) -> Connection:
+    """Open a connection in autocommit to any PostgreSQL, as it is.
+
+    Raises:
+        DatabaseError: it can't be reached; `named_by` says what to check.
+    """
+    try:
+        return psycopg.connect(conninfo, autocommit=True, connect_timeout=10)
+    except psycopg.ProgrammingError as error:
+        # The reason repeats the string, with its password.
+        msg = (
+            f"{named_by} is no PostgreSQL connection string, such as "
+            "postgresql://user@host/database."
+        )
+        raise DatabaseError(msg) from error
+    except psycopg.OperationalError as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        msg = f"The database can't be reached: {reason}. Check {named_by}."
+        raise DatabaseError(msg) from error
 
 
 @contextmanager

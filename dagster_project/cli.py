@@ -6,7 +6,7 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import wraps
@@ -16,10 +16,12 @@ from typing import Any
 import click
 from rich.console import Console
 
-from ingest import database, embedded, workflows
+from ingest import database, embedded, rejects, workflows
 from ingest.append import MAX_FUTURE
+from ingest.chunks import Layout
 from ingest.delivery import MAX_REJECTED_RATIO, NOTHING, Settings, deliver
 from ingest.errors import StatusEngineError
+from ingest.from_database import copied
 from ingest.mapping import load_mapping
 from ingest.sources import expand
 
@@ -34,6 +36,16 @@ Exit codes:
   3  some rows were rejected, the rest is appended
 """
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+MAPPING = click.option(
+    "--mapping", type=click.Path(path_type=Path), help="YAML: which columns mean what."
+)
+MAX_FUTURE_SECONDS = click.option(
+    "--max-future",
+    type=click.IntRange(min=0),
+    default=MAX_FUTURE // timedelta(seconds=1),
+    show_default=True,
+    help="Seconds that created_at may be ahead of the server's clock.",
+)
 
 
 class Instant(click.ParamType[datetime]):
@@ -151,7 +163,9 @@ def apply_command(path: Path, as_json: bool) -> None:
 
 
 @main.command(epilog=EXIT_CODES)
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--from", "database_url", help="Read this PostgreSQL instead of files.")
+@click.option("--query", help="With --from: the select whose rows are the source.")
 @click.option(
     "--format",
     "kind",
@@ -160,9 +174,7 @@ def apply_command(path: Path, as_json: bool) -> None:
     show_default=True,
     help="Of standard input, which is the file named -.",
 )
-@click.option(
-    "--mapping", type=click.Path(path_type=Path), help="YAML: which columns mean what."
-)
+@MAPPING
 @click.option("--source", help="A name for where the rows come from.")
 @click.option("--timezone", help="IANA zone of times without an offset.")
 @click.option(
@@ -172,17 +184,13 @@ def apply_command(path: Path, as_json: bool) -> None:
     show_default=True,
     help="Break a file off above this share of rejected rows, once 100 were read.",
 )
-@click.option(
-    "--max-future",
-    type=click.IntRange(min=0),
-    default=MAX_FUTURE // timedelta(seconds=1),
-    show_default=True,
-    help="Seconds that created_at may be ahead of the server's clock.",
-)
+@MAX_FUTURE_SECONDS
 @AS_JSON
 @_sentences
 def ingest(
     files: tuple[Path, ...],
+    database_url: str | None,
+    query: str | None,
     kind: str,
     mapping: Path | None,
     source: str | None,
@@ -195,8 +203,12 @@ def ingest(
 
     Each may be gzip, a folder, or a pattern in quotes; - is standard input. The same
     file again appends nothing. Rows that can't be right are kept, with their bytes and
-    the reason, in raw.rejected_transitions.
+    the reason: see status-engine rejects. An existing history comes in once from
+    another PostgreSQL with --from postgresql://… and --query 'select …'.
     """
+    if (database_url is None) == (not files) or (database_url is None) != (not query):
+        msg = "Name FILES, or a database with --from and --query."
+        raise click.UsageError(msg)
     settings = Settings(
         load_mapping(mapping) if mapping else None,
         source,
@@ -205,7 +217,12 @@ def ingest(
         max_rejected_ratio,
     )
     total, deliveries = NOTHING, []
-    with database.session() as connection, _named(files, kind) as paths:
+    if database_url and query:
+        layout = settings.mapping.layout if settings.mapping else Layout()
+        sources = copied(database_url, query, layout)
+    else:
+        sources = _named(files, kind)
+    with database.session() as connection, sources as paths:
         for path in paths:
             with _progress(path.name) as progress:
                 delivery = deliver(connection, path, settings, progress)
@@ -271,10 +288,139 @@ def _tell(delivery: Any) -> None:
         f"{result.duplicate:,} duplicate + {result.rejected:,} rejected"
     )
     if result.rejected:
-        _say(
-            "  Why: status-engine psql -c 'select code, "
-            "sum(transition_count) from raw.rejected_transitions group by code'"
+        _say("  Why: status-engine rejects list")
+
+
+@main.group(name="rejects")
+def rejects_group() -> None:
+    """See why rows were refused; replay them once the cause is mended."""
+
+
+def _selecting(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say which rejects are meant."""
+    by_code = click.option("--code", help="Only those with this code.")
+    by_file = click.option("--file", "file_name", help="Only those of files so named.")
+    return by_code(by_file(command))
+
+
+@rejects_group.command(name="list")
+@_selecting
+@click.option(
+    "--open/--all",
+    "only_open",
+    default=True,
+    show_default=True,
+    help="Resolved ones too, with --all.",
+)
+@click.option("--limit", type=click.IntRange(min=1), help="The first so many, singly.")
+@AS_JSON
+@_sentences
+def list_command(
+    code: str | None,
+    file_name: str | None,
+    only_open: bool,
+    limit: int | None,
+    as_json: bool,
+) -> None:
+    """Count rejects by file and code, or list them one by one with --limit."""
+    selection = rejects.Selection(code=code, file_name=file_name)
+    found: Sequence[rejects.Group | rejects.Line]
+    with database.session() as connection:
+        if limit is None:
+            found = rejects.count_rejects(connection, selection, only_open=only_open)
+        else:
+            found = rejects.list_rejects(
+                connection, selection, limit, only_open=only_open
+            )
+    if as_json:
+        _print_json({"rejects": [row._asdict() for row in found]})
+    else:
+        _print_table([row._asdict() for row in found])
+
+
+@rejects_group.command()
+@click.argument("rejected_id", type=int)
+@AS_JSON
+@_sentences
+def show(rejected_id: int, as_json: bool) -> None:
+    """Print all of one reject; bytes that can't be printed are escaped."""
+    with database.session() as connection:
+        detail = rejects.find_reject(connection, rejected_id)
+    content = {**detail._asdict(), "original": rejects.readable(detail.original)}
+    if as_json:
+        _print_json(content)
+        return
+    for name, value in content.items():
+        click.echo(f"{name:17}  {'' if value is None else value}".rstrip())
+
+
+@rejects_group.command(epilog=EXIT_CODES)
+@click.option("--id", "ids", type=int, multiple=True, help="Only this one; repeatable.")
+@_selecting
+@MAPPING
+@click.option("--timezone", help="IANA zone of times without an offset.")
+@MAX_FUTURE_SECONDS
+@click.option("--dry-run", is_flag=True, help="Say what would be, and write nothing.")
+@AS_JSON
+@_sentences
+def replay(
+    ids: tuple[int, ...],
+    code: str | None,
+    file_name: str | None,
+    mapping: Path | None,
+    timezone: str | None,
+    max_future: int,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Judge open rejects again, all or those selected; append what passes now.
+
+    Each is read from its own bytes, as its file was: same format, header, mapping and
+    zone, unless others are named. What passes is appended once and its reject marked
+    resolved; what still fails stays as it is.
+    """
+    with database.session() as connection:
+        replayed = rejects.replay(
+            connection,
+            rejects.Selection(list(ids) or None, code, file_name),
+            mapping=load_mapping(mapping) if mapping else None,
+            timezone=timezone,
+            max_future=timedelta(seconds=max_future),
+            dry_run=dry_run,
         )
+    if as_json:
+        counts = replayed.result._asdict()
+        _print_json({**replayed._asdict(), "result": counts, "dry_run": dry_run})
+    else:
+        _tell_replay(replayed, dry_run)
+    sys.exit(REJECTED if replayed.open_codes else 0)
+
+
+def _tell_replay(replayed: rejects.Replayed, dry_run: bool) -> None:
+    result = replayed.result
+    _say(
+        f"{'dry run, nothing is written: ' if dry_run else ''}"
+        f"{replayed.selected:,} rejects; {replayed.resolved:,} resolved with "
+        f"{result.appended:,} transitions appended + {result.duplicate:,} duplicate; "
+        f"{replayed.open_codes.total():,} still rejected"
+    )
+    for code, count in replayed.open_codes.most_common():
+        _say(f"  {count:,} {code}: {rejects.REASONS[code]}")
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    """Columns as wide as their longest value; nothing but a sentence if empty."""
+    if not rows:
+        _say("There is none.")
+        return
+    texts = [
+        list(rows[0]),
+        *(["" if v is None else str(v) for v in r.values()] for r in rows),
+    ]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    for line in texts:
+        cells = (text.ljust(width) for text, width in zip(line, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
 
 
 @main.command()

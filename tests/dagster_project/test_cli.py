@@ -134,6 +134,63 @@ def test_json_is_one_object_with_every_count(write) -> None:
     assert [f["file"] for f in content["files"]] == ["a.csv", "b.csv"]
 
 
+def test_rejects_are_listed_shown_and_replayed(write, installed_url: str) -> None:
+    row = "2026-03-01T09:00:00Z,parcel,1,\x1bnew\n"
+    _run("ingest", write("bad.csv", f"{HEADER}{row}2026-03-01T09:00:00Z,order,x,new\n"))
+    said = _run("rejects", "list")
+    assert said == (
+        0,
+        "file_name  code                  row_count  transition_count\n"
+        "bad.csv    entity_id_is_bigint   1          1\n"
+        "bad.csv    entity_type_is_known  1          1\n",
+        "",
+    )
+    found = json.loads(_run("rejects", "list", "--limit", 1, "--json").out)["rejects"]
+    assert [(line["rejected_id"], line["line_number"]) for line in found] == [(1, 2)]
+    shown = "original           2026-03-01T09:00:00Z,parcel,1,\\x1bnew\\n\n"
+    assert shown in _run("rejects", "show", 1).out
+    _assert_one_sentence(_run("rejects", "show", 3), "no reject 3")
+    with database.connect(installed_url) as connection:
+        connection.execute("insert into raw.entity_types values ('parcel', 99)")
+    rehearsed = _run("rejects", "replay", "--dry-run")
+    assert rehearsed.err.startswith("dry run, nothing is written: 2 rejects; ")
+    said = _run("rejects", "replay")
+    assert said == (
+        3,
+        "",
+        "2 rejects; 1 resolved with 1 transitions appended + 0 duplicate; "
+        "1 still rejected\n  1 entity_id_is_bigint: The entity id is a whole number "
+        "from 0 to 2^63-1, in digits only.\n",
+    )
+    said = _run("rejects", "replay", "--id", 1, "--json")
+    assert (said.code, json.loads(said.out)["selected"]) == (0, 0)
+    assert json.loads(_run("rejects", "show", 1, "--json").out)["outcome"] == "appended"
+    assert (
+        len(json.loads(_run("rejects", "list", "--all", "--json").out)["rejects"]) == 2
+    )
+    assert _run("rejects", "list", "--file", "x") == (0, "", "There is none.\n")
+
+
+def test_history_of_another_database_is_brought_over(
+    fresh_database, installed_url: str
+) -> None:
+    query = (
+        "select '2026-03-01 09:00Z'::timestamptz as created_at, 1 as entity_id,"
+        " 'order' as entity_type, 'new' as to_status"
+    )
+    with fresh_database("template1") as url:
+        said = _run("ingest", "--from", url, "--query", query, "--json")
+        assert (said.code, json.loads(said.out)["appended"]) == (0, 1)
+        said = _run("ingest", "--from", url, "--query", "select 1 as a")
+        _assert_one_sentence(said, "no column 'created_at'")
+        assert _run("ingest", "--from", url).code == 2
+        assert _run("ingest", "--from", url, "--query", query, "rows.csv").code == 2
+    assert _run("ingest", "--query", query).code == 2
+    with database.connect(installed_url) as connection:
+        rows = connection.execute("select count(*) from raw.status_transitions")
+        assert rows.fetchone() == (1,)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "part"),
     [

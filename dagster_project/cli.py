@@ -19,7 +19,7 @@ from rich.console import Console
 from ingest import database, embedded, rejects, workflows
 from ingest.append import MAX_FUTURE
 from ingest.chunks import Layout
-from ingest.delivery import MAX_REJECTED_RATIO, NOTHING, Settings, deliver
+from ingest.delivery import MAX_REJECTED_RATIO, NOTHING, Delivery, Settings, deliver
 from ingest.errors import StatusEngineError
 from ingest.from_database import copied
 from ingest.mapping import load_mapping
@@ -231,17 +231,18 @@ def ingest(
             if not as_json:
                 _tell(delivery)
     if as_json:
-        each = [
-            {
-                "file": d.file_name,
-                "source_rows": d.source_rows,
-                "repeated": d.is_repeated,
-                **d.result._asdict(),
-            }
-            for d in deliveries
-        ]
+        each = [_as_json(delivery) for delivery in deliveries]
         _print_json({**total._asdict(), "files": each})
     sys.exit(REJECTED if total.rejected else 0)
+
+
+def _as_json(delivery: Delivery) -> dict[str, Any]:
+    return {
+        "file": delivery.file_name,
+        "source_rows": delivery.source_rows,
+        "repeated": delivery.is_repeated,
+        **delivery.result._asdict(),
+    }
 
 
 @contextmanager

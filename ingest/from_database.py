@@ -23,7 +23,6 @@ set intervalstyle = 'iso_8601';
 set extra_float_digits = 3;
 set bytea_output = 'hex';
 set client_encoding = 'UTF8';
-set statement_timeout = 0;
 """
 LONGEST_NAME = 100
 

@@ -137,6 +137,8 @@ def test_exact_repetitions_of_a_table_without_key_are_duplicates(
         ("interval '1 day 02:00'", "P1DT2H"),
         ("date '2025-03-01'", "2025-03-01"),
         ("timestamp '2025-03-30 02:30'", "2025-03-30 02:30:00"),
+        ("timestamptz '2025-03-30 02:30+02'", "2025-03-30 00:30:00+00"),
+        ("'ü' || chr(8364)", "ü€"),
         ("''::text", ""),
         ("null::text", None),
     ],
@@ -151,7 +153,9 @@ def test_every_type_is_the_text_that_postgres_writes(
     # A role may have its own settings, as this one.
     settings = "-c timezone=Asia/Tokyo -c datestyle=german -c extra_float_digits=-10"
     settings += " -c bytea_output=escape -c intervalstyle=sql_standard"
-    url = psycopg.conninfo.make_conninfo(old_database, options=settings)
+    url = psycopg.conninfo.make_conninfo(
+        old_database, options=settings, client_encoding="latin1"
+    )
     query = f"select 1 as o, now() as at, 'new' as s, {value} as v"
     with_value = mapping(f"{KEYLESS}transition_reason: v\n")
     assert _import(connection, url, query, with_value).result.appended == 1

@@ -17,10 +17,10 @@ import pytest
 
 from ingest import Mapping, Settings, SourceError, append, chunks, deliver, rejects
 from ingest.append import AppendResult
+from ingest.content import Content
 from ingest.database import Connection, connect
 from ingest.delivery import NO_MAPPING, NOTHING
 from ingest.rejects import Group, Replayed, Selection, readable, replay
-from ingest.sources import content_hash
 
 Write = Callable[[str, str | bytes], Path]
 Load = Callable[[str], Mapping]
@@ -415,7 +415,7 @@ def test_rejects_of_a_file_begun_before_its_form_was_kept_stay_open(
     connection.execute(
         "insert into raw.files (content_sha256, mapping_sha256, source, timezone)"
         " values (%s, %s, 'files', '')",
-        [content_hash(path), NO_MAPPING],
+        [Content(path).sha256, NO_MAPPING],
     )
     deliver(connection, path)
     _allow(connection, "parcel")

@@ -27,7 +27,8 @@ from ingest.transition import (
 
 # A row from further ahead would stay the current status until then.
 MAX_FUTURE = timedelta(minutes=5)
-SLICE_ROWS = 10_000
+# Some 200 kB, what a socket holds: the server never waits for the next slice.
+SLICE_ROWS = 1_000
 
 
 class AppendResult(NamedTuple):

@@ -35,6 +35,14 @@ Exit codes:
   2  wrong usage
   3  some rows were rejected, the rest is appended
 """
+ENCODING = click.option(
+    "--encoding", help="Of a text file, such as cp1252; UTF-8 by default."
+)
+ACCEPT_UNENDED = click.option(
+    "--accept-unended",
+    is_flag=True,
+    help="Take a last line of CSV without a line end for a whole one.",
+)
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 MAPPING = click.option(
     "--mapping", type=click.Path(path_type=Path), help="YAML: which columns mean what."
@@ -177,6 +185,8 @@ def apply_command(path: Path, as_json: bool) -> None:
 @MAPPING
 @click.option("--source", help="A name for where the rows come from.")
 @click.option("--timezone", help="IANA zone of times without an offset.")
+@ENCODING
+@ACCEPT_UNENDED
 @click.option(
     "--max-rejected-ratio",
     type=click.FloatRange(0, 1),
@@ -195,6 +205,8 @@ def ingest(
     mapping: Path | None,
     source: str | None,
     timezone: str | None,
+    encoding: str | None,
+    accept_unended: bool,
     max_rejected_ratio: float,
     max_future: int,
     as_json: bool,
@@ -215,6 +227,8 @@ def ingest(
         timezone,
         timedelta(seconds=max_future),
         max_rejected_ratio,
+        encoding,
+        accept_unended,
     )
     total, deliveries = NOTHING, []
     if database_url and query:
@@ -360,6 +374,8 @@ def show(rejected_id: int, as_json: bool) -> None:
 @_selecting
 @MAPPING
 @click.option("--timezone", help="IANA zone of times without an offset.")
+@ENCODING
+@ACCEPT_UNENDED
 @MAX_FUTURE_SECONDS
 @click.option("--dry-run", is_flag=True, help="Say what would be, and write nothing.")
 @AS_JSON
@@ -370,6 +386,8 @@ def replay(
     file_name: str | None,
     mapping: Path | None,
     timezone: str | None,
+    encoding: str | None,
+    accept_unended: bool,
     max_future: int,
     dry_run: bool,
     as_json: bool,
@@ -386,6 +404,8 @@ def replay(
             rejects.Selection(list(ids) or None, code, file_name),
             mapping=load_mapping(mapping) if mapping else None,
             timezone=timezone,
+            encoding=encoding,
+            accept_unended=accept_unended,
             max_future=timedelta(seconds=max_future),
             dry_run=dry_run,
         )

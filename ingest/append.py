@@ -287,6 +287,7 @@ def explain(defects: pl.DataFrame, origins: Origins) -> list[Reject]:
         Reject(
             row["row_number"],
             row["line_number"],
+            row["byte_offset"],
             row["transition_count"],
             row["code"],
             column_of(row["code"]),
@@ -441,7 +442,7 @@ def _write_rejects(
         """
         copy raw.rejected_transitions (
             batch_id, file_id, file_name, row_number, line_number,
-            transition_count, code, column_name, message, original
+            byte_offset, transition_count, code, column_name, message, original
         )
         from stdin
         """

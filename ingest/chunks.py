@@ -4,7 +4,7 @@ How a format is read belongs in sources.py and delimited.py.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import polars as pl
@@ -15,19 +15,24 @@ from ingest.transition import COLUMNS, REQUIRED
 # A batch is one short transaction and a few tens of megabytes (design: write side).
 CHUNK_ROWS = 50_000
 CHUNK_BYTES = 64 << 20
+# No table has longer ones; a compressed file of a few megabytes may hold gigabytes.
+LONGEST_LINE = 64 << 20
 
 
 class Layout(NamedTuple):
     """Which columns a reader looks for.
 
     columns: those handed on, missing ones as null; required: those that must be there;
-    is_open: whether others may be there too.
+    is_open: whether others may be there too; accepts_unended: whether a last line of
+    delimited text is whole without a line end; encoding: of text, UTF-8 where None.
     """
 
     columns: tuple[str, ...] = COLUMNS
     required: tuple[str, ...] = REQUIRED
     is_open: bool = False
     delimiter: str | None = None
+    encoding: str | None = None
+    accepts_unended: bool = False
 
     def check(self, found: list[str], name: str) -> None:
         """Hold the header of the file `name` against the layout.
@@ -58,16 +63,19 @@ class Malformed(NamedTuple):
     row_number: int
     code: str
     detail: str
+    column: str | None
 
 
 class Row(NamedTuple):
     """A row as an exact reader sees it; `code` and `detail` where it is malformed."""
 
     line_number: int | None
+    byte_offset: int | None
     original: bytes
     values: list[str | None]
     code: str | None = None
     detail: str = ""
+    column: str | None = None
 
 
 class Origins(ABC):
@@ -75,18 +83,22 @@ class Origins(ABC):
 
     @abstractmethod
     def of(self, row_numbers: list[int]) -> pl.DataFrame:
-        """The rows asked for: row_number, line_number, original (Binary)."""
+        """row_number, line_number, byte_offset, original of the rows asked for."""
 
     @staticmethod
     def frame(
-        row_numbers: list[int], lines: list[int | None], originals: list[bytes]
+        row_numbers: list[int],
+        lines: Sequence[int | None],
+        offsets: Sequence[int | None],
+        originals: list[bytes],
     ) -> pl.DataFrame:
         """The frame that `of` returns."""
         return pl.DataFrame(
-            {"row_number": row_numbers, "line_number": lines, "original": originals},
+            [row_numbers, lines, offsets, originals],
             schema={
                 "row_number": pl.Int64,
                 "line_number": pl.Int64,
+                "byte_offset": pl.Int64,
                 "original": pl.Binary,
             },
         )
@@ -102,8 +114,12 @@ class RowOrigins(Origins):
     def of(self, row_numbers: list[int]) -> pl.DataFrame:
         """The rows asked for."""
         rows = [self._rows[number - self._first] for number in row_numbers]
-        lines = [row.line_number for row in rows]
-        return self.frame(row_numbers, lines, [row.original for row in rows])
+        return self.frame(
+            row_numbers,
+            [row.line_number for row in rows],
+            [row.byte_offset for row in rows],
+            [row.original for row in rows],
+        )
 
 
 class FrameOrigins(Origins):
@@ -114,11 +130,12 @@ class FrameOrigins(Origins):
         self._first = first
 
     def of(self, row_numbers: list[int]) -> pl.DataFrame:
-        """The rows asked for; they have no line."""
+        """The rows asked for; they have no line and no bytes in a text."""
         rows = self._texts[[number - self._first for number in row_numbers]]
         spelled = rows.select(pl.struct(pl.all()).struct.json_encode()).to_series()
         originals = [text.encode() for text in spelled]
-        return self.frame(row_numbers, [None] * len(row_numbers), originals)
+        nowhere = [None] * len(row_numbers)
+        return self.frame(row_numbers, nowhere, nowhere, originals)
 
 
 class Form(NamedTuple):
@@ -130,6 +147,8 @@ class Form(NamedTuple):
     format: str = "json"
     delimiter: str | None = None
     header: tuple[str, ...] = ()
+    encoding: str | None = None
+    accepts_unended: bool = False
 
 
 class Chunk(NamedTuple):
@@ -165,5 +184,9 @@ def chunk_of_rows(rows: Iterator[Row], layout: Layout, first: int) -> Chunk | No
         schema={"row_number": pl.Int64, **columns},
         orient="row",
     )
-    malformed = [Malformed(n, row.code, row.detail) for n, row in numbered if row.code]
+    malformed = [
+        Malformed(n, row.code, row.detail, row.column)
+        for n, row in numbered
+        if row.code
+    ]
     return Chunk(records, len(taken), RowOrigins(taken, first), malformed)

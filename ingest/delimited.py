@@ -4,22 +4,19 @@ Both give the same rows; the exact one knows bytes, lines and what is wrong with
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import cache
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ingest import chunks
 from ingest.chunks import Chunk, Form, Layout, Row, chunk_of_rows
+from ingest.encodings import Codec
 from ingest.errors import SourceError
-from ingest.text import Region, RegionOrigins, Text
+from ingest.text import NEWLINE, QUOTE, Region, RegionOrigins, Text, region_ahead
 
-QUOTE, NEWLINE, RETURN = b'"'[0], b"\n"[0], b"\r"[0]
-# Of which the length of a record is guessed.
-SAMPLE_BYTES = 1 << 16
+RETURN = b"\r"[0]
 
 
 def read_delimited(text: Text, layout: Layout, name: str) -> Iterator[Chunk]:
@@ -37,20 +34,37 @@ def read_delimited(text: Text, layout: Layout, name: str) -> Iterator[Chunk]:
             f"{name}: there is no line with the names of the columns. Deliver it again."
         )
         raise SourceError(msg)
-    names = _fields(header.decode("utf-8", "replace"), delimiter) or []
-    found = [column or "" for column in names]
+    found = _names(header, delimiter, name)
     layout.check(found, name)
-    form = Form("csv", delimiter, tuple(found))
+    form = Form("csv", delimiter, tuple(found), text.encoding, layout.accepts_unended)
     first = 1
     while True:
         chunk = _read_fast(text, layout, found, first, delimiter)
         if chunk is None:
-            rows = _exact_rows(text, layout, found, delimiter)
+            rows = _exact_rows(text, layout, form)
             chunk = chunk_of_rows(rows, layout, first)
         if chunk is None:
             return
         yield chunk._replace(form=form)
         first += chunk.row_count
+
+
+def _names(header: bytes, delimiter: str, name: str) -> list[str]:
+    try:
+        values = fields(header.decode(), delimiter)
+    except UnicodeDecodeError as error:
+        msg = (
+            f"{name}, line 1: byte {error.start + 1} of the header is not in the "
+            "file's encoding. Name the right one, as in --encoding cp1252."
+        )
+        raise SourceError(msg) from error
+    if values is None and b'"' not in header:
+        msg = (
+            f"{name}: its lines end in lone carriage returns. "
+            "Convert them to line feeds, as in: tr '\\r' '\\n'."
+        )
+        raise SourceError(msg)
+    return [column or "" for column in values or []]
 
 
 def _read_fast(
@@ -59,8 +73,8 @@ def _read_fast(
     """The next chunk where all of it is sound; None, and nothing skipped, elsewhere."""
     if len(names) < 2 or len(delimiter.encode()) > 1:
         return None
-    region = _sound_region(text, len(names), delimiter.encode()[0])
-    if region is None:
+    region = region_ahead(text, has_quotes=True, takes_rest=layout.accepts_unended)
+    if region is None or not _is_sound(region, len(names), delimiter.encode()[0]):
         return None
     wanted = sorted({names.index(c) for c in layout.columns if c in names})
     try:
@@ -84,63 +98,23 @@ def _read_fast(
             for c in layout.columns
         ),
     )
-    origins = RegionOrigins(region, first, text.line_number)
+    origins = RegionOrigins(region, first, text)
     text.skip(len(region.data), len(region.newlines))
     return Chunk(records, rows, origins, [])
 
 
-class _Ahead(NamedTuple):
-    """Bytes ahead of the reader, and where quotes, lines and records are in them."""
-
-    data: memoryview
-    quotes: npt.NDArray[np.int64]
-    newlines: npt.NDArray[np.int64]
-    ends: npt.NDArray[np.int64]
-
-
-def _look_ahead(text: Text) -> _Ahead | None:
-    """The bytes of the next CHUNK_ROWS records; None at the end."""
-    sample = bytes(text.look(SAMPLE_BYTES))
-    if not sample:
-        return None
-    # To look at CHUNK_BYTES every time took half of the reading.
-    size = SAMPLE_BYTES
-    size += len(sample) // (sample.count(b"\n") + 1) * chunks.CHUNK_ROWS * 5 // 4
-    while True:
-        size = min(size, chunks.CHUNK_BYTES)
-        data = text.look(size)
-        view = np.frombuffer(data, dtype=np.uint8)
-        quotes = np.flatnonzero(view == QUOTE)
-        newlines = np.flatnonzero(view == NEWLINE)
-        ends = newlines[np.searchsorted(quotes, newlines) % 2 == 0] + 1
-        is_rest = len(data) < size
-        if is_rest or len(ends) >= chunks.CHUNK_ROWS or size == chunks.CHUNK_BYTES:
-            break
-        size *= 2
-    is_ended = is_rest and text.has_ended and len(quotes) % 2 == 0
-    if is_ended and view[-1] != NEWLINE:
-        ends = np.append(ends, len(view))
-    return _Ahead(data, quotes, newlines, ends[: chunks.CHUNK_ROWS])
-
-
-def _sound_region(text: Text, width: int, delimiter: int) -> Region | None:
-    """The next CHUNK_ROWS records, if all of them are sound."""
-    ahead = _look_ahead(text)
-    if ahead is None or not len(ahead.ends):
-        return None
-    data, quotes, newlines, ends = ahead
-    size = int(ends[-1])
-    quotes, view = quotes[quotes < size], np.frombuffer(data, dtype=np.uint8)[:size]
+def _is_sound(region: Region, width: int, delimiter: int) -> bool:
+    """Whether each of its records has so many values and its quotes in their places."""
+    view = np.frombuffer(region.data, dtype=np.uint8)
+    quotes = np.flatnonzero(view == QUOTE)
     if not _quotes_are_sound(view, quotes, delimiter):
-        return None
-    if np.count_nonzero(view == RETURN) != bytes(data[:size]).count(b"\r\n"):
-        return None
+        return False
+    if np.count_nonzero(view == RETURN) != bytes(region.data).count(b"\r\n"):
+        return False
     delimiters = np.flatnonzero(view == delimiter)
     outside = delimiters[np.searchsorted(quotes, delimiters) % 2 == 0]
-    counts = np.diff(np.searchsorted(outside, ends), prepend=0)
-    if not np.all(counts == width - 1):
-        return None
-    return Region(data[:size], ends, newlines[newlines < size])
+    counts = np.diff(np.searchsorted(outside, region.ends), prepend=0)
+    return bool(np.all(counts == width - 1))
 
 
 def _quotes_are_sound(
@@ -158,54 +132,77 @@ def _quotes_are_sound(
     )
 
 
-def _exact_rows(
-    text: Text, layout: Layout, names: list[str], delimiter: str
-) -> Iterator[Row]:
-    places = _places(layout, names)
+def _exact_rows(text: Text, layout: Layout, form: Form) -> Iterator[Row]:
+    read = _reader(layout, form)
     while True:
-        number = text.line_number
+        number, offset = text.line_number, text.byte_offset
         record = text.record()
         if not record:
             return
         if record.strip(b"\r\n"):
-            row = _row(record, places, len(names), delimiter)
-            yield row._replace(line_number=number)
+            row = read(record, text.original(record))
+            yield row._replace(line_number=number, byte_offset=offset)
 
 
-def reread_record(record: bytes, layout: Layout, form: Form) -> Row:
-    """A record by itself, read as it was in its file; it has no line."""
-    assert form.delimiter is not None
-    places = _places(layout, form.header)
-    return _row(record, places, len(form.header), form.delimiter)
+def reread_record(original: bytes, layout: Layout, form: Form) -> Row:
+    """A record by itself, read as it was in its file; it has no place."""
+    record = Codec(form.encoding).to_utf8(original) if form.encoding else original
+    return _reader(layout, form)(record, original)
 
 
-def _places(layout: Layout, names: Sequence[str]) -> list[int | None]:
-    return [names.index(c) if c in names else None for c in layout.columns]
+def _reader(layout: Layout, form: Form) -> Callable[[bytes, bytes], Row]:
+    """What makes the row of a record, as UTF-8 and as it came."""
+    names, delimiter = form.header, form.delimiter or ","
+    places = [names.index(c) if c in names else None for c in layout.columns]
+
+    def read(record: bytes, original: bytes) -> Row:
+        place = None, None, original
+        if not (record.endswith(b"\n") or form.accepts_unended):
+            return Row(*place, [], "row_is_ended", "the file ends before it does")
+        try:
+            values = fields(record.decode(), delimiter)
+        except UnicodeDecodeError:
+            return Row(*place, [], "row_is_utf8", *_flaw(original, form))
+        if values is None:
+            detail = "a quote or a carriage return is out of place"
+            return Row(*place, [], "row_is_well_formed", detail)
+        if len(values) != len(names):
+            detail = f"{len(values)} values under {len(names)} columns"
+            return Row(*place, [], "row_is_well_formed", detail)
+        return Row(*place, [None if p is None else values[p] for p in places])
+
+    return read
 
 
-def _row(record: bytes, places: list[int | None], width: int, delimiter: str) -> Row:
+def _flaw(original: bytes, form: Form) -> tuple[str, str | None]:
+    """Where a row is not of its encoding: in words, and the column if that is known."""
+    encoding = form.encoding or "utf-8"
     try:
-        values = _fields(record.decode(), delimiter)
+        original.decode(encoding)
     except UnicodeDecodeError as error:
-        return Row(None, record, [], "row_is_utf8", f"byte {error.start + 1}")
-    if values is None:
-        return Row(None, record, [], "row_is_well_formed", "a quote is out of place")
-    if len(values) != width:
-        detail = f"{len(values)} values under {width} columns"
-        return Row(None, record, [], "row_is_well_formed", detail)
-    return Row(None, record, [None if p is None else values[p] for p in places])
+        text = original.decode(encoding, "replace")
+        values = fields(text, form.delimiter or ",") or []
+        cells = zip(form.header, values, strict=False)
+        flawed = [name for name, cell in cells if "\ufffd" in (cell or "")]
+        is_known = len(values) == len(form.header) and len(flawed) == 1
+        return f"byte {error.start + 1}", flawed[0] if is_known else None
+    return f"{encoding} spells it otherwise", None
 
 
 @cache
 def _field_pattern(delimiter: str) -> re.Pattern[str]:
     mark = re.escape(delimiter)
-    return re.compile(rf'(?:"((?:[^"]|"")*)"|([^"{mark}]*))({mark}|$)')
+    return re.compile(rf'(?:"((?:[^"]|"")*)"|([^"\r{mark}]*))({mark}|\Z)')
 
 
-def _fields(record: str, delimiter: str) -> list[str | None] | None:
-    """The values of a record, a bare empty one as None; None if quotes are wrong."""
-    record = record.rstrip("\r\n")
-    if '"' not in record:
+def fields(record: str, delimiter: str) -> list[str | None] | None:
+    """The values of a record, a bare empty one as None.
+
+    Returns:
+        None where a quote, or a carriage return that ends no line, is out of place.
+    """
+    record = record.removesuffix("\n").removesuffix("\r")
+    if '"' not in record and "\r" not in record:
         return [value or None for value in record.split(delimiter)]
     field = _field_pattern(delimiter)
     values: list[str | None] = []

@@ -27,10 +27,11 @@ from ingest.append import (
 from ingest.chunks import Chunk, Layout
 from ingest.content import Content
 from ingest.database import Connection
+from ingest.encodings import check_encoding
 from ingest.errors import SourceError
 from ingest.mapping import Mapping
 from ingest.sources import read
-from ingest.transition import CODES, NO_KEYS, Reject, check_zone, column_of, validate
+from ingest.transition import CODES, NO_KEYS, Reject, check_zone, validate
 
 NOTHING = AppendResult(0, 0, 0, 0)
 NO_MAPPING = hashlib.sha256(b"").hexdigest()
@@ -59,6 +60,8 @@ class Settings(NamedTuple):
     max_future: how far created_at may be ahead of the server's clock.
     max_rejected_ratio: of all rows read so far, judged before each commit once
     BREAKER_ROWS were read; above it nothing more of the file is written.
+    encoding: of a text file, UTF-8 by default. accept_unended: whether a last line
+    without a line end is whole; it may as well be what a cut left of it.
     """
 
     mapping: Mapping | None = None
@@ -66,6 +69,29 @@ class Settings(NamedTuple):
     timezone: str | None = None
     max_future: timedelta = MAX_FUTURE
     max_rejected_ratio: float = MAX_REJECTED_RATIO
+    encoding: str | None = None
+    accept_unended: bool = False
+
+    @property
+    def layout(self) -> Layout:
+        """What a reader looks for.
+
+        Raises:
+            SourceError: there is no such encoding.
+        """
+        layout = self.mapping.layout if self.mapping else Layout()
+        encoding = check_encoding(self.encoding) if self.encoding else layout.encoding
+        is_accepted = self.accept_unended or layout.accepts_unended
+        return layout._replace(encoding=encoding, accepts_unended=is_accepted)
+
+    @property
+    def sha256(self) -> str:
+        """Of the mapping, and of what else decides which rows a file holds."""
+        digest = self.mapping.sha256 if self.mapping else NO_MAPPING
+        reading = (self.layout.encoding, self.layout.accepts_unended)
+        if reading == (None, False):
+            return digest
+        return hashlib.sha256(repr((digest, *reading)).encode()).hexdigest()
 
     def resolve(self) -> "Settings":
         """The same with the mapping's own source and zone where none are given.
@@ -129,13 +155,13 @@ def deliver(
     """
     settings = settings.resolve()
     mapping = settings.mapping
-    digest = mapping.sha256 if mapping else NO_MAPPING
+    layout = settings.layout
     with Content(path) as content:
         source, timezone = settings.source or "", settings.timezone or ""
-        identity = (content.sha256, digest, source, timezone)
+        identity = (content.sha256, settings.sha256, source, timezone)
         if (earlier := _completed(connection, identity)) is not None:
             return _repeat(connection, path, *earlier)
-        chunks = read(content, mapping.layout if mapping else Layout())
+        chunks = read(content, layout)
         first = next(chunks, None)
         file_id = _register(connection, identity, first, mapping)
         file = _File(file_id, path, settings)
@@ -251,13 +277,14 @@ def _malformed(chunk: Chunk) -> list[Reject]:
         Reject(
             row.row_number,
             line,
+            offset,
             1,
             row.code,
-            column_of(row.code),
+            row.column,
             f"{CODES[row.code]} Here: {row.detail}.",
             original,
         )
-        for row, (_, line, original) in zip(
+        for row, (_, line, offset, original) in zip(
             chunk.malformed, origins.iter_rows(), strict=True
         )
     ]

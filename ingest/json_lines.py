@@ -8,16 +8,17 @@ from collections.abc import Iterator
 import numpy as np
 import polars as pl
 
-from ingest import chunks
-from ingest.chunks import Chunk, Layout, Row, chunk_of_rows
+from ingest.chunks import Chunk, Form, Layout, Row, chunk_of_rows
+from ingest.encodings import Codec
 from ingest.json_text import DEEPEST, parse_json, parse_lines, spell_each
-from ingest.text import Region, RegionOrigins, Text
+from ingest.text import Region, RegionOrigins, Text, region_ahead
 
-NEWLINE, BRACE, BRACKET = b"\n"[0], b"{"[0], b"["[0]
+BRACE, BRACKET = b"{["
 
 
 def read_json_lines(text: Text, layout: Layout) -> Iterator[Chunk]:
     """Chunks of a file that holds a JSON object a line; blank lines are no rows."""
+    form = Form(encoding=text.encoding)
     first = 1
     while True:
         chunk = _read_fast(text, layout, first)
@@ -25,14 +26,14 @@ def read_json_lines(text: Text, layout: Layout) -> Iterator[Chunk]:
             chunk = chunk_of_rows(_exact_rows(text, layout), layout, first)
         if chunk is None:
             return
-        yield chunk
+        yield chunk._replace(form=form)
         first += chunk.row_count
 
 
 def _read_fast(text: Text, layout: Layout, first: int) -> Chunk | None:
     """The next chunk where all of it is sound; None, and nothing skipped, elsewhere."""
-    region = _sound_region(text)
-    if region is None:
+    region = region_ahead(text, has_quotes=False, takes_rest=True)
+    if region is None or not _is_shallow(region):
         return None
     rows = parse_lines(bytes(region.data))
     if rows is None or len(rows) != len(region.ends):
@@ -46,46 +47,44 @@ def _read_fast(text: Text, layout: Layout, first: int) -> Chunk | None:
         {"row_number": numbers, **values},
         schema_overrides=dict.fromkeys(layout.columns, pl.String),
     )
-    origins = RegionOrigins(region, first, text.line_number)
+    origins = RegionOrigins(region, first, text)
     text.skip(len(region.data), len(region.newlines))
     return Chunk(records, len(rows), origins, [])
 
 
-def _sound_region(text: Text) -> Region | None:
-    """The next CHUNK_ROWS lines, if they are none too deep."""
-    ahead = text.look(chunks.CHUNK_BYTES)
-    view = np.frombuffer(ahead, dtype=np.uint8)
-    newlines = np.flatnonzero(view == NEWLINE)
-    ends = newlines + 1
-    if text.has_ended and len(view) and view[-1] != NEWLINE:
-        ends = np.append(ends, len(view))
-    ends = ends[: chunks.CHUNK_ROWS]
-    if not len(ends):
-        return None
-    view = view[: int(ends[-1])]
+def _is_shallow(region: Region) -> bool:
+    """Whether no line opens more than DEEPEST objects and arrays."""
+    view = np.frombuffer(region.data, dtype=np.uint8)
     opening = np.flatnonzero((view == BRACE) | (view == BRACKET))
-    if np.bincount(np.searchsorted(ends, opening, "right")).max(initial=0) > DEEPEST:
-        return None
-    return Region(ahead[: len(view)], ends, newlines[newlines < len(view)])
+    counts = np.bincount(np.searchsorted(region.ends, opening, "right"))
+    return bool(counts.max(initial=0) <= DEEPEST)
 
 
 def _exact_rows(text: Text, layout: Layout) -> Iterator[Row]:
     while line := text.line():
-        number = text.line_number
+        number, offset = text.line_number, text.byte_offset
         text.skip(len(line), 1)
-        if not line.strip():
-            continue
-        yield reread_line(line, layout)._replace(line_number=number)
+        if line.strip():
+            row = _row(line, text.original(line), layout)
+            yield row._replace(line_number=number, byte_offset=offset)
 
 
-def reread_line(line: bytes, layout: Layout) -> Row:
-    """A line by itself, read exactly; it has no number."""
+def reread_line(original: bytes, layout: Layout, form: Form) -> Row:
+    """A line by itself, read exactly; it has no place."""
+    line = Codec(form.encoding).to_utf8(original) if form.encoding else original
+    return _row(line, original, layout)
+
+
+def _row(line: bytes, original: bytes, layout: Layout) -> Row:
+    place = None, None, original
     try:
-        return Row(None, line, _members(line, layout))
+        return Row(*place, _members(line, layout))
     except UnicodeDecodeError as error:
-        return Row(None, line, [], "row_is_utf8", f"byte {error.start + 1}")
+        return Row(*place, [], "row_is_utf8", f"byte {error.start + 1}")
     except ValueError as error:
-        return Row(None, line, [], "row_is_well_formed", str(error))
+        is_mac = b"\r" in line.rstrip(b"\r\n")
+        hint = "; its lines may end in lone carriage returns" if is_mac else ""
+        return Row(*place, [], "row_is_well_formed", f"{error}{hint}")
 
 
 def _members(line: bytes, layout: Layout) -> list[str | None]:

@@ -18,6 +18,7 @@ import polars as pl
 import yaml
 
 from ingest.chunks import Layout
+from ingest.encodings import check_encoding
 from ingest.errors import SourceError
 from ingest.transition import (
     COLUMNS,
@@ -33,7 +34,13 @@ OPTION_TYPES: dict[str, type[Any]] = {
     "source": str,
     "timezone": str,
     "delimiter": str,
+    "encoding": str,
+    "accept_unended": bool,
     "nulls": list,
+}
+OPTION_CHECKS: dict[str, Callable[[str], str | None]] = {
+    "timezone": check_zone,
+    "encoding": check_encoding,
 }
 OPTIONS = {*OPTION_TYPES, "transitions"}
 FIELDS = set(COLUMNS) - {"id"}
@@ -115,6 +122,8 @@ class Mapping:
     source: str | None
     timezone: str | None
     delimiter: str | None
+    encoding: str | None
+    accept_unended: bool
     nulls: tuple[str, ...]
     content: str
     sha256: str
@@ -129,7 +138,14 @@ class Mapping:
                 for part in parts:
                     names.update(dict.fromkeys(part.sources))
         columns = tuple(names)
-        return Layout(columns, columns, is_open=True, delimiter=self.delimiter)
+        return Layout(
+            columns,
+            columns,
+            is_open=True,
+            delimiter=self.delimiter,
+            encoding=self.encoding,
+            accepts_unended=self.accept_unended,
+        )
 
     def apply(self, records: pl.DataFrame) -> Mapped:
         """Make the transitions of a chunk; a null instant of a wide table makes none.
@@ -195,6 +211,8 @@ def _checked(path: Path, content: dict[str, Any]) -> Mapping:
         source=options["source"],
         timezone=options["timezone"],
         delimiter=options["delimiter"],
+        encoding=options["encoding"],
+        accept_unended=bool(options["accept_unended"]),
         nulls=tuple(options["nulls"] or ()),
         content=json.dumps(_keyed_by_text(content)),
         # What it says counts, not how it is laid out.
@@ -207,9 +225,9 @@ def _option(path: Path, name: str, value: Any) -> Any:
         return None
     if not isinstance(value, OPTION_TYPES[name]):
         _fail(path, name, f"can't be {value!r}")
-    if name == "timezone":
+    if name in OPTION_CHECKS:
         try:
-            check_zone(value)
+            return OPTION_CHECKS[name](value)
         except SourceError as error:
             _fail(path, name, f"{str(error).rstrip('.')}")
     if name == "delimiter" and (len(value) != 1 or value in '"\r\n'):

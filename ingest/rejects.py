@@ -81,6 +81,7 @@ class Detail(NamedTuple):
     code: str
     column_name: str | None
     message: str
+    byte_offset: int | None
     original: bytes
     outcome: str | None
     resolved_at: datetime | None
@@ -144,6 +145,7 @@ select
     code,
     column_name,
     message,
+    byte_offset,
     original,
     outcome,
     resolved_at,
@@ -212,6 +214,8 @@ def replay(
     *,
     mapping: Mapping | None = None,
     timezone: str | None = None,
+    encoding: str | None = None,
+    accept_unended: bool = False,
     max_future: timedelta = MAX_FUTURE,
     dry_run: bool = False,
 ) -> Replayed:
@@ -226,6 +230,8 @@ def replay(
         selection: of open rejects; resolved ones are left alone.
         mapping: instead of the one that the file was read with.
         timezone: instead of the mapping's own, or the file's.
+        encoding: instead of the mapping's own, or the file's.
+        accept_unended: whether a last row without a line end is whole.
         max_future: how far created_at may be ahead of the server's clock.
         dry_run: count, and write nothing.
 
@@ -233,7 +239,13 @@ def replay(
         SourceError: the mapping doesn't fit a file's header, or the zone is none.
             Batches committed before stay.
     """
-    given = Settings(mapping, timezone=timezone, max_future=max_future)
+    given = Settings(
+        mapping,
+        timezone=timezone,
+        encoding=encoding,
+        accept_unended=accept_unended,
+        max_future=max_future,
+    )
     total = Replayed(0, 0, NOTHING, Counter())
     with _alone(connection):
         for file in _files(connection, selection):
@@ -300,24 +312,28 @@ def _replay_file(
 ) -> Iterator[Replayed]:
     parameters = {**selection._asdict(), "file_id": file.file_id, "source": file.source}
     mapping = given.mapping or file.mapping
-    layout = mapping.layout if mapping else Layout()
     own_zone = given.mapping.timezone if given.mapping else None
     settings = given._replace(
         mapping=mapping,
         source=file.source,
         timezone=given.timezone or own_zone or file.timezone,
     ).resolve()
+    layout, form = settings.layout, file.form
     # It outlives a transaction, and keeps what it found when it was opened.
     with connection.cursor("open_rejects", withhold=True) as cursor:
         cursor.execute(SELECTED_ROWS, parameters)
-        if file.form is None:
+        if form is None:
             count = sum(1 for _ in cursor)
             yield Replayed(count, 0, NOTHING, Counter({UNKNOWN_FORM: count}))
             return
-        if file.form.header:
-            layout.check(list(file.form.header), str(file.name))
+        if form.header:
+            layout.check(list(form.header), str(file.name))
+        form = form._replace(
+            encoding=given.layout.encoding or form.encoding,
+            accepts_unended=given.layout.accepts_unended or form.accepts_unended,
+        )
         ids: dict[int, int] = {}
-        rows = _rows(cursor, layout, file.form, ids)
+        rows = _rows(cursor, layout, form, ids)
         first = 1
         while chunk := chunk_of_rows(rows, layout, first):
             clock = server_clock(connection)

@@ -71,7 +71,7 @@ def read(content: Content, layout: Layout) -> Iterator[Chunk]:
         yield from _read_parquet(content, layout)
         return
     try:
-        text = Text(_decompressed(content))
+        text = Text(_decompressed(content), str(path), layout.encoding)
         if kind == "csv":
             is_tsv = layout.delimiter is None and suffix(path) == ".tsv"
             layout = layout._replace(delimiter="\t") if is_tsv else layout
@@ -87,7 +87,7 @@ def reread(original: bytes, layout: Layout, form: Form) -> Row:
     """One record's original bytes again, by the reader of its form; without a line."""
     if form.format == "csv":
         return reread_record(original, layout, form)
-    return reread_line(original, layout)
+    return reread_line(original, layout, form)
 
 
 def _format(path: Path) -> str:

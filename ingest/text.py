@@ -3,6 +3,7 @@
 What the lines mean belongs in delimited.py and json_lines.py.
 """
 
+import codecs
 import io
 import zlib
 from typing import NamedTuple
@@ -11,27 +12,56 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ingest.chunks import Origins
+from ingest import chunks
+from ingest.chunks import LONGEST_LINE, Origins
+from ingest.encodings import READ_BYTES, Transcoded
+from ingest.errors import SourceError
 
+QUOTE, NEWLINE = b'"\n'
 BOM = b"\xef\xbb\xbf"
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+# Of which the length of a record is guessed.
+SAMPLE_BYTES = 1 << 16
 # Lines that one quoted value may span.
 LONGEST_RECORD = 1_000
-READ_BYTES = 1 << 20
 
 
 class Text:
-    """The bytes of a text file ahead of the reader, and the number of its next line."""
+    """The text of a file ahead of the reader, as UTF-8, and where its next line begins.
 
-    def __init__(self, stream: io.BufferedIOBase) -> None:
-        self._stream = stream
+    line_number counts from 1; byte_offset from the start of the file, decompressed, in
+    its own encoding, which is None for UTF-8.
+    """
+
+    def __init__(
+        self, stream: io.BufferedIOBase, name: str, encoding: str | None = None
+    ) -> None:
+        """Begin behind a byte order mark.
+
+        Raises:
+            SourceError: the file is UTF-16 or UTF-32, and nobody said so.
+        """
+        self._name = name
+        recoded = Transcoded(encoding, stream, name) if encoding else None
+        self._codec = recoded.codec if recoded else None
+        self._stream = recoded or stream
+        self.encoding = self._codec.name if self._codec else None
         self._data = b""
         self._place = 0
         self._has_ended = False
         self._error: Exception | None = None
         self.line_number = 1
-        self.look(len(BOM))
-        if self._data.startswith(BOM):
-            self._place = len(BOM)
+        self.byte_offset = 0
+        head = bytes(self.look(4))
+        if head.startswith(BOM):
+            self.skip(len(BOM), 0)
+        elif self._codec is None and (head.startswith(UTF_16) or 0 in head):
+            msg = f"{name}: it is no UTF-8. Say what it is, as in --encoding utf-16."
+            raise SourceError(msg)
+
+    def original(self, text: bytes) -> bytes:
+        """The bytes of the file that became this run of whole lines."""
+        return self._codec.original(text) if self._codec else text
 
     def look(self, size: int) -> memoryview:
         """Up to `size` bytes ahead; fewer only at the end of the file."""
@@ -62,11 +92,17 @@ class Text:
 
     def skip(self, size: int, lines: int) -> None:
         """Go on behind `size` bytes that hold `lines` line ends."""
+        skipped = self._data[self._place : self._place + size] if self._codec else b""
+        self.byte_offset += len(self.original(skipped)) if self._codec else size
         self._place += size
         self.line_number += lines
 
     def line(self, offset: int = 0) -> bytes:
-        """The line that begins `offset` bytes ahead, with its end; empty at the end."""
+        """The line that begins `offset` bytes ahead, with its end; empty at the end.
+
+        Raises:
+            SourceError: it is longer than LONGEST_LINE.
+        """
         size = READ_BYTES
         while True:
             ahead = self.look(offset + size)
@@ -78,56 +114,108 @@ class Text:
                 if self._error is not None:
                     raise self._error
                 return self._data[start:]
+            if size > LONGEST_LINE:
+                msg = (
+                    f"{self._name}, line {self.line_number}: it goes on for more than "
+                    f"{LONGEST_LINE:,} bytes. Deliver the file with shorter lines."
+                )
+                raise SourceError(msg)
             size *= 2
 
     def record(self) -> bytes:
         """The next record, with the lines that its quoted values span; skips it.
 
-        A quote that doesn't close within LONGEST_RECORD lines spoils its own line only.
+        A quote that doesn't close within LONGEST_RECORD lines spoils its own line only;
+        one that is open where the file ends takes all before the end with it, since a
+        file that was cut off within a quoted value looks no other.
         """
-        first = record = self.line()
-        lines, is_open = 1, first.count(b'"') % 2 == 1
-        parts, size = [first], len(first)
-        while is_open and lines < LONGEST_RECORD:
-            line = self.line(size)
-            if not line:
+        first = self.line()
+        lines, size, parts = 1, len(first), [first]
+        is_open = first.count(b'"') % 2 == 1
+        while is_open and (line := self.line(size)):
+            if lines == LONGEST_RECORD or size > LONGEST_LINE:
+                lines, parts = 1, [first]
                 break
             parts.append(line)
             size, lines = size + len(line), lines + 1
             is_open = line.count(b'"') % 2 == 0
-        if not is_open:
-            record = b"".join(parts)
-        self.skip(len(record), 1 if is_open else lines)
+        record = b"".join(parts)
+        self.skip(len(record), lines)
         return record
 
 
 class Region(NamedTuple):
-    """A run of sound records: its bytes, and where records and lines end in it."""
+    """A run of records: its bytes, and where records and lines end in it."""
 
     data: memoryview
     ends: npt.NDArray[np.int64]
     newlines: npt.NDArray[np.int64]
 
 
+def region_ahead(text: Text, *, has_quotes: bool, takes_rest: bool) -> Region | None:
+    """The next CHUNK_ROWS records, or those that CHUNK_BYTES hold; None without any.
+
+    A line end between quotes ends no record, if `has_quotes`; the last record of the
+    file is taken without a line end, if `takes_rest`.
+    """
+    sample = bytes(text.look(SAMPLE_BYTES))
+    # To look at CHUNK_BYTES every time took half of the reading.
+    size = SAMPLE_BYTES
+    size += len(sample) // (sample.count(b"\n") + 1) * chunks.CHUNK_ROWS * 5 // 4
+    while True:
+        size = min(size, chunks.CHUNK_BYTES)
+        ahead = text.look(size)
+        view = np.frombuffer(ahead, dtype=np.uint8)
+        newlines = np.flatnonzero(view == NEWLINE)
+        quotes = np.flatnonzero(view == QUOTE) if has_quotes else newlines[:0]
+        ends = newlines[np.searchsorted(quotes, newlines) % 2 == 0] + 1
+        is_rest = len(ahead) < size
+        if is_rest or len(ends) >= chunks.CHUNK_ROWS or size == chunks.CHUNK_BYTES:
+            break
+        size *= 2
+    has_rest = len(view) and view[-1] != NEWLINE and len(quotes) % 2 == 0
+    if takes_rest and has_rest and is_rest and text.has_ended:
+        ends = np.append(ends, len(view))
+    ends = ends[: chunks.CHUNK_ROWS]
+    if not len(ends):
+        return None
+    end = int(ends[-1])
+    return Region(ahead[:end], ends, newlines[newlines < end])
+
+
 class RegionOrigins(Origins):
     """Where the rows of a region came from, found only for those asked for."""
 
-    def __init__(self, region: Region, first: int, line_number: int) -> None:
+    def __init__(self, region: Region, first: int, text: Text) -> None:
+        """The region is ahead in the text; its first row is number `first`."""
         self._region = region
         self._first = first
-        self._line_number = line_number
+        self._line_number = text.line_number
+        self._byte_offset = text.byte_offset
+        self._original = text.original
 
     def of(self, row_numbers: list[int]) -> pl.DataFrame:
-        """Line number and bytes of each row, in the order asked."""
+        """The rows asked for, in the order asked."""
+        data, ends = self._region.data, self._region.ends
         places = [number - self._first for number in row_numbers]
-        ends = self._region.ends
         starts = [int(ends[place - 1]) if place else 0 for place in places]
         lines = np.searchsorted(self._region.newlines, starts) + self._line_number
+        offsets = self._offsets(starts)
         return Origins.frame(
             row_numbers,
             lines.tolist(),
+            [offsets[start] for start in starts],
             [
-                bytes(self._region.data[start : ends[place]])
+                self._original(bytes(data[start : ends[place]]))
                 for place, start in zip(places, starts, strict=True)
             ],
         )
+
+    def _offsets(self, starts: list[int]) -> dict[int, int]:
+        """In the file, of places in the region."""
+        found, place, offset = {}, 0, self._byte_offset
+        for start in sorted(starts):
+            offset += len(self._original(bytes(self._region.data[place:start])))
+            place = start
+            found[start] = offset
+        return found

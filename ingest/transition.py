@@ -61,6 +61,7 @@ class Reject(NamedTuple):
 
     row_number: int
     line_number: int | None
+    byte_offset: int | None
     transition_count: int
     code: str
     column_name: str | None
@@ -231,7 +232,8 @@ RULES: dict[str, str] = {
 # What the readers and the database decide, beside the rules above.
 CODES: dict[str, str] = {
     **RULES,
-    "row_is_utf8": "The row is text in UTF-8.",
+    "row_is_utf8": "The row is text in UTF-8, or in the encoding that was named.",
+    "row_is_ended": "The row of delimited text has a line end: it was not cut off.",
     "row_is_well_formed": "The row has its format's shape, one value a column.",
     "entity_key_is_distinct": "The text key is the only one that its id stands for.",
     "id_conflict": "Another row with this id and other content came first (S20).",

@@ -259,7 +259,7 @@ def _wide_batch(*rows: dict[str, Any]) -> Batch:
     texts = _frame(*[{**dict.fromkeys(COLUMNS), **row} for row in rows])
     texts = texts.with_columns(row_number=pl.lit(1, pl.Int64))
     valid = validate(texts, entity_types=["order"])
-    origins = RowOrigins([Row(2, b"the source row", [])], 1)
+    origins = RowOrigins([Row(2, 10, b"the source row", [])], 1)
     rejects = explain(valid.defects, origins)
     return Batch(valid.good, rejects, origins, NO_KEYS, "wide", 1)
 

@@ -32,7 +32,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunks, "CHUNK_ROWS", 10)
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 512)
     monkeypatch.setattr("ingest.text.READ_BYTES", 128)
-    monkeypatch.setattr("ingest.delimited.SAMPLE_BYTES", 64)
+    monkeypatch.setattr("ingest.text.SAMPLE_BYTES", 64)
 
 
 def _rows(status: str) -> list[tuple[str, ...]]:

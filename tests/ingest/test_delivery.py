@@ -191,18 +191,23 @@ def test_reject_keeps_the_exact_bytes_of_its_row(
         b'?,2026-01-01T00:00:00Z,order,1,"new\r\n",\r\n',
         b",2026-01-01T00:00:00Z,order,1,\xff,\n",
         b",,\n",
-        b',2026-01-01,order,1," n""ew ",',
+        b',2026-01-01,order,1," n""ew ",\n',
+        b",2026-01-01T00:00:00Z,order,1,new,al",
     ]
     path = write("rows.csv", HEADER.encode() + b"\r\n" + b"".join(originals))
-    assert deliver(connection, path).result == (4, 0, 0, 4)
+    assert deliver(connection, path).result == (5, 0, 0, 5)
     assert _rejects(
         connection, "row_number, line_number, code, column_name, original"
     ) == [
         (1, 2, "id_is_uuid", "id", originals[0]),
-        (2, 4, "row_is_utf8", None, originals[1]),
+        (2, 4, "row_is_utf8", "to_status", originals[1]),
         (3, 5, "row_is_well_formed", None, originals[2]),
         (4, 6, "created_at_is_instant", "created_at", originals[3]),
+        (5, 7, "row_is_ended", None, originals[4]),
     ]
+    content = path.read_bytes()
+    for offset, original in _rejects(connection, "byte_offset, original"):
+        assert content[offset:].startswith(original)
 
 
 def test_reject_of_a_json_line_keeps_its_bytes(

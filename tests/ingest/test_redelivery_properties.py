@@ -84,7 +84,7 @@ def _csv(rows: list[Row]) -> bytes:
         ",".join("" if v is None else '"' + v.replace('"', '""') + '"' for v in row)
         for row in rows
     ]
-    return "\n".join([",".join(COLUMNS), *quoted]).encode()
+    return "".join(f"{line}\n" for line in [",".join(COLUMNS), *quoted]).encode()
 
 
 def _stored(connection: Connection) -> set[tuple[Any, ...]]:

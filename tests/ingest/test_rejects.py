@@ -244,6 +244,36 @@ def test_replay_reads_by_the_delimiter_of_its_file(
     ]
 
 
+def test_replay_reads_by_the_encoding_of_its_file_or_the_one_named(
+    connection: Connection, write: Write
+) -> None:
+    content = f"{HEADER}{_row(1, 'parcel', 'é')}{_row(2, 'order', 'é')}"
+    deliver(
+        connection,
+        write("wide.csv", content.encode("utf-16")),
+        Settings(encoding="utf-16"),
+    )
+    deliver(connection, write("latin.csv", content.encode("latin-1")))
+    assert replay(connection).resolved == 0
+    _allow(connection, "parcel")
+    assert replay(connection, Selection(file_name="wide.csv")).result == (1, 1, 0, 0)
+    assert replay(connection).open_codes == Counter({"row_is_utf8": 2})
+    assert replay(connection, encoding="latin-1").result == (2, 0, 2, 0)
+
+
+def test_row_that_may_be_cut_off_is_replayed_only_where_it_is_accepted(
+    connection: Connection, write: Write
+) -> None:
+    content = HEADER + _row(1, "parcel").removesuffix("\n")
+    deliver(connection, write("rows.csv", content))
+    accepting = Settings(accept_unended=True, source="accepted")
+    deliver(connection, write("accepted.csv", content), accepting)
+    _allow(connection, "parcel")
+    assert replay(connection).open_codes == Counter({"row_is_ended": 1})
+    assert _outcomes(connection) == [(2, 1, 0, "appended")]
+    assert replay(connection, accept_unended=True).result == (1, 0, 1, 0)
+
+
 def test_zone_of_the_file_holds_where_a_mapping_names_none(
     connection: Connection, write: Write, mapping: Load
 ) -> None:

@@ -45,7 +45,7 @@ def _malformed(path: Path, layout: Layout = OPEN) -> list[tuple[int, int, str, b
     for chunk in _chunks(path, layout):
         for row in chunk.malformed:
             (origin,) = chunk.origins.of([row.row_number]).iter_rows()
-            number, line, raw = origin
+            number, line, _, raw = origin
             found.append((number, line, row.code, raw))
     return found
 
@@ -56,7 +56,6 @@ def _malformed(path: Path, layout: Layout = OPEN) -> list[tuple[int, int, str, b
         pytest.param("a,b\n1,2\n", [("1", "2")], id="plain"),
         pytest.param("\ufeffa,b\n1,2\n", [("1", "2")], id="byte order mark"),
         pytest.param("a,b\r\n1,2\r\n", [("1", "2")], id="CRLF"),
-        pytest.param("a,b\n1,2", [("1", "2")], id="no final newline"),
         pytest.param("a,b\n1,\n", [("1", None)], id="bare empty is null"),
         pytest.param('a,b\n1,""\n', [("1", "")], id="quoted empty is the empty text"),
         pytest.param('a,b\n"",x\n', [("", "x")], id="quoted empty first"),
@@ -103,10 +102,41 @@ def test_malformed_csv_row_is_kept_and_the_others_are_read(
     assert _malformed(path) == [(2, 4, code, row)]
 
 
-def test_quote_that_never_closes_spoils_its_own_line_only(write: Write) -> None:
+def test_quote_that_is_open_at_the_end_takes_all_before_it_along(write: Write) -> None:
     path = write("file.csv", 'a,b\n1,2\n3,"4\n5,6\n')
-    assert _rows(path) == [("1", "2"), ("5", "6")]
-    assert _malformed(path) == [(2, 3, "row_is_well_formed", b'3,"4\n')]
+    assert _rows(path) == [("1", "2")]
+    assert _malformed(path) == [(2, 3, "row_is_well_formed", b'3,"4\n5,6\n')]
+
+
+@pytest.mark.parametrize("row", [b"1,2", b"1,2\r", b'1,"2"', b"1", b"\xff"])
+def test_last_row_without_an_end_is_refused_unless_it_is_accepted(
+    write: Write, row: bytes
+) -> None:
+    path = write("file.csv", b"a,b\n0,0\n" + row)
+    assert _rows(path) == [("0", "0")]
+    assert _malformed(path) == [(2, 3, "row_is_ended", row)]
+    accepting = OPEN._replace(accepts_unended=True)
+    whole = [("0", "0"), ("1", "2")] if b"2" in row else [("0", "0")]
+    assert _rows(path, accepting) == whole
+    assert len(_malformed(path, accepting)) == 2 - len(whole)
+
+
+@pytest.mark.parametrize("row", [b"1,2\r3,4\n", b"1,x\ry\n", b'1,"x"\r"y"\n'])
+def test_carriage_return_that_ends_no_line_is_never_part_of_a_bare_value(
+    write: Write, row: bytes
+) -> None:
+    path = write("file.csv", b"a,b\n" + row + b'5,"6\r7"\r\n')
+    assert _rows(path) == [("5", "6\r7")]
+    assert _malformed(path) == [(1, 2, "row_is_well_formed", row)]
+
+
+def test_column_of_a_broken_character_is_named_where_it_is_known(write: Write) -> None:
+    rows = b'1,"x\xff,"\n\xff,1\n1,\xff,2\n\xff,\xff\n"\xef\xbf\xbd\xff",1\n'
+    (chunk,) = _chunks(write("file.csv", b"a,b\n" + rows), OPEN)
+    assert [row.column for row in chunk.malformed] == ["b", "a", None, None, "a"]
+    assert [row.detail for row in chunk.malformed] == [
+        f"byte {n}" for n in (5, 1, 3, 1, 5)
+    ]
 
 
 def test_quote_that_closes_too_late_spoils_its_own_line_only(
@@ -394,7 +424,7 @@ def test_chunks_cover_the_file_and_count_every_row(
         chunk.origins.of([n]).rows()[0]
         for chunk, n in zip(chunks, (2, 4, 5), strict=True)
     ]
-    assert lines == [(2, 3, b"x\n"), (4, 5, b"3,\n"), (5, 6, b"4,\n")]
+    assert lines == [(2, 3, 7, b"x\n"), (4, 5, 12, b"3,\n"), (5, 6, 15, b"4,\n")]
     assert [len(chunk.malformed) for chunk in chunks] == [1, 0, 0]
     records = pl.concat([chunk.records for chunk in chunks])
     assert records["a"].to_list() == ["1", "2", "3", "4"]
@@ -413,13 +443,25 @@ LINES = st.lists(
 
 
 @settings(max_examples=150, deadline=None)
-@given(lines=LINES, end=st.sampled_from(["\n", "\r\n"]), has_end=st.booleans())
+@given(
+    lines=LINES,
+    end=st.sampled_from(["\n", "\r\n"]),
+    has_end=st.booleans(),
+    encoding=st.sampled_from([None, "utf-16-le", "cp1252"]),
+    accepts=st.booleans(),
+)
 def test_fast_lane_reads_what_the_exact_lane_reads(
-    tmp_path_factory: pytest.TempPathFactory, lines: list[str], end: str, has_end: bool
+    tmp_path_factory: pytest.TempPathFactory,
+    lines: list[str],
+    end: str,
+    has_end: bool,
+    encoding: str | None,
+    accepts: bool,
 ) -> None:
     path = tmp_path_factory.mktemp("lanes") / "file.csv"
-    path.write_text(end.join(["a,b", *lines]) + end * has_end, "utf-8", newline="")
-    _lanes_agree(path)
+    text = end.join(["a,b", *lines]) + end * has_end
+    path.write_text(text, encoding or "utf-8", newline="")
+    _lanes_agree(path, OPEN._replace(encoding=encoding, accepts_unended=accepts))
 
 
 _VALUES = st.one_of(
@@ -456,26 +498,34 @@ def test_fast_json_lane_reads_what_the_exact_lane_reads(
 ) -> None:
     path = tmp_path_factory.mktemp("lanes") / "file.jsonl"
     path.write_text("\ufeff" + end.join(lines) + end * has_end, "utf-8", newline="")
-    _lanes_agree(path)
+    _lanes_agree(path, OPEN)
 
 
-def _lanes_agree(path: Path) -> None:
+def _lanes_agree(path: Path, layout: Layout) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ingest.chunks.CHUNK_ROWS", 3)
-        both = _everything(path)
+        both = _everything(path, layout)
         for lane in ("delimited._read_fast", "json_lines._read_fast"):
             patch.setattr(f"ingest.{lane}", lambda *_: None)
-        assert both == _everything(path)
+        assert both == _everything(path, layout)
 
 
-def _everything(path: Path) -> list[Any]:
-    """What a reader says of each row: its values, its line and bytes, its defect."""
+def _everything(path: Path, layout: Layout) -> list[Any]:
+    """What a reader says of each row: its values, its place and bytes, its defect.
+
+    The bytes must be in the file where they are said to be, and nowhere twice.
+    """
     found: list[Any] = []
-    for chunk in _chunks(path, OPEN):
+    content, end = path.read_bytes(), 0
+    for chunk in _chunks(path, layout):
         first = len(found) + 1
         values = {row[0]: row[1:] for row in chunk.records.rows()}
         defects = {row.row_number: row.code for row in chunk.malformed}
         origins = chunk.origins.of(list(range(first, first + chunk.row_count)))
+        for _, _, offset, original in origins.iter_rows():
+            assert offset >= end
+            end = offset + len(original)
+            assert content[offset:end] == original
         found += [
             (*origin, values.get(origin[0]), defects.get(origin[0]))
             for origin in origins.iter_rows()

@@ -181,6 +181,7 @@ def test_every_code_names_a_column_of_the_row_or_the_whole_row() -> None:
         "text_has_no_nul",
         "row_is_utf8",
         "row_is_well_formed",
+        "row_is_ended",
         "entity_key_is_distinct",
         "id_conflict",
         "row_is_storable",

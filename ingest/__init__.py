@@ -7,12 +7,27 @@ from ingest.append import AppendResult, append
 from ingest.delivery import Delivery, Settings, deliver
 from ingest.errors import DatabaseError, SourceError, StatusEngineError, WorkflowError
 from ingest.mapping import Mapping, load_mapping
+from ingest.record import (
+    ApprovalError,
+    ConflictError,
+    IllegalTransitionError,
+    MalformedTransitionError,
+    Recorded,
+    RefusedError,
+    record,
+)
 
 __all__ = [
     "AppendResult",
+    "ApprovalError",
+    "ConflictError",
     "DatabaseError",
     "Delivery",
+    "IllegalTransitionError",
+    "MalformedTransitionError",
     "Mapping",
+    "Recorded",
+    "RefusedError",
     "Settings",
     "SourceError",
     "StatusEngineError",
@@ -20,4 +35,5 @@ __all__ = [
     "append",
     "deliver",
     "load_mapping",
+    "record",
 ]

@@ -320,6 +320,18 @@ def key_to_uuid(key: str) -> str:
     return str(uuid.uuid5(NAMESPACE, key))
 
 
+def content_uuid(values: Iterable[str | None]) -> str:
+    """The id of a row that came without one, as `validate` gives it.
+
+    Args:
+        values: of COLUMNS after the id, in their order, as stored; instants in UTC, to
+            the microsecond, without an offset.
+    """
+    return _named_uuid(
+        "\x00".join("" if value is None else f"={value}" for value in values)
+    )
+
+
 def _parse_simple(texts: pl.DataFrame, entity_types: list[str]) -> pl.DataFrame:
     entity_id = pl.col("entity_id")
     is_bigint = entity_id.str.contains(BIGINT_PATTERN)
@@ -404,7 +416,7 @@ def _finish(good: pl.DataFrame) -> pl.DataFrame:
     is_missing = good["id"].is_null()
     if not is_missing.any():
         return good
-    ids = [_content_uuid(text) for text in _contents(good.filter(is_missing))]
+    ids = [_named_uuid(text) for text in _contents(good.filter(is_missing))]
     found = pl.DataFrame(
         {"_place": is_missing.arg_true(), "_id": ids},
         schema={"_place": pl.UInt32, "_id": pl.String},
@@ -429,7 +441,7 @@ def _contents(rows: pl.DataFrame) -> list[str]:
     return texts.select(pl.concat_str(marked, separator="\x00")).to_series().to_list()
 
 
-def _content_uuid(content: str) -> str:
+def _named_uuid(content: str) -> str:
     digest = hashlib.sha1(NAMESPACE.bytes + content.encode()).digest()  # noqa: S324
     return str(uuid.UUID(bytes=digest[:16], version=5))
 

@@ -1,8 +1,6 @@
 """Rejects say at which byte of their file they began."""
 
-from pathlib import Path
-
-from alembic import op
+from ingest.migrations import run_beside
 
 revision = "0005"
 down_revision = "0004"
@@ -11,9 +9,5 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Run the plain SQL beside this file."""
-    sql = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
-    # The driver itself: SQLAlchemy would send parameters, and with them one statement.
-    driver = op.get_bind().connection.driver_connection
-    assert driver is not None
-    driver.execute(sql)
+    """Run the step."""
+    run_beside(__file__)

@@ -16,7 +16,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from ingest import database, embedded, rejects, workflows
+from ingest import Recorded, database, embedded, record, rejects, workflows
 from ingest.append import MAX_FUTURE
 from ingest.chunks import Layout
 from ingest.delivery import MAX_REJECTED_RATIO, NOTHING, Delivery, Settings, deliver
@@ -442,6 +442,57 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     for line in texts:
         cells = (text.ljust(width) for text, width in zip(line, widths, strict=True))
         click.echo("  ".join(cells).rstrip())
+
+
+@main.command(name="record")
+@click.argument("entity_type")
+@click.argument("entity_id", type=click.IntRange(0, 2**63 - 1))
+@click.argument("to_status")
+@click.option("--expected-status", help="Refuse it unless this is its status now.")
+@click.option("--first", "is_first", is_flag=True, help="Refuse it if it has a status.")
+@click.option("--created-at", type=Instant(), help="When; now by default.")
+@click.option("--reason", "transition_reason", help="Why, in words.")
+@click.option("--context", "business_context", help="A JSON object.")
+@click.option("--user", "triggered_by_user_id", type=click.UUID, help="Who did it.")
+@click.option("--system", "triggered_by_system", help="What did it.")
+@click.option("--sla-deadline", type=Instant(), help="Instead of the workflow's hours.")
+@click.option("--milestone/--no-milestone", "is_milestone", default=None)
+@click.option("--metadata", help="A JSON object.")
+@click.option("--id", type=click.UUID, help="Makes it safe to run again.")
+@click.option("--source", default="record", show_default=True, help="For the ledger.")
+@AS_JSON
+@_sentences
+def record_command(
+    expected_status: str | None, is_first: bool, as_json: bool, **given: Any
+) -> None:
+    """Record that an entity goes to TO_STATUS, if its workflow allows it.
+
+    Checked and appended in one transaction; of two at once for one entity, one wins.
+    """
+    if is_first and expected_status is not None:
+        msg = "--first and --expected-status exclude each other."
+        raise click.UsageError(msg)
+    if is_first or expected_status is not None:
+        given["expected_status"] = expected_status
+    with database.session() as connection:
+        recorded = record(connection, **given)
+    if as_json:
+        _print_json(recorded._asdict())
+        return
+    _say(
+        f"{given['entity_type']} {given['entity_id']} went to {recorded.to_status!r} "
+        f"at {recorded.created_at}; {_deadline(recorded)}."
+    )
+
+
+def _deadline(recorded: Recorded) -> str:
+    if recorded.workflow_name is None:
+        return "no workflow binds it, so it has no deadline"
+    workflow = f"workflow {recorded.workflow_name!r}"
+    if recorded.sla_deadline is None:
+        return f"by {workflow} it has no deadline"
+    by = workflow if recorded.deadline_source == "workflow" else "what was given"
+    return f"its deadline is {recorded.sla_deadline}, by {by}"
 
 
 @main.command()

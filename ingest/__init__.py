@@ -5,17 +5,19 @@ What is imported here is the public surface; nothing here knows of dbt or Dagste
 
 from ingest.append import AppendResult, append
 from ingest.delivery import Delivery, Settings, deliver
-from ingest.errors import DatabaseError, SourceError, StatusEngineError, WorkflowError
-from ingest.mapping import Mapping, load_mapping
-from ingest.record import (
+from ingest.errors import (
     ApprovalError,
     ConflictError,
+    DatabaseError,
     IllegalTransitionError,
     MalformedTransitionError,
-    Recorded,
     RefusedError,
-    record,
+    SourceError,
+    StatusEngineError,
+    WorkflowError,
 )
+from ingest.mapping import Mapping, load_mapping
+from ingest.record import Recorded, record
 
 __all__ = [
     "AppendResult",

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from click.testing import CliRunner, Result
 from psycopg.sql import SQL, Identifier
 
 from dagster_project.cli import main
-from ingest import database
+from ingest import database, workflows
 from ingest.database import PROJECT
 
 HEADER = "created_at,entity_type,entity_id,to_status\n"
@@ -296,6 +297,95 @@ def test_a_role_without_rights_is_told_what_to_grant(
     finally:
         with psycopg.connect(server_url, autocommit=True) as connection:
             connection.execute("drop role reader_only")
+
+
+RECORD = ("record", "order", 1)
+AT_NINE = ("--created-at", "2026-03-01T10:00:00+01:00")
+ID = "00000000-0000-4000-8000-000000000001"
+
+
+@pytest.fixture
+def applied_url(installed_url: str) -> str:
+    """An installation whose order workflow is in force since long."""
+    with database.session(installed_url) as connection:
+        at = datetime(2026, 1, 1, tzinfo=UTC)
+        workflows.apply(connection, workflows.load(ORDER), at=at)
+    return installed_url
+
+
+@pytest.mark.usefixtures("applied_url")
+def test_recorded_transition_is_said_with_its_deadline() -> None:
+    assert _run(*RECORD, "new", *AT_NINE) == (
+        0,
+        "",
+        "order 1 went to 'new' at 2026-03-01 09:00:00+00:00; "
+        "its deadline is 2026-03-02 09:00:00+00:00, by workflow 'standard'.\n",
+    )
+    given = ("--sla-deadline", "2026-03-01T12:00:00Z", *AT_NINE)
+    assert _run(*RECORD, "confirmed", *given).err.endswith(
+        "its deadline is 2026-03-01 12:00:00+00:00, by what was given.\n"
+    )
+    unbound = _run("record", "quote", 1, "new")
+    assert unbound.err.endswith("no workflow binds it, so it has no deadline.\n")
+
+
+def test_every_option_of_record_is_stored(applied_url: str) -> None:
+    said = _run(
+        *(*RECORD, "new", *AT_NINE, "--first", "--id", ID, "--json"),
+        *("--reason", "why", "--context", '{"a": 1}', "--system", "shop"),
+        *("--milestone", "--metadata", '{"b": 2}', "--source", "till"),
+        *("--sla-deadline", "2026-03-01T12:00:00Z"),
+    )
+    content = json.loads(said.out)
+    assert (said.code, said.err, content["id"]) == (0, "", ID)
+    assert content["sla_deadline"] == "2026-03-01 12:00:00+00:00"
+    with database.connect(applied_url) as connection:
+        row = connection.execute(
+            """
+            select
+                transition_reason, business_context, triggered_by_system,
+                is_milestone, metadata, source
+            from raw.status_transitions
+            join raw.batches using (batch_id)
+            """
+        ).fetchone()
+    assert row == ("why", {"a": 1}, "shop", True, {"b": 2}, "till")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (("paid",), "workflow 'standard' has no such status"),
+        (("new", "--expected-status", "new"), "no status yet, where status 'new'"),
+        (("new", "--user", ID), f"user {ID} is unknown"),
+        (("new", "--context", "[]"), "(business_context_is_json_object)"),
+    ],
+)
+@pytest.mark.usefixtures("applied_url")
+def test_refused_transition_is_one_sentence(arguments, part: str) -> None:
+    _assert_one_sentence(_run(*RECORD, *arguments), part)
+
+
+@pytest.mark.usefixtures("applied_url")
+def test_first_status_is_recorded_once() -> None:
+    assert _run(*RECORD, "new", "--first").code == 0
+    said = _run(*RECORD, "confirmed", "--first")
+    _assert_one_sentence(said, "it has status 'new', where no status yet was expected")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("order", "1"),
+        ("order", "one", "new"),
+        ("order", "-1", "new"),
+        ("order", "1", "new", "--created-at", "2026-03-01T09:00:00"),
+        ("order", "1", "new", "--user", "me"),
+        ("order", "1", "new", "--first", "--expected-status", "new"),
+    ],
+)
+def test_wrong_usage_of_record_ends_with_2(arguments) -> None:
+    assert _run("record", *arguments).code == 2
 
 
 def test_url_and_psql_reach_the_same_database(installed_url: str) -> None:

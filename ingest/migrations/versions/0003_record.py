@@ -1,4 +1,4 @@
-"""A live transition is judged and appended by one function (S9, S10, S19)."""
+"""Recording one live transition: a function in the database (S7-S11, S19)."""
 
 from ingest.migrations import run_beside
 

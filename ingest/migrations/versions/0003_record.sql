@@ -349,6 +349,7 @@ declare
     workflow_id uuid;
     step record;
     rule text;
+    new_id uuid;
     new_batch_id bigint;
     deadline timestamptz;
 begin
@@ -363,12 +364,13 @@ begin
     perform pg_advisory_xact_lock(
         hashtextextended(concat(entity_type, '/', entity_id), 7361820148)
     );
-    id := coalesce(id, gen_random_uuid());
     loop
-        select t.* into stored from raw.status_transitions as t where t.id = id;
+        if id is not null then
+            select t.* into stored from raw.status_transitions as t where t.id = id;
+        end if;
         -- S20: created_at is compared where it is given, from_status never; jsonb takes
         -- 1.0 and 1.00 for equal, the law does not.
-        if found and (
+        if stored.id is not null and (
             stored.entity_type, stored.entity_id, stored.to_status,
             stored.transition_reason, stored.business_context::text,
             stored.triggered_by_user_id, stored.triggered_by_system,
@@ -493,6 +495,7 @@ begin
             )));
         end if;
 
+        new_id := coalesce(id, gen_random_uuid());
         new_batch_id := nextval('raw.batches_batch_id_seq');
         insert into raw.status_transitions (
             id, created_at, entity_type, entity_id, from_status, to_status,
@@ -501,7 +504,8 @@ begin
             batch_id, batch_row
         )
         values (
-            id, recorded_at, entity_type, entity_id, history.current_status, to_status,
+            new_id, recorded_at, entity_type, entity_id,
+            history.current_status, to_status,
             transition_reason, business_context, triggered_by_user_id,
             triggered_by_system, sla_deadline, is_milestone, metadata,
             new_batch_id, 1
@@ -518,7 +522,7 @@ begin
     values (new_batch_id, 'transitions', source, 1, 1, 1, 0, 0);
 
     if not is_change then
-        select t.* into stored from raw.status_transitions as t where t.id = id;
+        select t.* into stored from raw.status_transitions as t where t.id = new_id;
         return raw.recorded(stored);
     end if;
     if workflow_id is not null and not step.is_final then
@@ -527,8 +531,8 @@ begin
         );
     end if;
     return (
-        id, recorded_at, history.current_status, to_status, new_batch_id, workflow_id,
-        step.workflow_name, step.id, deadline,
+        new_id, recorded_at, history.current_status, to_status, new_batch_id,
+        workflow_id, step.workflow_name, step.id, deadline,
         case
             when deadline is null then null
             when sla_deadline is null then 'workflow'

@@ -96,7 +96,7 @@ def faulty(write: Write) -> Path:
     """Five batches: new rows, repeated ones, and bytes that are no row."""
     lines = _csv([*range(8), 3, *range(8, 14), 9, *range(14, 20)]).splitlines()
     lines.insert(7, "broken")
-    lines.insert(17, 'broken,"too')
+    lines.insert(17, 'broken,"too"!')
     return write("rows.csv", "\n".join([*lines, ""]))
 
 

@@ -94,7 +94,7 @@ def _tables(connection: Connection) -> dict[str, list[Any]]:
 @pytest.fixture
 def faulty(write: Write) -> Path:
     """Five batches: new rows, repeated ones, and bytes that are no row."""
-    lines = _csv([*range(8), 3, *range(8, 14), 9, *range(14, 20)]).splitlines()
+    lines = _csv([*range(12), 3, *range(12, 18), 9, 18, 19]).splitlines()
     lines.insert(7, "broken")
     lines.insert(17, 'broken,"too"!')
     return write("rows.csv", "\n".join([*lines, ""]))

@@ -13,13 +13,17 @@ from pathlib import Path
 import psycopg
 
 from benchmarks import rows
+from benchmarks.live import measure_insert, measure_record
 from benchmarks.report import Figure, at_least, at_most, report, seconds
 from benchmarks.server import fresh_database, psql, server
+from ingest import database, workflows
 from ingest.transition import COLUMNS
 
 ROWS = 2_000_000
 ROUNDS = 3
 MEMORY_ROWS = (500_000, 2_000_000, 5_000_000)
+CALLERS = (1, 8, 32)
+SECONDS = 8
 
 # The project's table with its indexes; \copy gives no batch.
 PEER = """
@@ -126,6 +130,36 @@ def memory(server_url: str, folder: Path, scale: int) -> list[Figure]:
     return figures
 
 
+def live(server_url: str, csv: Path, scale: int) -> list[Figure]:
+    """One transition at a time, alone and while a file comes in."""
+    figures = []
+    with fresh_database(server_url) as url:
+        with database.session(url) as connection:
+            workflows.apply(connection, workflows.load(rows.WORKFLOWS))
+        for callers in CALLERS:
+            bare = measure_insert(url, callers, SECONDS / scale)
+            own = measure_record(url, callers, SECONDS / scale)
+            figures += [
+                Figure(f"bare INSERT, {callers} callers", bare.per_second, "rows/s"),
+                Figure(f"record, {callers} callers", own.per_second, "rows/s"),
+                Figure(f"record, {callers} callers, p50", own.p50_ms, "ms"),
+                Figure(f"record, {callers} callers, p99", own.p99_ms, "ms"),
+                at_least(
+                    f"record : bare INSERT, {callers} callers",
+                    own.per_second / bare.per_second,
+                    0.25,
+                ),
+            ]
+        bulk = subprocess.Popen(
+            [sys.executable, "-c", DELIVER, url, str(csv)], stdout=subprocess.DEVNULL
+        )
+        during = measure_record(url, 8, SECONDS / scale)
+        assert bulk.poll() is None, "the file came in before the callers were done"
+        bulk.wait()
+    name = "record, 8 callers, p99 while a file comes in"
+    return [*figures, at_most(name, during.p99_ms, 250, "ms")]
+
+
 def main(arguments: list[str]) -> int:
     """Measure, print, write results/ingest.json."""
     scale = 10 if "--quick" in arguments else 1
@@ -136,7 +170,11 @@ def main(arguments: list[str]) -> int:
             "parquet": rows.write_parquet(folder / "rows.parquet", csv),
             "jsonl": rows.write_json_lines(folder / "rows.jsonl", csv),
         }
-        figures = [*bulk(url, csv, others), *memory(url, folder, scale)]
+        figures = [
+            *bulk(url, csv, others),
+            *live(url, csv, scale),
+            *memory(url, folder, scale),
+        ]
     return report("ingest", figures)
 
 

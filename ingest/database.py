@@ -57,6 +57,12 @@ def connect(conninfo: str | None = None) -> Connection:
     return connection
 
 
+def another(connection: Connection) -> Connection:
+    """A second connection, as `connect` opens it, to where the first one goes."""
+    info = connection.info
+    return connect(make_conninfo(info.dsn, password=info.password or None))
+
+
 def reach(conninfo: str, named_by: str) -> Connection:
     """Open a connection in autocommit to any PostgreSQL, as it is.
 

@@ -6,8 +6,9 @@ A second delivery and a restart after a crash are no-ops for what is there (S5, 
 import hashlib
 import json
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Set
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
 from itertools import chain, starmap
 from pathlib import Path
@@ -20,13 +21,14 @@ from ingest.append import (
     AppendResult,
     Batch,
     append_batch,
+    append_new,
     explain,
     known_types,
     server_clock,
 )
 from ingest.chunks import Chunk, Layout
 from ingest.content import Content
-from ingest.database import Connection
+from ingest.database import Connection, another
 from ingest.encodings import check_encoding
 from ingest.errors import SourceError
 from ingest.mapping import Mapping
@@ -144,7 +146,8 @@ def deliver(
     """Bring a file into schema raw, batch by batch; run again, it continues.
 
     Args:
-        connection: open, outside a transaction; each batch is one transaction on it.
+        connection: open, outside a transaction; each batch is one transaction, on it or
+            on a second one to the same database, opened for as long.
         path: a CSV, JSON Lines or Parquet file, plain or gzip.
         settings: the mapping's own source and zone hold where these are not given.
         progress: called with the number of source rows done after each batch.
@@ -194,24 +197,108 @@ def _deliver_chunks(
     done = _committed(connection, file.file_id)
     breaker = _Breaker(file.path, file.settings.max_rejected_ratio)
     prepare = _preparer(connection, file, done.keys())
-    is_new = True
-    for number, row_count, batch in _read_ahead(starmap(prepare, enumerate(chunks))):
-        if batch is None:
-            rows, rejected = done[number]
-            if rows != row_count:
-                msg = (
-                    f"{file.path}: begun in batches of another size. Use that release."
-                )
-                raise SourceError(msg)
-            breaker.count(rows, rejected)
-        else:
-            try:
-                duplicate = _append_once(connection, batch, breaker, is_new=is_new)
-            except BrokenOffError as error:
-                _record_stop(connection, file.file_id, breaker, str(error))
-                raise
-            is_new = not duplicate
-        progress(breaker.rows)
+    with _Writers(connection, breaker) as writers:
+        try:
+            for prepared in _read_ahead(starmap(prepare, enumerate(chunks))):
+                if prepared.batch is None:
+                    _pass_over(prepared, done[prepared.number], breaker)
+                else:
+                    writers.write(prepared.batch)
+                progress(breaker.rows)
+            writers.finish()
+        except BrokenOffError as error:
+            writers.finish()
+            _record_stop(connection, file.file_id, breaker, str(error))
+            raise
+
+
+def _pass_over(
+    prepared: _Prepared, committed: tuple[int, int], breaker: _Breaker
+) -> None:
+    """Count a batch that is there already."""
+    rows, rejected = committed
+    if rows != prepared.row_count:
+        msg = f"{breaker.path}: begun in batches of another size. Use that release."
+        raise SourceError(msg)
+    breaker.count(rows, rejected)
+
+
+class _Writers:
+    """Writes batches in their order; two at once while all their rows are new.
+
+    A server works on one core a connection, so there is a second one for as long as a
+    file comes in. What meets a known id, or text keys, is written by itself, after all
+    before it: two transactions that wait here for each other could not be seen by the
+    server as deadlocked.
+    """
+
+    def __init__(self, connection: Connection, breaker: _Breaker) -> None:
+        self._connection, self._breaker = connection, breaker
+        self._second = another(connection)
+        self._idle = [self._second, connection]
+        self._pool = ThreadPoolExecutor(2)
+        self._flying: deque[_Flight] = deque()
+        # The first batch says whether the file is likely to be new.
+        self._is_new, self._is_first = True, True
+
+    def __enter__(self) -> "_Writers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+        self._second.close()
+
+    def write(self, batch: Batch) -> None:
+        """Write a batch, soon; its rejects count at once.
+
+        Raises:
+            BrokenOffError: too many of all rows so far are rejected.
+        """
+        self._breaker.count(batch.source_rows, len(batch.rejects))
+        if self._is_first or not self._is_new or not batch.keys.is_empty():
+            self.finish()
+            self._write_alone(batch)
+            return
+        while len(self._flying) == 2 or any(f.shares(batch) for f in self._flying):
+            self._land()
+        connection = self._idle.pop()
+        written = self._pool.submit(_append_new, connection, batch)
+        self._flying.append(_Flight(batch, connection, written))
+
+    def finish(self) -> None:
+        """Wait until all is written."""
+        while self._flying:
+            self._land()
+
+    def _land(self) -> None:
+        flight = self._flying.popleft()
+        is_written = flight.is_written.result()
+        self._idle.append(flight.connection)
+        if not is_written:
+            self.finish()
+            self._write_alone(flight.batch)
+
+    def _write_alone(self, batch: Batch) -> None:
+        known = len(batch.rejects)
+        duplicate = _append_once(
+            self._connection,
+            batch,
+            lambda _, rejects: self._breaker.count(0, len(rejects) - known),
+            is_new=self._is_new,
+        )
+        self._is_new, self._is_first = not duplicate, False
+
+
+class _Flight(NamedTuple):
+    """A batch that is being written on a connection."""
+
+    batch: Batch
+    connection: Connection
+    is_written: "Future[bool]"
+
+    def shares(self, batch: Batch) -> bool:
+        """Whether a row of another batch has the id of one of these."""
+        return not batch.good.join(self.batch.good, on="id", how="semi").is_empty()
 
 
 def _preparer(
@@ -290,23 +377,33 @@ def _malformed(chunk: Chunk) -> list[Reject]:
     ]
 
 
+def _append_new(connection: Connection, batch: Batch) -> bool:
+    """Append a batch of new rows; False where it can't be, and nothing is written."""
+    try:
+        return append_new(connection, batch) is not None
+    except psycopg.errors.UniqueViolation as error:
+        return _is_there(error)
+
+
 def _append_once(
-    connection: Connection, batch: Batch, breaker: _Breaker, *, is_new: bool
+    connection: Connection,
+    batch: Batch,
+    judge: Callable[[int, list[Reject]], None],
+    *,
+    is_new: bool,
 ) -> int:
     """Append a batch; returns how many of its transitions were there before."""
     try:
-        result = append_batch(
-            connection,
-            batch,
-            lambda _, rejects: breaker.count(batch.source_rows, len(rejects)),
-            is_new=is_new,
-        )
+        return append_batch(connection, batch, judge, is_new=is_new).duplicate
     except psycopg.errors.UniqueViolation as error:
-        # Another process is delivering the same file and was first with this batch.
-        if error.diag.table_name != "batches":
-            raise
-        return batch.good.height
-    return result.duplicate
+        return batch.good.height if _is_there(error) else 0
+
+
+def _is_there(error: psycopg.errors.UniqueViolation) -> bool:
+    """Whether another process wrote this batch of the file; raises where not."""
+    if error.diag.table_name != "batches":
+        raise error
+    return True
 
 
 def _record_stop(

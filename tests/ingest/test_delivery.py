@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from ingest import Delivery, Mapping, Settings, SourceError, chunks, deliver
-from ingest.append import append_batch
+from ingest.append import append_batch, append_new
 from ingest.database import Connection, connect
 from ingest.transition import key_to_bigint
 
@@ -278,16 +278,20 @@ def test_delivery_that_died_continues_where_it_was(
 ) -> None:
     monkeypatch.setattr(chunks, "CHUNK_ROWS", 4)
     path = write("rows.csv", _csv(_records(range(10))) + "broken\n")
-    done: list[object] = []
+    # Taking one is atomic: two batches may be written at once.
+    tickets = iter(range(survived))
 
-    def until_the_cut(*arguments: Any, **options: Any) -> object:
-        if len(done) == survived:
-            raise _PowerCut
-        done.append(append_batch(*arguments, **options))
-        return done[-1]
+    def until_the_cut(append: Callable[..., Any]) -> Callable[..., Any]:
+        def dying(*arguments: Any, **options: Any) -> Any:
+            if next(tickets, None) is None:
+                raise _PowerCut
+            return append(*arguments, **options)
+
+        return dying
 
     with monkeypatch.context() as patch:
-        patch.setattr("ingest.delivery.append_batch", until_the_cut)
+        patch.setattr("ingest.delivery.append_batch", until_the_cut(append_batch))
+        patch.setattr("ingest.delivery.append_new", until_the_cut(append_new))
         with pytest.raises(_PowerCut):
             deliver(connection, path)
     assert _count(connection, "batches") == survived
@@ -297,6 +301,28 @@ def test_delivery_that_died_continues_where_it_was(
     assert found.result == (11, 10, 0, 1)
     assert _count(connection, "batches") == 3
     assert [row[0] for row in _content(connection)] == [_id(n) for n in range(10)]
+
+
+def test_of_two_rows_with_one_id_in_batches_written_at_once_the_first_stays(
+    connection: Connection, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S20: the same content is a duplicate, other content a conflict."""
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 2)
+    records = _records(range(12))
+    records[5] = {**records[3], "to_status": "other"}
+    records[8] = records[7]
+    found = deliver(connection, write("rows.csv", _csv(records)))
+    assert found.result == (12, 10, 1, 1)
+    statuses = dict(
+        connection.execute(
+            "select id::text, to_status from raw.status_transitions"
+        ).fetchall()
+    )
+    assert statuses[_id(3)] == records[3]["to_status"]
+    rejected = connection.execute(
+        "select row_number, code from raw.rejected_transitions"
+    ).fetchall()
+    assert rejected == [(6, "id_conflict")]
 
 
 def test_cut_off_file_keeps_its_batches_and_the_whole_one_adds_the_rest(

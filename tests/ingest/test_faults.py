@@ -48,6 +48,7 @@ STEPS = [
     ("ingest.append", "_write_ledger"),
     ("ingest.append", "_write_rejects"),
     ("ingest.delivery", "append_batch"),
+    ("ingest.delivery", "append_new"),
     ("ingest.delivery", "_record"),
 ]
 

@@ -30,6 +30,9 @@ PARTS = {
     "configuration": [
         ["raw", "status_workflows"],
         ["raw", "status_workflow_steps"],
+        ["raw", "calendars"],
+        ["raw", "calendar_windows"],
+        ["raw", "calendar_pages"],
         ["raw", "user_accounts"],
         ["raw", "business_entities"],
     ],

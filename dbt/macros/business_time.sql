@@ -1,12 +1,67 @@
-{# S11: the instant at which a number of hours, at most six decimals, has run out.
-   Elapsed time: whatever the clocks do, an hour has 3,600 seconds. Whole microseconds,
-   because an interval is multiplied in floating point. #}
-{% macro business_deadline(entered_at, hours) -%}
-    {{ entered_at }}
-    + ({{ hours }} * 3600000000)::bigint * interval '1 microsecond'
+{# Business time (S11): what a calendar's business clock shows, a clock that stands
+   still while the calendar is closed. It and its inverse are one equality join each, to
+   a page of the calendar, and a search of the page's few windows: no loop over windows,
+   no weeks to multiply with, no horizon.
+
+   A clock is a timestamp without a zone, because its arithmetic is whole microseconds
+   whatever the session's zone; an epoch would be numeric, and slow. #}
+
+{# The page of an instant, to be joined to whatever has the instant; no row where the
+   calendar does not cover it. #}
+{% macro join_calendar_page(page, calendar_id, instant) -%}
+    left join {{ ref("stg_calendar_pages") }} as {{ page }}
+        on
+            {{ calendar_id }} = {{ page }}.calendar_id
+            and not {{ page }}.is_by_clock
+            and (({{ instant }} at time zone 'UTC')::date - date '2000-01-01') >> 4
+            = {{ page }}.page
+            and {{ instant }} at time zone 'UTC' <= {{ page }}.covers_until
 {%- endmacro %}
 
-{# Whole seconds from one instant to another. #}
-{% macro elapsed_seconds(entered_at, left_at) -%}
-    floor(extract(epoch from {{ left_at }} - {{ entered_at }}))::bigint
+{# What the business clock shows at an instant, by its page. #}
+{% macro business_clock(page, instant) -%}
+    {%- set place %}width_bucket({{ instant }} at time zone 'UTC', {{ page }}.opens_at){% endset -%}
+    {{ page }}.business_clock[{{ place }}]
+    + (
+        least({{ instant }} at time zone 'UTC', {{ page }}.closes_at[{{ place }}])
+        - {{ page }}.opens_at[{{ place }}]
+    )
+{%- endmacro %}
+
+{# The page of a reading of the business clock, to be joined likewise. The microsecond
+   before decides: hours that run out at closing time end then, not at the opening. #}
+{% macro join_clock_page(page, calendar_id, clock) -%}
+    left join {{ ref("stg_calendar_pages") }} as {{ page }}
+        on
+            {{ calendar_id }} = {{ page }}.calendar_id
+            and {{ page }}.is_by_clock
+            and (({{ clock }} - interval '1 microsecond')::date - date '2000-01-01') >> 3
+            = {{ page }}.page
+{%- endmacro %}
+
+{# The earliest instant at which the business clock shows a reading, by its page; null
+   where the calendar ends before. #}
+{% macro instant_of_clock(page, clock) -%}
+    {%- set place %}width_bucket({{ clock }} - interval '1 microsecond', {{ page }}.business_clock){% endset -%}
+    case
+        when
+            {{ clock }} - {{ page }}.business_clock[{{ place }}]
+            <= {{ page }}.closes_at[{{ place }}] - {{ page }}.opens_at[{{ place }}]
+            then
+                (
+                    {{ page }}.opens_at[{{ place }}]
+                    + ({{ clock }} - {{ page }}.business_clock[{{ place }}])
+                ) at time zone 'UTC'
+    end
+{%- endmacro %}
+
+{# A number of hours, at most six decimals. Whole microseconds, because an interval is
+   multiplied in floating point. #}
+{% macro hours(number) -%}
+    ({{ number }} * 3600000000)::bigint * interval '1 microsecond'
+{%- endmacro %}
+
+{# Whole seconds between two instants, or two readings of a business clock. #}
+{% macro seconds_between(earlier, later) -%}
+    floor(extract(epoch from {{ later }} - {{ earlier }}))::bigint
 {%- endmacro %}

@@ -9,6 +9,10 @@
 {% macro interval_ctes(transitions) -%}
     {{ bound_ctes(transitions) }},
 
+    calendars as (
+        select * from {{ ref("stg_calendars") }}
+    ),
+
     numbered as (
         select
             *,
@@ -27,6 +31,8 @@
             min(to_status) as status,
             min(created_at) as entered_at,
             count(*) as transition_count,
+            (array_agg(batch_id order by place))[1] as first_batch_id,
+            max(batch_id) as last_batch_id,
             (array_agg(id order by place))[1] as first_transition_id,
             (array_agg(id order by place desc))[1] as last_transition_id,
             (
@@ -45,6 +51,12 @@
             lead(entered_at) over (
                 partition by entity_type, entity_id order by stay
             ) as left_at,
+            greatest(
+                last_batch_id,
+                lead(first_batch_id) over (
+                    partition by entity_type, entity_id order by stay
+                )
+            ) as batch_id,
             min(entered_at) over (
                 partition by entity_type, entity_id
             ) as entity_created_at,
@@ -59,6 +71,7 @@
             placed.*,
             versions.workflow_id,
             versions.workflow_name,
+            calendars.calendar_id,
             steps.step_id,
             steps.sla_hours,
             coalesce(steps.is_final, false) as is_final
@@ -71,17 +84,36 @@
             on
                 versions.workflow_id = steps.workflow_id
                 and placed.status = steps.status_name
+        left join calendars
+            on
+                versions.calendar_name = calendars.calendar_name
+                and {{ is_within("placed.entered_at", "calendars.in_force") }}
+    ),
+
+    clocked as (
+        select
+            stepped.*,
+            {{ business_clock("entered_page", "entered_at") }} as entered_clock,
+            {{ business_clock("left_page", "left_at") }} as left_clock,
+            {{ business_clock("entered_page", "entered_at") }}
+            + {{ hours("sla_hours") }} as due_clock
+        from stepped
+        {{ join_calendar_page("entered_page", "stepped.calendar_id", "entered_at") }}
+        {{ join_calendar_page("left_page", "stepped.calendar_id", "left_at") }}
     ),
 
     decided as (
         select
-            *,
+            clocked.*,
             case
                 when workflow_id is null or is_final then null
                 when explicit_deadline is not null then explicit_deadline
-                else {{ business_deadline("entered_at", "sla_hours") }}
+                when clocked.calendar_id is null or sla_hours = 0
+                    then entered_at + {{ hours("sla_hours") }}
+                else {{ instant_of_clock("due_page", "due_clock") }}
             end as sla_deadline
-        from stepped
+        from clocked
+        {{ join_clock_page("due_page", "clocked.calendar_id", "due_clock") }}
     ),
 
     intervals as (
@@ -97,25 +129,59 @@
             transition_count,
             first_transition_id,
             last_transition_id,
-            entity_created_at,
             workflow_id,
-            workflow_name,
             step_id,
             business_entity_id,
             sla_hours::numeric(18, 6) as sla_hours,
+            calendar_id,
             sla_deadline,
             case
                 when sla_deadline is null then null
                 when explicit_deadline is not null then 'explicit'
                 else 'workflow'
             end as deadline_source,
-            is_final,
             case
                 when left_at <= sla_deadline then 'met'
                 when left_at > sla_deadline then 'breached'
             end as verdict,
-            {{ elapsed_seconds("entered_at", "left_at") }} as elapsed_seconds
+            {{ seconds_between("entered_at", "left_at") }} as elapsed_seconds,
+            case
+                when calendar_id is null
+                    then {{ seconds_between("entered_at", "left_at") }}
+                else {{ seconds_between("entered_clock", "left_clock") }}
+            end as business_seconds,
+            batch_id,
+            entity_created_at,
+            workflow_name,
+            is_final
         from decided
+    )
+{%- endmacro %}
+
+{# Every stay as of all committed transitions: the built rows, replaced for entities that
+   changed after the built cut by the same SQL (S16). CTEs; ends in `live_intervals`. #}
+{% macro live_interval_ctes() -%}
+    unbuilt as (
+        {{ touched_since(built_cut()) }}
+    ),
+
+    transitions as (
+        select * from {{ ref("stg_transitions") }}
+        inner join unbuilt using (entity_type, entity_id)
+    ),
+
+    {{ interval_ctes("transitions") }},
+
+    live_intervals as (
+        select * from intervals
+        union all
+        select * from {{ ref("status_intervals") }} as built
+        where not exists (
+            select 1 from unbuilt
+            where
+                unbuilt.entity_type = built.entity_type
+                and unbuilt.entity_id = built.entity_id
+        )
     )
 {%- endmacro %}
 
@@ -208,8 +274,8 @@
 {%- endmacro %}
 
 {# Entities whose rows may differ from those built at a cut: by transitions of later
-   batches, by a new version of a workflow that their stays may be under, or by a
-   workflow that is new to their type. A select of entity_type, entity_id. #}
+   batches, by a new version of a workflow or a calendar that their stays may be under,
+   or by a workflow that is new to their type. A select of entity_type, entity_id. #}
 {% macro touched_since(cut) -%}
     select entity_type, entity_id
     from {{ ref("stg_transitions") }}
@@ -220,12 +286,25 @@
     inner join
         (
             select
-                entity_type,
-                min(case when is_first then '-infinity' else in_force_from end)
-                    as judged_from
-            from {{ ref("stg_workflow_versions") }}
-            where batch_cut is null or batch_cut > {{ cut }}
-            group by entity_type
+                changed.entity_type,
+                min(changed.changed_from) as judged_from
+            from (
+                select
+                    entity_type,
+                    case when is_first then '-infinity' else in_force_from end
+                        as changed_from
+                from {{ ref("stg_workflow_versions") }}
+                where batch_cut is null or batch_cut > {{ cut }}
+                union all
+                select
+                    versions.entity_type,
+                    calendars.in_force_from
+                from {{ ref("stg_calendars") }} as calendars
+                inner join {{ ref("stg_workflow_versions") }} as versions
+                    on calendars.calendar_name = versions.calendar_name
+                where calendars.batch_cut is null or calendars.batch_cut > {{ cut }}
+            ) as changed
+            group by changed.entity_type
         ) as changes using (entity_type)
     where created_at >= judged_from
 {%- endmacro %}

@@ -50,3 +50,8 @@
 {% macro uuid_of(text) -%}
     md5({{ text }})::uuid
 {%- endmacro %}
+
+{# The members of a JSON object, a row each: name, value as text. #}
+{% macro json_members(object) -%}
+    jsonb_each_text({{ object }})
+{%- endmacro %}

@@ -14,6 +14,9 @@ ASSETS = {
     "raw": {
         "batches",
         "business_entities",
+        "calendar_pages",
+        "calendar_windows",
+        "calendars",
         "cuts",
         "rejected_transitions",
         "status_transitions",
@@ -24,6 +27,9 @@ ASSETS = {
     "staging": {
         "stg_batches",
         "stg_business_entities",
+        "stg_calendar_pages",
+        "stg_calendar_windows",
+        "stg_calendars",
         "stg_transitions",
         "stg_user_accounts",
         "stg_workflow_steps",
@@ -31,10 +37,16 @@ ASSETS = {
         "touched_entities",
     },
     "sla": {
+        "audit_trail",
+        "deadline_windows",
         "entity_current_status",
+        "interval_explanations",
+        "milestones",
+        "order_status_history",
         "sla_daily_counts",
         "sla_performance",
         "status_intervals",
+        "workflow_candidates",
         "workflow_violations",
     },
     "published": {

@@ -3,34 +3,7 @@
 -- rows, replaced for entities that changed after the built cut by the same SQL (S16).
 with
 
-built as (
-    select * from {{ ref("status_intervals") }}
-    where left_at is null
-),
-
-unbuilt as (
-    {{ touched_since(built_cut()) }}
-),
-
-transitions as (
-    select * from {{ ref("stg_transitions") }}
-    inner join unbuilt using (entity_type, entity_id)
-),
-
-{{ interval_ctes("transitions") }},
-
-current_intervals as (
-    select * from intervals
-    where left_at is null
-    union all
-    select * from built
-    where not exists (
-        select 1 from unbuilt
-        where
-            unbuilt.entity_type = built.entity_type
-            and unbuilt.entity_id = built.entity_id
-    )
-)
+{{ live_interval_ctes() }}
 
 select
     {{ uuid_of("concat_ws('/', entity_type, entity_id)") }} as id,
@@ -48,4 +21,5 @@ select
     visit,
     deadline_source,
     is_final
-from current_intervals
+from live_intervals
+where left_at is null

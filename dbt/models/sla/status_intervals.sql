@@ -31,15 +31,18 @@ select
     transition_count,
     first_transition_id,
     last_transition_id,
-    entity_created_at,
     workflow_id,
-    workflow_name,
     step_id,
     business_entity_id,
     sla_hours,
+    calendar_id,
     sla_deadline,
     deadline_source,
-    is_final,
     verdict,
-    elapsed_seconds
+    elapsed_seconds,
+    business_seconds,
+    batch_id,
+    entity_created_at,
+    workflow_name,
+    is_final
 from intervals

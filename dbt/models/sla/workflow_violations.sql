@@ -8,7 +8,8 @@
 ) }}
 -- depends_on: {{ ref("touched_entities") }}
 -- One row per transition and violation (S19), judged by the version in force at the
--- transition's created_at.
+-- transition's created_at. An entity that no workflow binds (S8) is named by its first
+-- transition, a stay without an end in its calendar (S12) by the one that opened it.
 with
 
 transitions as (
@@ -30,9 +31,28 @@ entities as (
     select business_entity_id from {{ ref("stg_business_entities") }}
 ),
 
+-- Stays whose hours do not run out in the calendar that counts them (S12).
+beyond as (
+    select
+        intervals.first_transition_id,
+        concat(
+            intervals.sla_hours, ' h do not run out in calendar ',
+            calendars.calendar_name, ', which covers ', calendars.covers_from, ' to ',
+            calendars.covers_until
+        ) as detail
+    from {{ ref("status_intervals") }} as intervals
+    inner join {{ ref("stg_calendars") }} as calendars using (calendar_id)
+    {{ only_touched() }}
+    where
+        intervals.sla_hours is not null
+        and intervals.sla_deadline is null
+        and not intervals.is_final
+),
+
 judged as (
     select
         bound.*,
+        beyond.detail as beyond_calendar,
         (bound.previous_status is distinct from bound.to_status) as is_change,
         versions.workflow_id,
         versions.workflow_name,
@@ -78,6 +98,8 @@ judged as (
         on bound.approved_by_user_id = approving.user_id
     left join entities
         on bound.business_entity_id = entities.business_entity_id
+    left join beyond
+        on bound.id = beyond.first_transition_id
 )
 
 select
@@ -96,6 +118,16 @@ from judged
 cross join
     lateral (
         values
+        (
+            'no_workflow',
+            place = 1 and workflow_key is null,
+            concat('none matches ', coalesce(business_context, '{}'))
+        ),
+        (
+            'beyond_calendar',
+            beyond_calendar is not null,
+            beyond_calendar
+        ),
         (
             'unknown_status',
             workflow_id is not null and step_id is null,

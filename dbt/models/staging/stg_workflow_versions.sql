@@ -64,6 +64,7 @@ select
     versions.conditions,
     {{ json_leaf_count("versions.conditions") }} as condition_count,
     versions.is_default,
+    versions.calendar_name,
     versions.is_active,
     versions.is_first,
     versions.created_at as in_force_from,

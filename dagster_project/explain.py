@@ -1,0 +1,232 @@
+"""Why an entity's deadlines are what they are, read from the views and put in words.
+
+The views say it; nothing is decided here.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, LiteralString, NamedTuple
+from zoneinfo import ZoneInfo
+
+from click import style
+from psycopg.rows import dict_row
+
+from ingest.database import Connection
+from ingest.errors import StatusEngineError
+
+Row = dict[str, Any]
+OF_ENTITY: LiteralString = "where entity_type = %s and entity_id = %s"
+
+
+class Explanation(NamedTuple):
+    """The rows of the views for one entity, each in the order of time."""
+
+    candidates: list[Row]
+    transitions: list[Row]
+    intervals: list[Row]
+    windows: list[Row]
+
+
+def explain(
+    connection: Connection,
+    entity_type: str,
+    entity_id: int,
+    as_of: datetime | None = None,
+) -> Explanation:
+    """Everything that is known of an entity, built or not.
+
+    Args:
+        connection: open, outside a transaction.
+        entity_type: one of raw.entity_types.
+        entity_id: the entity within its type.
+        as_of: the instant that is now (S15); the database's clock by default.
+
+    Raises:
+        StatusEngineError: nothing is built yet, or there is no such entity.
+    """
+    built = connection.execute("select to_regclass('sla.audit_trail')").fetchone()
+    if built == (None,):
+        msg = "Nothing is built yet. Run: status-engine build."
+        raise StatusEngineError(msg)
+
+    def rows(query: LiteralString) -> list[Row]:
+        with connection.cursor(row_factory=dict_row) as cursor:
+            return cursor.execute(query, [entity_type, entity_id]).fetchall()
+
+    with connection.transaction():
+        connection.execute("set transaction isolation level repeatable read")
+        clock = as_of.isoformat() if as_of else ""
+        connection.execute(
+            "select set_config('status_engine.as_of', %s, true)", [clock]
+        )
+        transitions = rows(
+            f"select * from sla.audit_trail {OF_ENTITY} order by entity_place"
+        )
+        if not transitions:
+            msg = f"There is no {entity_type} {entity_id}: nothing was ever recorded."
+            raise StatusEngineError(msg)
+        return Explanation(
+            rows(
+                f"select * from sla.workflow_candidates {OF_ENTITY} "
+                "order by is_bound desc, workflow_name, business_entity_id"
+            ),
+            transitions,
+            rows(
+                f"select * from sla.interval_explanations {OF_ENTITY} "
+                # Of stays that begin at one instant, the one that ends then is first.
+                "order by entered_at, coalesce(left_at, 'infinity'), visit, status"
+            ),
+            rows(
+                f"select * from sla.deadline_windows {OF_ENTITY} "
+                "order by counted_from, opens_at"
+            ),
+        )
+
+
+def narrate(found: Explanation) -> Iterator[str]:
+    """Lines of text: the workflow, then each stay with transitions and windows.
+
+    Instants are in the zone of the stay's calendar, else in UTC.
+    """
+    first, current = found.transitions[0], found.intervals[-1]
+    since = _at(current["entered_at"], current)
+    overdue = f", {_red('overdue')}" if current["is_overdue"] else ""
+    name = style(f"{first['entity_type']} {first['entity_id']}", bold=True)
+    yield f"{name} is {current['status']!r} since {since}{overdue}"
+    yield from _binding(found.candidates)
+    transitions = iter(found.transitions)
+    for stay in found.intervals:
+        own = [next(transitions) for _ in range(stay["transition_count"])]
+        windows = [w for w in found.windows if w["interval_id"] == stay["interval_id"]]
+        yield ""
+        visit = f", visit {stay['visit']}" if stay["visit"] > 1 else ""
+        yield style(f"{stay['status']}{visit}", bold=True)
+        yield from (f"  {_transition(row, stay)}" for row in own)
+        yield from (f"  {line}" for line in _deadline(stay))
+        yield from (f"    {line}" for line in _windows(windows))
+        yield f"  {_outcome(stay)}"
+
+
+def _binding(candidates: list[Row]) -> Iterator[str]:
+    """S8: which workflow binds it, and why no other."""
+    if not candidates:
+        yield "No workflow is of its type, so nothing has a deadline."
+    for row in candidates:
+        entity = row["business_entity_id"]
+        of = f" of business entity {entity}" if entity else ""
+        yield f"  workflow {row['workflow_name']!r}{of} {row['reason']}"
+    if candidates and not any(row["is_bound"] for row in candidates):
+        yield "None binds it, so nothing has a deadline."
+
+
+def _transition(row: Row, stay: Row) -> str:
+    who = row["triggered_by_user_name"] or row["triggered_by_user_id"]
+    given = row["sla_deadline"]
+    parts = [
+        _at(row["created_at"], stay),
+        f"by {who}" if who else "",
+        f"through {row['triggered_by_system']}" if row["triggered_by_system"] else "",
+        f"because {row['transition_reason']!r}" if row["transition_reason"] else "",
+        f"deadline given: {_at(given, stay)}" if given else "",
+        f"batch {row['batch_id']}",
+        "" if row["is_judged"] else "not judged yet",
+        _red(row["violations"]) if row["violations"] else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _deadline(stay: Row) -> Iterator[str]:
+    """How the deadline was found (S9, S10)."""
+    if stay["workflow_id"] is None:
+        return
+    version = _at(stay["workflow_in_force_from"], stay)
+    yield f"under workflow {stay['workflow_name']!r}, version of {version}"
+    hours, due = stay["sla_hours"], stay["sla_deadline"]
+    if stay["step_id"] is None:
+        yield "it has no such status"
+    elif stay["is_final"]:
+        yield "a final status has no deadline"
+    elif stay["deadline_source"] == "explicit":
+        yield f"deadline {_at(due, stay)}, as it was given"
+    elif hours is None:
+        yield "the step has no hours, so there is no deadline"
+    elif due is None:
+        yield f"{_hours(stay)}, which do not run out in what the calendar covers"
+    else:
+        yield f"deadline {_at(due, stay)}, after {_hours(stay)}"
+
+
+def _hours(stay: Row) -> str:
+    hours = f"{stay['sla_hours'].normalize():f} h"
+    if stay["calendar_name"] is None:
+        return f"{hours} of elapsed time"
+    begun = stay["calendar_in_force_from"]
+    version = f"version of {_at(begun, stay)}" if begun else "first version"
+    return f"{hours} of business time by calendar {stay['calendar_name']!r}, {version}"
+
+
+def _outcome(stay: Row) -> str:
+    """How long it took, and what came of it (S13)."""
+    took = _span(stay["elapsed_seconds"])
+    if stay["calendar_id"] is not None and stay["counted_seconds"] is not None:
+        open_time, closed = stay["counted_seconds"], stay["closed_seconds"]
+        took += f" = {_span(open_time)} open + {_span(closed)} closed"
+    margin = stay["margin_seconds"]
+    by = "" if margin is None else _span(abs(margin))
+    if stay["left_at"] is None:
+        state = "" if margin is None else f", {by} left"
+        state = f", {_red('overdue')} by {by}" if stay["is_overdue"] else state
+        return f"open for {took}{state}"
+    verdict = stay["verdict"]
+    shown = style("met", fg="green") if verdict == "met" else _red(str(verdict))
+    judged = "" if verdict is None else f": {shown} by {by}"
+    return f"left {_at(stay['left_at'], stay)} after {took}{judged}"
+
+
+def _windows(windows: list[Row]) -> list[str]:
+    """Aligned columns: each window counted, the sum so far, the closed time after."""
+    total = Decimal(0)
+    rows = []
+    for row in windows:
+        total += row["counted_seconds"]
+        closed = row["closed_seconds"]
+        because = f" ({row['closed_because']})" if row["closed_because"] else ""
+        rows.append(
+            (
+                _local(row["counted_from"], row["timezone"]),
+                f"- {_local(row['counted_until'], row['timezone'])}",
+                f"{_span(row['counted_seconds'])} open",
+                f"{_span(total)} in all",
+                f"then {_span(closed)} closed{because}" if closed else "",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def _red(text: str) -> str:
+    return style(text, fg="red")
+
+
+def _at(instant: datetime, stay: Row) -> str:
+    zone = stay["calendar_timezone"] or "UTC"
+    return f"{_local(instant, zone)} {instant.astimezone(ZoneInfo(zone)):%Z}"
+
+
+def _local(instant: datetime, zone: str) -> str:
+    """As the clocks of a zone show it, to the microsecond where there are any."""
+    local = instant.astimezone(ZoneInfo(zone))
+    fraction = f".{local:%f}" if local.microsecond else ""
+    return f"{local:%a %Y-%m-%d %H:%M:%S}{fraction}"
+
+
+def _span(seconds: Decimal) -> str:
+    """Hours, minutes and seconds, to the microsecond where there are any."""
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    text = f"{int(hours):,} h {int(minutes):02} min"
+    return f"{text} {rest.normalize():f} s" if rest else text

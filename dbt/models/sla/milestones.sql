@@ -10,7 +10,8 @@ placed as (
             partition by entity_type, entity_id
         ) as entity_created_at,
         row_number() over (
-            partition by entity_type, entity_id, to_status, coalesce(is_milestone, false)
+            partition by
+                entity_type, entity_id, to_status, coalesce(is_milestone, false)
             order by created_at, batch_id, batch_row
         ) as place
     from {{ ref("stg_transitions") }}

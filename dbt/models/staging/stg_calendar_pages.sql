@@ -1,3 +1,4 @@
+-- depends_on: {{ source("raw", "cuts") }}
 -- One row per calendar version and span of days: its opening windows there, as arrays
 -- in UTC (S11, S12). Of a version in the cut, because only those are joined.
 select

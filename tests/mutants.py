@@ -1,0 +1,530 @@
+"""Guards taken away one by one: `make mutants` lists those that no test misses.
+
+Each mutant is the project with one piece of text replaced, in a folder of its own; the
+tests named for it must turn red. Names of mutants say what is lost, after the rule.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+PROJECT = Path(__file__).parents[1]
+LEFT_OUT = shutil.ignore_patterns(
+    ".git", ".venv", ".status-engine", "target", "__pycache__", ".*_cache"
+)
+AT_ONCE = 2
+
+INTERVALS = "dbt/macros/intervals.sql"
+BUSINESS_TIME = "dbt/macros/business_time.sql"
+VIOLATIONS = "dbt/models/sla/workflow_violations.sql"
+VERSIONS = "dbt/models/staging/stg_workflow_versions.sql"
+CALENDARS = "dbt/models/staging/stg_calendars.sql"
+CURRENT = "dbt/models/sla/entity_current_status.sql"
+OPENING = "ingest/calendars.py"
+RECORD = "ingest/migrations/versions/0003_record.sql"
+FUNCTIONS = "ingest/migrations/versions/0006_calendars.sql"
+
+UNIT = "tests/dbt/test_unit_tests.py"
+HISTORIES = "tests/dbt/test_histories.py"
+CONFIGURATION = "tests/dbt/test_configuration.py"
+TIME = "tests/dbt/test_business_time.py"
+VECTORS = "tests/dbt/test_deadline_vectors.py"
+RECORDING = "tests/ingest/test_record.py"
+
+
+class Mutant(NamedTuple):
+    """Text of a file that is replaced, and the tests that must find it."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: Sequence[str] = (UNIT, CONFIGURATION, HISTORIES)
+
+
+MUTANTS = (
+    Mutant(
+        "S6: visits are counted over all statuses",
+        INTERVALS,
+        "partition by entity_type, entity_id, status order by stay",
+        "partition by entity_type, entity_id order by stay",
+    ),
+    Mutant(
+        "S6: the same visit for each return",
+        INTERVALS,
+        "            row_number() over (\n                partition by entity_type,",
+        "            count(*) over (\n                partition by entity_type,",
+    ),
+    Mutant(
+        "S7: a version holds beyond the next one",
+        VERSIONS,
+        "        lead(created_at) over (\n"
+        "            partition by workflow_key order by created_at, batch_id\n"
+        "        ) as bound_until",
+        "        null::timestamptz as bound_until",
+    ),
+    Mutant(
+        "S7: a retired version judges those that are bound",
+        VERSIONS,
+        "    from workflows\n    where is_active\n",
+        "    from workflows\n",
+    ),
+    Mutant(
+        "S7: a retired workflow binds new entities",
+        INTERVALS,
+        '        select * from {{ ref("stg_workflow_versions") }}\n'
+        "        where is_active\n",
+        '        select * from {{ ref("stg_workflow_versions") }}\n',
+    ),
+    Mutant(
+        "S7: a version comes into force a moment late",
+        INTERVALS,
+        "{{ instant }} >= {{ span }}_from",
+        "{{ instant }} > {{ span }}_from",
+    ),
+    Mutant(
+        "S7: a version lasts a moment too long",
+        INTERVALS,
+        "{{ instant }} < {{ span }}_until or",
+        "{{ instant }} <= {{ span }}_until or",
+    ),
+    Mutant(
+        "S8: history older than the configuration is under nothing",
+        INTERVALS,
+        "                or (\n                    not matching.has_one",
+        "                or (\n                    false and not matching.has_one",
+    ),
+    Mutant(
+        "S8: what was applied first competes with what is in force",
+        INTERVALS,
+        "not matching.has_one_in_force\n                    and ",
+        "",
+    ),
+    Mutant(
+        "S8: an entity between two workflows is under the first",
+        INTERVALS,
+        "                    and ordered.created_at < matching.configured_from\n",
+        "",
+    ),
+    Mutant(
+        "S8: later versions hold for the time before",
+        INTERVALS,
+        "                    and matching.is_first\n",
+        "",
+    ),
+    Mutant(
+        "S8: workflows applied later hold for the time before",
+        INTERVALS,
+        "                    and matching.in_force_from = matching.configured_from\n",
+        "",
+    ),
+    Mutant(
+        "S8: another business entity's workflow binds",
+        INTERVALS,
+        "or ordered.business_entity_id = versions.business_entity_id",
+        "or ordered.business_entity_id is not null",
+    ),
+    Mutant(
+        "S8: conditions are not looked at",
+        INTERVALS,
+        "                    and {{ json_contains(\n"
+        "                        \"coalesce(ordered.business_context, '{}')\", "
+        '"versions.conditions"\n'
+        "                    ) }}\n",
+        "",
+    ),
+    Mutant(
+        "S8: a business entity is not preferred",
+        INTERVALS,
+        "case when matching.business_entity_id is null then 1 else 0 end,",
+        "",
+    ),
+    Mutant(
+        "S8: fewer conditions win",
+        INTERVALS,
+        "matching.condition_count desc",
+        "matching.condition_count",
+    ),
+    Mutant(
+        "S8: the default is not preferred",
+        INTERVALS,
+        "                case when matching.is_default then 0 else 1 end,\n",
+        "",
+    ),
+    Mutant(
+        "S8: names are compared as people do",
+        INTERVALS,
+        'matching.workflow_name collate "C"',
+        "lower(matching.workflow_name)",
+    ),
+    Mutant(
+        "S8: any transition binds",
+        INTERVALS,
+        "                    ordered.place = 1\n                    and ",
+        "                    ",
+    ),
+    Mutant(
+        "S9: a stay is under the version of its entity's beginning",
+        INTERVALS,
+        '{{ is_within("placed.entered_at", "versions.bound") }}',
+        '{{ is_within("placed.entity_created_at", "versions.bound") }}',
+    ),
+    Mutant(
+        "S9: a stay is under the calendar of its entity's beginning",
+        INTERVALS,
+        '{{ is_within("placed.entered_at", "calendars.in_force") }}',
+        '{{ is_within("placed.entity_created_at", "calendars.in_force") }}',
+    ),
+    Mutant(
+        "S9: a calendar holds from its application only",
+        CALENDARS,
+        "            then '-infinity'::timestamptz\n",
+        "            then calendars.created_at\n",
+    ),
+    Mutant(
+        "S9: a new calendar touches nothing that is built",
+        INTERVALS,
+        "where calendars.batch_cut is null or calendars.batch_cut > {{ cut }}",
+        "where false",
+    ),
+    Mutant(
+        "S9: a new workflow version touches nothing that is built",
+        INTERVALS,
+        '                from {{ ref("stg_workflow_versions") }}\n'
+        "                where batch_cut is null or batch_cut > {{ cut }}\n",
+        '                from {{ ref("stg_workflow_versions") }}\n'
+        "                where false\n",
+    ),
+    Mutant(
+        "S10: the first deadline given wins",
+        INTERVALS,
+        "array_agg(sla_deadline order by place desc)",
+        "array_agg(sla_deadline order by place)",
+    ),
+    Mutant(
+        "S10: a transition without a deadline takes it away",
+        INTERVALS,
+        "                filter (where sla_deadline is not null)\n",
+        "",
+    ),
+    Mutant(
+        "S10: a given deadline counts for nothing",
+        INTERVALS,
+        "                when explicit_deadline is not null then explicit_deadline\n",
+        "",
+    ),
+    Mutant(
+        "S10: an unbound entity has the deadline that is given",
+        INTERVALS,
+        "when workflow_id is null or is_final then null",
+        "when is_final then null",
+    ),
+    Mutant(
+        "S11: no hours wait for the opening",
+        INTERVALS,
+        "when clocked.calendar_id is null or sla_hours = 0",
+        "when clocked.calendar_id is null",
+        (TIME, VECTORS, HISTORIES),
+    ),
+    Mutant(
+        "S11: hours that run out at closing time end at the next opening",
+        BUSINESS_TIME,
+        "width_bucket({{ clock }} - interval '1 microsecond', "
+        "{{ page }}.business_clock)",
+        "width_bucket({{ clock }}, {{ page }}.business_clock)",
+        (VECTORS, TIME, HISTORIES),
+    ),
+    Mutant(
+        "S11: the page of a clock is that of the microsecond itself",
+        BUSINESS_TIME,
+        "(({{ clock }} - interval '1 microsecond')::date - date '2000-01-01') >> 3",
+        "({{ clock }}::date - date '2000-01-01') >> 3",
+        (TIME, VECTORS, HISTORIES),
+    ),
+    Mutant(
+        "S11: the clock runs while the calendar is closed",
+        BUSINESS_TIME,
+        "least({{ instant }} at time zone 'UTC', {{ page }}.closes_at[{{ place }}])",
+        "{{ instant }} at time zone 'UTC'",
+        (TIME, VECTORS, HISTORIES),
+    ),
+    Mutant(
+        "S11: hours are multiplied in floating point",
+        BUSINESS_TIME,
+        "({{ number }} * 3600000000)::bigint * interval '1 microsecond'",
+        "{{ number }}::double precision * interval '1 hour'",
+        (TIME, HISTORIES),
+    ),
+    Mutant(
+        "S11: business seconds are rounded",
+        BUSINESS_TIME,
+        "floor(extract(epoch from {{ later }} - {{ earlier }}))::bigint",
+        "extract(epoch from {{ later }} - {{ earlier }})::bigint",
+        (TIME, HISTORIES),
+    ),
+    Mutant(
+        "S12: a deadline lies beyond the calendar",
+        BUSINESS_TIME,
+        "            <= {{ page }}.closes_at[{{ place }}] - "
+        "{{ page }}.opens_at[{{ place }}]\n",
+        "            is not null\n",
+        (TIME, HISTORIES),
+    ),
+    Mutant(
+        "S12: business time beyond the calendar is none",
+        BUSINESS_TIME,
+        "            and {{ instant }} at time zone 'UTC' <= {{ page }}.covers_until\n",
+        "",
+        (TIME, HISTORIES),
+    ),
+    Mutant(
+        "S12: in a gap the offset after it applies, in a fold the first instant",
+        OPENING,
+        "min(early, late)",
+        "max(early, late)",
+        (TIME, VECTORS),
+    ),
+    Mutant(
+        "S12: a skipped date has windows",
+        OPENING,
+        "if windows and self.instant(day, timedelta(0)) < self.instant(day, DAY):",
+        "if windows:",
+        (TIME, VECTORS),
+    ),
+    Mutant(
+        "S12: the night before the first day is left out",
+        OPENING,
+        "day = self.calendar.covers_from - DAY",
+        "day = self.calendar.covers_from",
+        (TIME, "tests/ingest/test_calendars.py"),
+    ),
+    Mutant(
+        "S12: closed dates are open",
+        OPENING,
+        "        if day in self.closed_dates:\n            return ()\n",
+        "",
+        (VECTORS, TIME),
+    ),
+    Mutant(
+        "S12: windows that overlap across a change of clocks count twice",
+        OPENING,
+        "merged and window.opens_at <= merged[-1].closes_at",
+        "merged and window.opens_at == merged[-1].closes_at",
+        (TIME, "tests/ingest/test_calendars.py"),
+    ),
+    Mutant(
+        "S12: a window without end in its calendar is not reported",
+        VIOLATIONS,
+        "            beyond_calendar is not null,\n",
+        "            false,\n",
+    ),
+    Mutant(
+        "S13: left in the microsecond of the deadline is breached",
+        INTERVALS,
+        "when left_at <= sla_deadline then 'met'",
+        "when left_at < sla_deadline then 'met'",
+    ),
+    Mutant(
+        "S13: left a microsecond after the deadline is neither",
+        INTERVALS,
+        "when left_at > sla_deadline then 'breached'",
+        "when left_at > sla_deadline + interval '1 second' then 'breached'",
+    ),
+    Mutant(
+        "S13: exactly at the deadline is overdue",
+        CURRENT,
+        "sla_deadline < {{ as_of() }}",
+        "sla_deadline <= {{ as_of() }}",
+    ),
+    Mutant(
+        "S14: a final status has a deadline",
+        INTERVALS,
+        "when workflow_id is null or is_final then null",
+        "when workflow_id is null then null",
+    ),
+    Mutant(
+        "S19: an unknown status is not reported",
+        VIOLATIONS,
+        "workflow_id is not null and step_id is null,",
+        "false,",
+    ),
+    Mutant(
+        "S19: an unbound entity has unknown statuses",
+        VIOLATIONS,
+        "workflow_id is not null and step_id is null,",
+        "step_id is null,",
+    ),
+    Mutant(
+        "S19: a self-transition is illegal",
+        VIOLATIONS,
+        "            is_change\n            and previous_step_id is not null",
+        "            previous_step_id is not null",
+    ),
+    Mutant(
+        "S19: after an unknown status legality is judged",
+        VIOLATIONS,
+        "            and previous_step_id is not null\n"
+        '            and not {{ json_contains("allowed_transitions", '
+        '"to_jsonb(to_status)") }},',
+        '            and not coalesce({{ json_contains("allowed_transitions", '
+        '"to_jsonb(to_status)") }}, false),',
+    ),
+    Mutant(
+        "S19: leaving a final status is merely illegal",
+        VIOLATIONS,
+        "case when previous_is_final then 'left_final' else 'illegal_transition' end",
+        "'illegal_transition'",
+    ),
+    Mutant(
+        "S19: a null from_status breaks the chain",
+        VIOLATIONS,
+        "from_status is not null and from_status is distinct from previous_status",
+        "from_status is distinct from previous_status",
+    ),
+    Mutant(
+        "S19: a first transition may come from anywhere",
+        VIOLATIONS,
+        "from_status is not null and from_status is distinct from previous_status",
+        "from_status <> previous_status",
+    ),
+    Mutant(
+        "S19: approvals are not missed",
+        VIOLATIONS,
+        "is_change and requires_approval and approver_id is null",
+        "false",
+    ),
+    Mutant(
+        "S19: a self-transition needs an approval",
+        VIOLATIONS,
+        "is_change and requires_approval and approver_id is null",
+        "requires_approval and approver_id is null",
+    ),
+    Mutant(
+        "S19: any role will do",
+        VIOLATIONS,
+        "is_change and requires_approval and is_known_approver and not has_role",
+        "false",
+    ),
+    Mutant(
+        "S19: an inactive user holds roles",
+        VIOLATIONS,
+        "        approvers.is_active\n        and {{",
+        "        {{",
+    ),
+    Mutant(
+        "S19: roles are those of today",
+        VIOLATIONS,
+        '            and {{ is_within("bound.created_at", "approvers.in_force") }}',
+        "            and approvers.in_force_until is null",
+    ),
+    Mutant(
+        "S19: who triggered it approves it, whoever is named",
+        VIOLATIONS,
+        "coalesce(bound.approved_by_user_id, bound.triggered_by_user_id::text)\n"
+        "            as approver_id",
+        "bound.triggered_by_user_id::text\n            as approver_id",
+    ),
+    Mutant(
+        "S19: an unknown user is not reported",
+        VIOLATIONS,
+        "is_unknown_trigger or is_unknown_approver,",
+        "false,",
+    ),
+    Mutant(
+        "S19: an unknown approver is not reported",
+        VIOLATIONS,
+        "is_unknown_trigger or is_unknown_approver,",
+        "is_unknown_trigger,",
+    ),
+    Mutant(
+        "S19: an unknown business entity is not reported",
+        VIOLATIONS,
+        "            is_unknown_business_entity,\n",
+        "            false,\n",
+    ),
+    Mutant(
+        "S19: a transition is judged by the version of its entity's beginning",
+        VIOLATIONS,
+        '{{ is_within("bound.created_at", "versions.bound") }}',
+        '{{ is_within("bound.entity_created_at", "versions.bound") }}',
+    ),
+    Mutant(
+        "S8: an entity without a workflow is not reported",
+        VIOLATIONS,
+        "place = 1 and workflow_key is null",
+        "false",
+    ),
+    Mutant(
+        "S10, S11: what is recorded live runs out in elapsed time",
+        FUNCTIONS,
+        "case when named is not null then raw.calendar_at(named, entered_at) end",
+        "null::uuid",
+        (RECORDING, TIME),
+    ),
+    Mutant(
+        "S11: in functions, hours at closing time end at the next opening",
+        FUNCTIONS,
+        "                runs_out - interval '1 microsecond', p.business_clock",
+        "                runs_out, p.business_clock",
+        (TIME, VECTORS),
+    ),
+    Mutant(
+        "S12: in functions, a deadline lies beyond the calendar",
+        FUNCTIONS,
+        "            and due <= p.closes_at[place]\n",
+        "",
+        (TIME, VECTORS),
+    ),
+    Mutant(
+        "S9: in functions, a calendar's newest version holds for all time",
+        FUNCTIONS,
+        "            case when c.created_at <= instant then c.created_at end "
+        "desc nulls last,\n            c.created_at\n",
+        "            c.created_at desc\n",
+        (RECORDING, TIME),
+    ),
+)
+
+
+def is_found(mutant: Mutant) -> bool:
+    """Whether a test turns red without what the mutant takes away."""
+    with tempfile.TemporaryDirectory(prefix="mutant-") as name:
+        copy = Path(name) / "project"
+        shutil.copytree(PROJECT, copy, ignore=LEFT_OUT)
+        file = copy / mutant.file
+        file.write_text(file.read_text().replace(mutant.old, mutant.new))
+        for tests in mutant.tests:
+            done = subprocess.run(
+                [sys.executable, "-m", "pytest", "-qx", "-n", "0", tests],
+                cwd=copy,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode == 1:
+                return True
+            if done.returncode != 0:
+                msg = f"{mutant.name}: pytest ended with {done.returncode}.\n"
+                raise RuntimeError(msg + done.stdout + done.stderr)
+    return False
+
+
+def main(words: list[str]) -> int:
+    """Try the mutants whose names hold all words; 1 where one survives."""
+    chosen = [m for m in MUTANTS if all(word in m.name for word in words)]
+    survived = []
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for mutant, found in zip(chosen, pool.map(is_found, chosen), strict=True):
+            print("found   " if found else "SURVIVED", mutant.name, flush=True)
+            survived += [] if found else [mutant]
+    print(f"{len(chosen)} mutants, {len(survived)} survived.")
+    return 1 if survived else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -496,6 +496,8 @@ def is_found(mutant: Mutant) -> bool:
     with tempfile.TemporaryDirectory(prefix="mutant-") as name:
         copy = Path(name) / "project"
         shutil.copytree(PROJECT, copy, ignore=LEFT_OUT)
+        # Public data beside the project, where it is there.
+        (Path(name) / "shared").symlink_to(PROJECT.parent / "shared")
         file = copy / mutant.file
         file.write_text(file.read_text().replace(mutant.old, mutant.new))
         for tests in mutant.tests:

@@ -16,7 +16,22 @@ from typing import Any
 import click
 from rich.console import Console
 
-from ingest import Recorded, database, embedded, record, rejects, workflows
+from dagster_project.explain import explain, narrate
+from dagster_project.workflow_text import (
+    calendar_text,
+    headline,
+    state_diagram,
+    step_rows,
+)
+from ingest import (
+    Recorded,
+    database,
+    embedded,
+    in_force,
+    record,
+    rejects,
+    workflows,
+)
 from ingest.append import MAX_FUTURE
 from ingest.chunks import Layout
 from ingest.delivery import MAX_REJECTED_RATIO, NOTHING, Delivery, Settings, deliver
@@ -137,29 +152,39 @@ def init() -> None:
     )
 
 
+WORKFLOW_FILES = click.argument("path", type=click.Path(path_type=Path))
+
+
 @main.group(name="workflows")
 def workflows_group() -> None:
-    """Check and apply workflow, user and business entity files."""
+    """Check, compare, apply and show workflows, calendars, users, business entities."""
 
 
 @workflows_group.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@WORKFLOW_FILES
 @_sentences
 def check(path: Path) -> None:
     """Say what is wrong in a file or folder, with file and line; writes nothing."""
-    configuration = workflows.load(path)
+    configuration = workflows.check(path)
     for warning in configuration.warnings:
         _say(f"Warning: {warning}")
-    _say(f"{len(configuration.workflows)} workflows are sound.")
+    _say(
+        f"{len(configuration.workflows)} workflows and "
+        f"{len(configuration.calendars)} calendars are sound."
+    )
 
 
 @workflows_group.command(name="apply")
-@click.argument("path", type=click.Path(path_type=Path))
+@WORKFLOW_FILES
+@click.option("--dry-run", is_flag=True, help="Say what would change; write nothing.")
 @AS_JSON
 @_sentences
-def apply_command(path: Path, as_json: bool) -> None:
+def apply_command(path: Path, dry_run: bool, as_json: bool) -> None:
     """Append a new version of each definition that changed; no other is touched."""
     configuration = workflows.load(path)
+    if dry_run:
+        _print_differences(configuration, as_json)
+        return
     with database.session() as connection:
         applied = workflows.apply(connection, configuration)
     if as_json:
@@ -168,6 +193,58 @@ def apply_command(path: Path, as_json: bool) -> None:
     for name in applied.changed:
         _say(f"new version: {name}")
     _say(f"{len(applied.changed)} new versions, {applied.unchanged} unchanged.")
+
+
+@workflows_group.command()
+@WORKFLOW_FILES
+@AS_JSON
+@_sentences
+def diff(path: Path, as_json: bool) -> None:
+    """Compare a file or folder with what is in force; writes nothing."""
+    _print_differences(workflows.load(path), as_json)
+
+
+def _print_differences(configuration: workflows.Configuration, as_json: bool) -> None:
+    with database.session() as connection:
+        differences = workflows.compare(connection, configuration)
+    rows = [difference._asdict() for difference in differences]
+    if as_json:
+        _print_json({"differences": rows})
+    elif rows:
+        _print_table(rows)
+    else:
+        _say("Nothing differs from what is in force.")
+
+
+@workflows_group.command(name="show")
+@click.argument("name", required=False)
+@click.option("--business-entity", help="Whose workflow, where several have one.")
+@click.option("--at", type=Instant(), help="In force then; now by default.")
+@click.option("--mermaid", is_flag=True, help="Print a workflow as a Mermaid diagram.")
+@_sentences
+def show_command(
+    name: str | None, business_entity: str | None, at: datetime | None, mermaid: bool
+) -> None:
+    """List what is in force, or print the workflow or calendar that NAME says.
+
+    A workflow is named by its entity type and its own name, as in order/standard.
+    """
+    if (mermaid or business_entity) and "/" not in (name or ""):
+        msg = "Name a workflow such as order/standard."
+        raise click.UsageError(msg)
+    with database.session() as connection:
+        if name is None:
+            found = in_force.definitions(connection, at)
+            _print_table([definition._asdict() for definition in found])
+        elif "/" not in name:
+            click.echo(calendar_text(in_force.calendar_of(connection, name, at)))
+        else:
+            workflow, steps = in_force.steps_of(connection, name, business_entity, at)
+            if mermaid:
+                click.echo(state_diagram(steps))
+            else:
+                click.echo(headline(workflow))
+                _print_table(step_rows(steps))
 
 
 @main.command(epilog=EXIT_CODES)
@@ -442,6 +519,29 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     for line in texts:
         cells = (text.ljust(width) for text, width in zip(line, widths, strict=True))
         click.echo("  ".join(cells).rstrip())
+
+
+@main.command(name="explain")
+@click.argument("entity_type")
+@click.argument("entity_id", type=click.IntRange(0, 2**63 - 1))
+@click.option("--as-of", type=Instant(), help="What the clock shows; now by default.")
+@AS_JSON
+@_sentences
+def explain_command(
+    entity_type: str, entity_id: int, as_of: datetime | None, as_json: bool
+) -> None:
+    """Say why an entity has its status, its workflow, its deadlines and verdicts.
+
+    Each stay with its transitions, the workflow version and calendar it is under, and
+    every opening window that was counted on the way to its deadline.
+    """
+    with database.session() as connection:
+        found = explain(connection, entity_type, entity_id, as_of)
+    if as_json:
+        _print_json(found._asdict())
+    else:
+        for line in narrate(found):
+            click.echo(line)
 
 
 @main.command(name="record")

@@ -10,6 +10,7 @@ import io
 import json
 import random
 from abc import ABC, abstractmethod
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
@@ -22,7 +23,9 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
+
+from ingest import workflows as workflow_files
+from ingest.calendars import Calendar, Opening
 
 Json = dict[str, Any]
 
@@ -324,8 +327,32 @@ class Row(NamedTuple):
     metadata: Json | None
 
 
+class BusinessTime:
+    """Elapsed time while a calendar is open, in microseconds (S11)."""
+
+    def __init__(self, calendar: Calendar) -> None:
+        windows = Opening(calendar).windows
+        start = windows[0].business_clock
+        self._opens = [_microseconds(w.opens_at.replace(tzinfo=UTC)) for w in windows]
+        self._closes = [_microseconds(w.closes_at.replace(tzinfo=UTC)) for w in windows]
+        self._clocks = [
+            (w.business_clock - start) // timedelta(microseconds=1) for w in windows
+        ]
+
+    def ends(self, at: int, amount: int) -> int:
+        """When so much of it has passed since an instant."""
+        place = bisect_right(self._opens, at) - 1
+        open_for = min(at, self._closes[place]) - self._opens[place]
+        clock = self._clocks[place] + open_for + amount
+        place = bisect_left(self._clocks, clock) - 1
+        return self._opens[place] + clock - self._clocks[place]
+
+
 class Step(NamedTuple):
-    """One status of a workflow, with the habits around it; sla in microseconds."""
+    """One status of a workflow, with the habits around it.
+
+    sla: in microseconds, of business time where there is one.
+    """
 
     name: str
     key: str
@@ -336,6 +363,15 @@ class Step(NamedTuple):
     allowed: tuple[str, ...]
     weights: tuple[float, ...]
     forbidden: tuple[str, ...]
+    business_time: BusinessTime | None
+
+    def sla_ends(self, at: int, share: float = 1) -> int | None:
+        """When a share of the SLA of a stay that began at an instant has passed."""
+        if self.sla is None:
+            return None
+        amount = int(self.sla * share)
+        business_time = self.business_time
+        return business_time.ends(at, amount) if business_time else at + amount
 
 
 class Workflow(NamedTuple):
@@ -406,17 +442,22 @@ def write_demo(
 
 
 def read_company(folder: Path) -> Company:
-    """Read the workflow files, business entities and user accounts of a folder."""
-    files = [_load(path) for path in sorted(folder.glob("*.yml"))]
-    named = {key: value for file in files for key, value in file.items()}
-    ids = {entry["name"]: entry["id"] for entry in named["business_entities"]}
+    """Read the workflows, calendars, business entities and users of a folder.
+
+    Raises:
+        WorkflowError: what stands there is not sound.
+    """
+    files = workflow_files.load(folder)
+    ids = {entry["name"]: entry["id"] for entry in files.business_entities}
+    times = {calendar.name: BusinessTime(calendar) for calendar in files.calendars}
     workflows: dict[str, list[Workflow]] = {name: [] for name in HABITS}
-    for file in files:
-        if file.get("entity_type") in workflows and file["is_active"]:
-            workflows[file["entity_type"]].append(_workflow(file, ids))
-    for found in workflows.values():
-        found.sort(key=lambda workflow: workflow.rank, reverse=True)
-    users = [user for user in named["user_accounts"] if user["is_active"]]
+    for file in files.workflows:
+        if file["entity_type"] in workflows and file["is_active"]:
+            found = _workflow(file, ids, times.get(file["calendar"]))
+            workflows[file["entity_type"]].append(found)
+    for several in workflows.values():
+        several.sort(key=lambda workflow: workflow.rank, reverse=True)
+    users = [user for user in files.user_accounts if user["is_active"]]
     roles = sorted({role for user in users for role in user["roles"]})
     return Company(
         workflows,
@@ -426,12 +467,9 @@ def read_company(folder: Path) -> Company:
     )
 
 
-def _load(path: Path) -> Json:
-    content: Json = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    return content
-
-
-def _workflow(file: Json, ids: dict[str, str]) -> Workflow:
+def _workflow(
+    file: Json, ids: dict[str, str], business_time: BusinessTime | None
+) -> Workflow:
     steps = sorted(file["steps"], key=lambda step: int(step["step_order"]))
     unfinished = [step["status_name"] for step in steps if not step["is_final"]]
     owner = file["business_entity"]
@@ -441,11 +479,21 @@ def _workflow(file: Json, ids: dict[str, str]) -> Workflow:
         file["conditions"],
         (owner is not None, len(file["conditions"]), file["is_default"]),
         steps[0]["status_name"],
-        {s["status_name"]: _step(file["entity_type"], s, unfinished) for s in steps},
+        {
+            step["status_name"]: _step(
+                file["entity_type"], step, unfinished, business_time
+            )
+            for step in steps
+        },
     )
 
 
-def _step(entity_type: str, step: Json, unfinished: list[str]) -> Step:
+def _step(
+    entity_type: str,
+    step: Json,
+    unfinished: list[str],
+    business_time: BusinessTime | None,
+) -> Step:
     name = step["status_name"]
     allowed = tuple(step["allowed_transitions"])
     actor, tendencies = HABITS[entity_type].get(name, ("operations_manager", {}))
@@ -463,6 +511,7 @@ def _step(entity_type: str, step: Json, unfinished: list[str]) -> Step:
         allowed=allowed,
         weights=tuple(accumulate(weights)),
         forbidden=tuple(s for s in unfinished if s not in allowed and s != name),
+        business_time=business_time,
     )
 
 
@@ -633,18 +682,18 @@ class Simulation:
 
     def _promise(self, step: Step, at: int) -> int | None:
         """A date that someone promised: the end of an office day about an SLA away."""
-        if step.key not in PROMISED or step.sla is None:
+        if step.key not in PROMISED:
             return None
-        return self._office.closes(at + int(step.sla * self._rng.uniform(0.7, 1.2)))
+        ends_at = step.sla_ends(at, self._rng.uniform(0.7, 1.2))
+        return None if ends_at is None else self._office.closes(ends_at)
 
     def _leave(
         self, entity: Entity, step: Step, arriving: Step, at: int, promise: int | None
     ) -> int:
         """When an entity that arrived at an instant moves on, strictly later."""
         rng = self._rng
-        span = STAY_WITHOUT_SLA if step.sla is None else step.sla
-        if promise is not None:
-            span = promise - at
+        ends_at = step.sla_ends(at) if promise is None else promise
+        span = STAY_WITHOUT_SLA if ends_at is None else ends_at - at
         if arriving.actor == "@sla-monitor":
             return at + span + rng.randrange(MINUTE, 10 * MINUTE)
         if promise is not None:

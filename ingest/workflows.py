@@ -1,74 +1,37 @@
-"""Workflow, business entity and user files: checked, then applied as new versions (S7).
+"""Configuration files, checked, then applied as new versions (S7).
 
-Which version binds an entity is decided in dbt (S8); nothing here judges transitions.
+They hold workflows, calendars, users and business entities. Which version binds an
+entity is decided in dbt (S8); nothing here judges transitions. What is in force is read
+in in_force.py.
 """
 
 import json
-import re
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from ingest.append import known_types
+from ingest.calendar_files import calendar_defects, calendar_of, calendar_warnings
+from ingest.calendars import WEEKDAYS, Calendar, Opening
 from ingest.database import Connection
 from ingest.errors import WorkflowError
+from ingest.shapes import BUSINESS_ENTITIES, USER_ACCOUNTS, shape_defects
 from ingest.transition import NAMESPACE
+from ingest.workflow_checks import (
+    repeated,
+    rivals,
+    unknown_calendars,
+    workflow_defects,
+    workflow_warnings,
+)
+from ingest.yaml_files import Located, read_yaml, yaml_paths
 
-# A century; within it microseconds are exact.
-LONGEST_HOURS = 1_000_000
-COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 # Any fixed number: two processes must not compare and append at once.
 APPLY_LOCK = 7_361_820_146
-
-NUMBER = (int, float)
-WORKFLOW_KEYS: dict[str, tuple[type, ...]] = {
-    "entity_type": (str,),
-    "workflow_name": (str,),
-    "business_entity": (str, type(None)),
-    "is_default": (bool,),
-    "is_active": (bool,),
-    "conditions": (dict,),
-    "steps": (list,),
-}
-STEP_KEYS: dict[str, tuple[type, ...]] = {
-    "status_name": (str,),
-    "status_label": (str,),
-    "status_color": (str,),
-    "step_order": (int,),
-    "allowed_transitions": (list,),
-    "sla_hours": (*NUMBER, type(None)),
-    "requires_approval": (bool,),
-    "approval_role": (str, type(None)),
-    "auto_transition_conditions": (dict,),
-    "notification_settings": (dict,),
-    "is_final": (bool,),
-}
-ENTITY_KEYS: dict[str, tuple[type, ...]] = {"id": (str,), "name": (str,)}
-USER_KEYS: dict[str, tuple[type, ...]] = {
-    "id": (str,),
-    "name": (str,),
-    "roles": (list,),
-    "business_entity": (str, type(None)),
-    "is_active": (bool,),
-}
-
-
-class Located(dict[str, Any]):
-    """A YAML mapping that knows its file and the line of each of its keys."""
-
-    path: Path
-    line: int
-    lines: dict[str, int]
-
-    def at(self, key: str | None = None) -> str:
-        """Where it, or one of its keys, stands."""
-        return f"{self.path}, line {self.lines.get(key or '', self.line)}"
 
 
 @dataclass(frozen=True)
@@ -76,6 +39,7 @@ class Configuration:
     """What a set of files says, checked; each item still knows where it stands."""
 
     workflows: tuple[Located, ...]
+    calendars: tuple[Calendar, ...]
     business_entities: tuple[Located, ...]
     user_accounts: tuple[Located, ...]
     warnings: tuple[str, ...]
@@ -88,31 +52,31 @@ class Applied(NamedTuple):
     unchanged: int
 
 
+class Difference(NamedTuple):
+    """One field of a definition; None where it, or the definition, is not there."""
+
+    definition: str
+    field: str
+    in_force: str | None
+    new: str | None
+
+
 def load(path: Path) -> Configuration:
     """Read and check a file, or every .yml and .yaml file of a folder.
 
     Raises:
         WorkflowError: one line a defect, with file, line and key.
     """
-    defects: list[str] = []
-    workflows, entities, users = [], [], []
-    for file in _files(path):
-        content = _read(file, defects)
-        if content is None:
-            continue
-        if "business_entities" in content:
-            entities += _listed(content, "business_entities", ENTITY_KEYS, defects)
-        elif "user_accounts" in content:
-            users += _listed(content, "user_accounts", USER_KEYS, defects)
-        else:
-            workflows.append(content)
-    for workflow in workflows:
-        defects += _workflow_defects(workflow)
-    defects += _repeated(workflows, entities, users)
-    if defects:
-        raise WorkflowError("\n".join(defects))
-    warnings = tuple(w for workflow in workflows for w in _warnings(workflow))
-    return Configuration(tuple(workflows), tuple(entities), tuple(users), warnings)
+    return _load(path, None)
+
+
+def check(path: Path) -> Configuration:
+    """As `load`, and a workflow's calendar must be in a file of the same folder.
+
+    Raises:
+        WorkflowError: one line a defect, with file, line and key.
+    """
+    return _load(path, _calendars_beside(path))
 
 
 def apply(
@@ -126,16 +90,32 @@ def apply(
         at: the instant from which the versions hold; the database's clock by default.
 
     Raises:
-        WorkflowError: an entity type or business entity is unknown. Nothing is written.
+        WorkflowError: an entity type, business entity or calendar is unknown. Nothing
+            is written.
     """
     with connection.transaction():
         connection.execute("select pg_advisory_xact_lock(%s)", [APPLY_LOCK])
         versions = list(_versions(connection, configuration))
-        stored = _stored(connection)
-        changed = [v for v in versions if stored.get(v.identity) != v.content]
+        changed = [version for version, _ in _changes(connection, versions)]
         if changed:
             _append_versions(connection, changed, len(versions), at)
     return Applied(tuple(v.title for v in changed), len(versions) - len(changed))
+
+
+def compare(
+    connection: Connection, configuration: Configuration
+) -> tuple[Difference, ...]:
+    """What `apply` would change, field by field; writes nothing.
+
+    Raises:
+        WorkflowError: `apply` would refuse it.
+    """
+    with connection.transaction():
+        versions = list(_versions(connection, configuration))
+        changes = _changes(connection, versions)
+    return tuple(
+        d for version, stored in changes for d in _differences(version, stored)
+    )
 
 
 class _Version(NamedTuple):
@@ -145,216 +125,130 @@ class _Version(NamedTuple):
     identity: tuple[str, ...]
     title: str
     content: str
+    opening: Opening | None = None
 
 
-def _files(path: Path) -> list[Path]:
-    if path.is_dir():
-        files = sorted(p for p in path.iterdir() if p.suffix in (".yml", ".yaml"))
-        if not files:
-            msg = f"{path}: the folder holds no .yml file. Check the path."
-            raise WorkflowError(msg)
-        return files
-    if not path.exists():
-        msg = f"{path}: no such file or folder. Check the path."
-        raise WorkflowError(msg)
-    return [path]
-
-
-def _read(path: Path, defects: list[str]) -> Located | None:
-    class Loader(yaml.SafeLoader):
-        """Makes Located mappings of this file."""
-
-    def construct(loader: yaml.SafeLoader, node: yaml.MappingNode) -> Located:
-        located = Located()
-        located.path, located.line = path, node.start_mark.line + 1
-        located.lines = {}
-        own = [key_node for key_node, _ in node.value]
-        for place, key_node in enumerate(own):
-            if any(key_node.value == other.value for other in own[:place]):
-                line = key_node.start_mark.line + 1
-                name = key_node.value
-                defects.append(f"{path}, line {line}: key {name!r} stands there twice.")
-        loader.flatten_mapping(node)
-        for key_node, value_node in node.value:
-            key = str(loader.construct_object(key_node, deep=True))
-            located[key] = loader.construct_object(value_node, deep=True)
-            located.lines[key] = key_node.start_mark.line + 1
-        return located
-
-    Loader.add_constructor("tag:yaml.org,2002:map", construct)
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader)  # noqa: S506
-    except OSError as error:
-        defects.append(f"{path}: {error.strerror or error}. Check the path.")
-        return None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        reason = getattr(error, "problem", None) or error
-        defects.append(f"{path}{line}: this is no YAML: {reason}.")
-        return None
-    if not isinstance(content, Located):
-        defects.append(f"{path}, line 1: a workflow file is a mapping; this is none.")
-        return None
-    return content
-
-
-def _listed(
-    content: Located, name: str, keys: dict[str, tuple[type, ...]], defects: list[str]
-) -> list[Located]:
-    items = content[name]
-    if not isinstance(items, list) or not all(isinstance(i, Located) for i in items):
-        defects.append(f"{content.at(name)}: {name!r} must be a list of mappings.")
-        return []
-    for item in items:
-        found = list(_shape_defects(item, keys))
-        if not found and not _is_uuid(item["id"]):
-            found = [f"{item.at('id')}: {item['id']!r} is no UUID."]
-        defects += found
-    return items
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        return str(uuid.UUID(text)) == text
-    except ValueError:
-        return False
-
-
-def _shape_defects(item: Located, keys: dict[str, tuple[type, ...]]) -> Iterator[str]:
-    for key in item.keys() - keys.keys():
-        known = ", ".join(keys)
-        yield f"{item.at(key)}: key {key!r} is unknown; known are {known}."
-    for key in keys.keys() - item.keys():
-        yield f"{item.at()}: key {key!r} is missing."
-    for key, types in keys.items():
-        if key not in item:
-            continue
-        value = item[key]
-        is_flag = isinstance(value, bool) and bool not in types
-        if is_flag or not isinstance(value, types):
-            names = " or ".join(
-                "null" if t is type(None) else t.__name__ for t in types
-            )
-            yield f"{item.at(key)}: {key!r} must be {names}, not {value!r}."
-
-
-def _workflow_defects(workflow: Located) -> list[str]:
-    defects = list(_shape_defects(workflow, WORKFLOW_KEYS))
+def _load(path: Path, calendars: Collection[str] | None) -> Configuration:
+    """calendars: the only ones beside those of the files; None if others may be."""
+    defects: list[str] = []
+    files = _Files()
+    for file in yaml_paths(path):
+        content = read_yaml(file, defects)
+        if content is not None:
+            defects += files.take(content)
+    defects += files.defects()
+    if calendars is not None:
+        defects += unknown_calendars(files.workflows, files.calendar_names(calendars))
     if defects:
+        raise WorkflowError("\n".join(defects))
+    return files.configuration()
+
+
+@dataclass
+class _Files:
+    """What files hold, by its kind, as far as it is sound by itself."""
+
+    workflows: list[Located] = field(default_factory=list)
+    calendars: list[Located] = field(default_factory=list)
+    business_entities: list[Located] = field(default_factory=list)
+    user_accounts: list[Located] = field(default_factory=list)
+
+    def take(self, content: Located) -> list[str]:
+        """Keep what a file holds, or say what is wrong with it."""
+        for kept, shape in (
+            (self.business_entities, BUSINESS_ENTITIES),
+            (self.user_accounts, USER_ACCOUNTS),
+        ):
+            (key,) = shape["properties"]
+            if key in content:
+                defects = list(shape_defects(content, shape))
+                kept += [] if defects else content[key]
+                return defects
+        is_calendar = "calendar_name" in content
+        kept = self.calendars if is_calendar else self.workflows
+        defects = (calendar_defects if is_calendar else workflow_defects)(content)
+        kept += [] if defects else [content]
         return defects
-    steps = workflow["steps"]
-    if not steps or not all(isinstance(step, Located) for step in steps):
-        return [f"{workflow.at('steps')}: 'steps' must be a list of at least one step."]
-    for step in steps:
-        defects += _shape_defects(step, STEP_KEYS)
-    if defects:
-        return defects
-    for step in steps:
-        defects += _step_defects(step)
-    return [*defects, *_graph_defects(workflow)]
 
+    def defects(self) -> Iterator[str]:
+        """What can't be said of one of them alone."""
+        identity = ("entity_type", "workflow_name", "business_entity")
+        yield from repeated(self.workflows, identity)
+        yield from repeated(self.calendars, ("calendar_name",))
+        for key in ("id", "name"):
+            yield from repeated(self.business_entities, (key,))
+        yield from repeated(self.user_accounts, ("id",))
+        yield from rivals(self.workflows)
 
-def _step_defects(step: Located) -> Iterator[str]:
-    name, hours = step["status_name"], step["sla_hours"]
-    if not name:
-        yield f"{step.at('status_name')}: the status has no name."
-    if not COLOUR.fullmatch(step["status_color"]):
-        yield (
-            f"{step.at('status_color')}: {step['status_color']!r} is no colour "
-            "such as #2563eb."
-        )
-    if hours is not None and not 0 <= hours <= LONGEST_HOURS:
-        yield f"{step.at('sla_hours')}: {hours} hours can't be an SLA."
-    elif hours is not None and -_exponent(hours) > 6:
-        yield f"{step.at('sla_hours')}: {hours} has more than six decimals."
-    if step["is_final"] and hours is not None:
-        yield f"{step.at('sla_hours')}: {name!r} is final and can't have an SLA (S10)."
-    if not step["is_final"] and not step["allowed_transitions"]:
-        where = step.at("allowed_transitions")
-        yield f"{where}: {name!r} is not final and has no way out."
-    if step["requires_approval"] != (step["approval_role"] is not None):
-        yield (
-            f"{step.at('approval_role')}: a role is needed where an approval is "
-            "required, and only there."
+    def calendar_names(self, others: Iterable[str]) -> set[str]:
+        return {*others, *(c["calendar_name"] for c in self.calendars)}
+
+    def configuration(self) -> Configuration:
+        calendars = tuple(map(calendar_of, self.calendars))
+        located = zip(self.calendars, calendars, strict=True)
+        warnings = [
+            *(w for workflow in self.workflows for w in workflow_warnings(workflow)),
+            *(w for pair in located for w in calendar_warnings(*pair)),
+        ]
+        return Configuration(
+            tuple(self.workflows),
+            calendars,
+            tuple(self.business_entities),
+            tuple(self.user_accounts),
+            tuple(warnings),
         )
 
 
-def _exponent(hours: float) -> int:
-    exponent = Decimal(str(hours)).normalize().as_tuple().exponent
-    return exponent if isinstance(exponent, int) else 0
+def _calendars_beside(path: Path) -> set[str]:
+    """Names of the calendars in the folder of a file, whatever else is in it."""
+    if not path.is_file():
+        return set()
+    files = (read_yaml(file, []) for file in yaml_paths(path.parent))
+    return {str(f["calendar_name"]) for f in files if f and "calendar_name" in f}
 
 
-def _graph_defects(workflow: Located) -> Iterator[str]:
-    steps: Sequence[Located] = workflow["steps"]
-    names = [step["status_name"] for step in steps]
-    for key in ("status_name", "step_order"):
-        values = [step[key] for step in steps]
-        for step in steps:
-            if values.count(step[key]) > 1:
-                yield f"{step.at(key)}: {key} {step[key]!r} is there more than once."
-    for step in steps:
-        for target in step["allowed_transitions"]:
-            if target not in names:
-                yield f"{step.at('allowed_transitions')}: {target!r} is no step here."
-    if not any(step["is_final"] for step in steps):
-        yield f"{workflow.at('steps')}: no step is final."
-    unreached = set(names) - _reached(steps)
-    for step in steps:
-        if step["status_name"] in unreached:
-            name = step["status_name"]
-            yield f"{step.at()}: {name!r} can't be reached from the first."
+def _changes(
+    connection: Connection, versions: Iterable[_Version]
+) -> list[tuple[_Version, str | None]]:
+    """Those that differ from what is in force, and that."""
+    stored = _stored(connection)
+    pairs = ((version, stored.get(version.identity)) for version in versions)
+    return [(version, now) for version, now in pairs if now != version.content]
 
 
-def _reached(steps: Sequence[Located]) -> set[str]:
-    ways = {step["status_name"]: step["allowed_transitions"] for step in steps}
-    first = min(steps, key=lambda step: int(step["step_order"]))["status_name"]
-    reached: set[str] = set()
-    ahead = [first]
-    while ahead:
-        name = ahead.pop()
-        if name not in reached:
-            reached.add(name)
-            ahead += ways.get(name, [])
-    return reached
+def _differences(version: _Version, stored: str | None) -> Iterator[Difference]:
+    if stored is None:
+        yield Difference(version.title, "new definition", None, _gist(version))
+        return
+    old, new = _fields(json.loads(stored)), _fields(json.loads(version.content))
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    for name in names:
+        # It follows from the others, except where the rules of the zone changed.
+        if name != "opening_sha256" or len(names) == 1:
+            yield Difference(version.title, name, old.get(name), new.get(name))
 
 
-def _warnings(workflow: Located) -> Iterator[str]:
-    for step in workflow["steps"]:
-        if step["sla_hours"] is None and not step["is_final"]:
-            yield f"{step.at()}: {step['status_name']!r} has no SLA."
+def _gist(version: _Version) -> str:
+    steps = json.loads(version.content).get("steps", [])
+    return f"{len(steps)} steps" if steps else version.identity[-1]
 
 
-def _repeated(
-    workflows: list[Located], entities: list[Located], users: list[Located]
-) -> Iterator[str]:
-    """Definitions that claim the same identity, or tie as the default (S8)."""
-    identities: tuple[tuple[list[Located], tuple[str, ...]], ...] = (
-        (workflows, ("entity_type", "workflow_name", "business_entity")),
-        (entities, ("id",)),
-        (entities, ("name",)),
-        (users, ("id",)),
-    )
-    for items, keys in identities:
-        yield from _twice(items, keys, "is defined twice; the other is at")
-    defaults = [w for w in workflows if w.get("is_default")]
-    yield from _twice(
-        defaults,
-        ("entity_type", "business_entity", "conditions"),
-        "has two defaults; the other is at",
-    )
+def _fields(content: dict[str, Any]) -> dict[str, str]:
+    """A definition's values by what they are called; one a step's field, one a day."""
+    fields: dict[str, str] = {}
+    for step in content.pop("steps", []):
+        name = f"step {step.pop('status_name')}"
+        fields |= {f"{name}: {key}": _shown(value) for key, value in step.items()}
+    for key in ("windows", "closed_dates", "special_dates"):
+        days = content.pop(key, {})
+        fields |= {f"{key}: {day}": _shown(value) for day, value in days.items()}
+    return {key: _shown(value) for key, value in content.items()} | fields
 
 
-def _twice(items: list[Located], keys: tuple[str, ...], words: str) -> Iterator[str]:
-    seen: dict[str, Located] = {}
-    for item in items:
-        identity = json.dumps(
-            [item.get(key) for key in keys], default=str, sort_keys=True
-        )
-        if identity in seen:
-            shown = ", ".join(str(item.get(key)) for key in keys)
-            yield f"{item.at(keys[0])}: {shown} {words} {seen[identity].at(keys[0])}."
-        seen[identity] = item
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value)) or "none"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _versions(
@@ -365,7 +259,8 @@ def _versions(
     types = known_types(connection)
     for entity in configuration.business_entities:
         content = {"name": entity["name"], "is_active": True}
-        yield _version("business_entities", (entity["id"],), entity["name"], content)
+        title = f"business entity {entity['name']}"
+        yield _version("business_entities", (entity["id"],), title, content)
     for user in configuration.user_accounts:
         content = {
             "name": user["name"],
@@ -373,13 +268,21 @@ def _versions(
             "business_entity_id": _entity_id(user, names),
             "is_active": user["is_active"],
         }
-        yield _version("user_accounts", (user["id"],), user["name"], content)
+        title = f"user {user['name']}"
+        yield _version("user_accounts", (user["id"],), title, content)
+    for calendar in configuration.calendars:
+        yield _calendar_version(calendar)
+    calendars = _calendar_names(connection)
+    calendars |= {calendar.name for calendar in configuration.calendars}
     for workflow in configuration.workflows:
-        if workflow["entity_type"] not in types:
-            kind, where = workflow["entity_type"], workflow.at("entity_type")
-            known = ", ".join(types)
-            msg = f"{where}: entity type {kind!r} is unknown; known are {known}."
-            raise WorkflowError(msg)
+        for key, known in (("entity_type", types), ("calendar", sorted(calendars))):
+            if workflow[key] is not None and workflow[key] not in known:
+                name, where = key.replace("_", " "), workflow.at(key)
+                msg = (
+                    f"{where}: {name} {workflow[key]!r} is unknown; "
+                    f"known are {', '.join(known) or 'none'}."
+                )
+                raise WorkflowError(msg)
         yield _workflow_version(workflow, _entity_id(workflow, names))
 
 
@@ -389,6 +292,7 @@ def _workflow_version(workflow: Located, entity_id: str | None) -> _Version:
     content = {
         "is_default": workflow["is_default"],
         "conditions": workflow["conditions"],
+        "calendar_name": workflow["calendar"],
         "is_active": workflow["is_active"],
         "steps": [{**step, "sla_hours": _plain(step["sla_hours"])} for step in steps],
     }
@@ -407,6 +311,29 @@ def _version(
 
 def _plain(hours: Decimal | float | None) -> str | None:
     return None if hours is None else f"{Decimal(str(hours)).normalize():f}"
+
+
+def _calendar_version(calendar: Calendar) -> _Version:
+    opening = Opening(calendar)
+    weekdays = zip(WEEKDAYS, calendar.windows, strict=True)
+    special = sorted(calendar.special_dates.items())
+    content = {
+        "timezone": calendar.timezone,
+        "windows": {day: [str(w) for w in windows] for day, windows in weekdays},
+        "closed_dates": {str(d): n for d, n in sorted(calendar.closed_dates.items())},
+        "special_dates": {str(d): [str(w) for w in ws] for d, ws in special},
+        "covers_from": str(calendar.covers_from),
+        "covers_until": str(calendar.covers_until),
+        "opening_sha256": opening.sha256,
+    }
+    title = f"calendar {calendar.name}"
+    version = _version("calendars", (calendar.name,), title, content)
+    return version._replace(opening=opening)
+
+
+def _calendar_names(connection: Connection) -> set[str]:
+    rows = connection.execute("select calendar_name from raw.calendars").fetchall()
+    return {name for (name,) in rows}
 
 
 def _entity_ids(connection: Connection) -> dict[str, str]:
@@ -447,6 +374,17 @@ from raw.user_accounts
 order by id, created_at desc
 """,
     """
+select distinct on (calendar_name)
+    array['calendars', calendar_name],
+    json_build_object(
+        'timezone', timezone, 'windows', windows, 'closed_dates', closed_dates,
+        'special_dates', special_dates, 'covers_from', covers_from,
+        'covers_until', covers_until, 'opening_sha256', opening_sha256
+    )
+from raw.calendars
+order by calendar_name, created_at desc
+""",
+    """
 select distinct on (entity_type, workflow_name, business_entity_id)
     array[
         'status_workflows', entity_type, workflow_name,
@@ -454,6 +392,7 @@ select distinct on (entity_type, workflow_name, business_entity_id)
     ],
     json_build_object(
         'is_default', is_default, 'conditions', conditions, 'is_active', is_active,
+        'calendar_name', calendar_name,
         'steps', (
             select json_agg(
                 to_jsonb(steps) - array['id', 'created_at', 'workflow_id', 'batch_id']
@@ -515,15 +454,37 @@ def _append_version(
         kind, name, entity_id = identity
         own = {"id": version_id, "entity_type": kind, "workflow_name": name}
         content["business_entity_id"] = entity_id or None
+    elif version.table == "calendars":
+        own = {"id": version_id, "calendar_name": identity[0]}
     else:
         own = {"version_id": version_id, "id": identity[0]}
     _insert(connection, version.table, {**values, **own, **content})
+    if version.opening:
+        _append_opening(connection, version_id, version.opening)
     for step in steps:
         own = {
             "id": uuid.uuid5(version_id, step["status_name"]),
             "workflow_id": version_id,
         }
         _insert(connection, "status_workflow_steps", {**values, **own, **step})
+
+
+def _append_opening(
+    connection: Connection, calendar_id: uuid.UUID, opening: Opening
+) -> None:
+    """The windows of a calendar version, and their pages."""
+    following = [*(window.opens_at for window in opening.windows[1:]), None]
+    with connection.cursor().copy("copy raw.calendar_windows from stdin") as copy:
+        for window, next_opens_at in zip(opening.windows, following, strict=True):
+            edges = (window.opens_at, window.closes_at, next_opens_at)
+            instants = (edge and f"{edge}Z" for edge in edges)
+            copy.write_row((calendar_id, *instants, window.business_clock))
+    until = opening.windows[-1].closes_at
+    with connection.cursor().copy("copy raw.calendar_pages from stdin") as copy:
+        for page in opening.pages():
+            columns = map(list, zip(*page.windows, strict=True))
+            row = (calendar_id, page.is_by_clock, page.number, until, *columns)
+            copy.write_row(row)
 
 
 def _insert(connection: Connection, table: str, values: dict[str, Any]) -> None:

@@ -113,6 +113,7 @@ def _workflow(
         "is_default": True,
         "is_active": True,
         "conditions": {},
+        "calendar": None,
         "steps": steps,
     }
     return yaml.safe_dump(workflow, sort_keys=False, allow_unicode=True)

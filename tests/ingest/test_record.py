@@ -81,6 +81,7 @@ def _workflow(**given: Any) -> dict[str, Any]:
         "is_default": True,
         "is_active": True,
         "conditions": {},
+        "calendar": None,
         "steps": [
             _step("new", 1, ["paid", "cancelled"], sla_hours=24),
             _step("paid", 2, ["approved", "cancelled"], sla_hours=1.5),

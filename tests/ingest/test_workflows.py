@@ -1,0 +1,1058 @@
+"""Configuration files: what is refused and warned of, and what becomes a version."""
+
+import copy
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from ingest import in_force, shapes, workflows
+from ingest.database import PROJECT, Connection
+from ingest.errors import WorkflowError
+from ingest.workflows import Applied, Configuration, Difference
+
+Content = dict[str, Any]
+Write = Callable[..., Path]
+Alter = Callable[[Content], Any]
+
+FLEET, HOME, BOSS = (
+    "729ed482-9c14-4980-99f6-7aa66bbbbdb6",
+    "a91ff91d-2615-431f-a88a-8c685407cacf",
+    "00000000-0000-4000-8000-000000000001",
+)
+JANUARY = datetime(2026, 1, 1, tzinfo=UTC)
+FILES = sorted((PROJECT / "workflows").glob("*.yml"))
+
+
+def _step(name: str, order: int, to: list[str], **given: Any) -> Content:
+    return {
+        "status_name": name,
+        "status_label": name.title(),
+        "status_color": "#2563eb",
+        "step_order": order,
+        "allowed_transitions": to,
+        "sla_hours": 24 if to else None,
+        "requires_approval": False,
+        "approval_role": None,
+        "auto_transition_conditions": {},
+        "notification_settings": {},
+        "is_final": not to,
+        **given,
+    }
+
+
+def _workflow(name: str = "standard", **given: Any) -> Content:
+    """new -> busy -> done, and back from busy to new."""
+    return {
+        "entity_type": "order",
+        "workflow_name": name,
+        "business_entity": None,
+        "is_default": False,
+        "is_active": True,
+        "conditions": {},
+        "calendar": None,
+        "steps": [
+            _step("new", 1, ["busy"]),
+            _step("busy", 2, ["done", "new"]),
+            _step("done", 3, []),
+        ],
+        **given,
+    }
+
+
+def _calendar(name: str = "office", **given: Any) -> Content:
+    return {
+        "calendar_name": name,
+        "timezone": "Europe/Amsterdam",
+        "windows": {"monday": ["09:00-17:00"]},
+        # Few years, so that few windows are made.
+        "covers": [2026, 2027],
+        **given,
+    }
+
+
+ENTITIES: Content = {
+    "business_entities": [{"id": FLEET, "name": "Fleet"}, {"id": HOME, "name": "Home"}]
+}
+USERS: Content = {
+    "user_accounts": [
+        {
+            "id": BOSS,
+            "name": "Boss",
+            "roles": ["boss"],
+            "business_entity": None,
+            "is_active": True,
+        }
+    ]
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Write:
+    """Write each content to a file of one folder: 0.yml, 1.yml and so on."""
+
+    def write(*contents: Content, name: str = "files") -> Path:
+        path = tmp_path / name
+        path.mkdir(exist_ok=True)
+        for number, content in enumerate(contents):
+            text = yaml.safe_dump(content, sort_keys=False, default_flow_style=False)
+            (path / f"{number}.yml").write_text(text)
+        return path
+
+    return write
+
+
+def _refusals(path: Path) -> list[str]:
+    with pytest.raises(WorkflowError) as refused:
+        workflows.check(path)
+    return str(refused.value).splitlines()
+
+
+def _line(path: Path, text: str) -> int:
+    """The number of the last line that begins with a text."""
+    lines = path.read_text().splitlines()
+    return max(
+        n for n, line in enumerate(lines, 1) if line.lstrip(" -'").startswith(text)
+    )
+
+
+def _assert_refused(path: Path, at: str, *sentences: str) -> None:
+    """Each defect is a sentence with the file and the last line that begins so."""
+    where = f"{path}, line {_line(path, at)}: "
+    assert _refusals(path) == [where + sentence for sentence in sentences]
+
+
+def _set(place: str, value: Any) -> Alter:
+    """An alteration of what stands at a place such as steps.0.sla_hours."""
+
+    def alter(content: Any) -> None:
+        *path, last = place.split(".")
+        for part in path:
+            content = content[int(part) if part.isdigit() else part]
+        content[last] = value
+
+    return alter
+
+
+def _remove(content: Any, *path: Any) -> None:
+    *ahead, last = path
+    for part in ahead:
+        content = content[part]
+    del content[last]
+
+
+def _altered(content: Content, alter: Alter) -> Content:
+    changed = copy.deepcopy(content)
+    alter(changed)
+    return changed
+
+
+def _only_to_itself(content: Content) -> None:
+    content["steps"][1]["allowed_transitions"].append("stuck")
+    content["steps"].append(_step("stuck", 4, ["stuck"]))
+
+
+def _dead_end(content: Content) -> None:
+    content["steps"][1]["allowed_transitions"].append("dead")
+    content["steps"].append(_step("dead", 4, [], is_final=False))
+
+
+WORKFLOW_DEFECTS: list[tuple[Alter, str, str]] = [
+    (
+        _set("sla", 1),
+        "sla:",
+        "key 'sla' is unknown; known are entity_type, workflow_name, business_entity, "
+        "is_default, is_active, conditions, calendar, steps.",
+    ),
+    (
+        _set("steps.2.colour", 1),
+        "colour:",
+        f"key 'colour' is unknown; known are {', '.join(shapes.STEP['properties'])}.",
+    ),
+    (
+        lambda w: _remove(w, "calendar"),
+        "entity_type",
+        "key 'calendar' is missing.",
+    ),
+    (
+        lambda w: _remove(w, "steps", 2, "is_final"),
+        "status_name: done",
+        "key 'is_final' is missing.",
+    ),
+    (
+        _set("is_default", 1),
+        "is_default",
+        "'is_default' must be true or false, not 1.",
+    ),
+    (
+        _set("conditions", [1]),
+        "conditions:",
+        "'conditions' must be a mapping, not a list of 1.",
+    ),
+    (_set("steps", []), "steps", "'steps' must be a non-empty list, not a list of 0."),
+    (
+        _set("workflow_name", ""),
+        "workflow_name",
+        "'workflow_name' must be a non-empty text, not ''.",
+    ),
+    (
+        lambda w: w["steps"].append(_step("done", 4, [])),
+        "status_name: done",
+        "status_name 'done' is there more than once.",
+    ),
+    (
+        _set("steps.2.step_order", 2),
+        "step_order: 2",
+        "step_order 2 is there more than once.",
+    ),
+    (
+        _set("steps.2.step_order", True),
+        "step_order: true",
+        "'step_order' must be a whole number from 0 to 2147483647, not True.",
+    ),
+    (
+        _set("steps.2.allowed_transitions", ["gone"]),
+        "allowed_transitions",
+        "'gone' is no step here.",
+    ),
+    (
+        _set("steps.2.allowed_transitions", [["new"]]),
+        "allowed_transitions",
+        "an item of 'allowed_transitions' must be a non-empty text of at most 255 "
+        "characters, not a list of 1.",
+    ),
+    (
+        _set("steps.2.allowed_transitions", ["new", "new"]),
+        "allowed_transitions",
+        "'allowed_transitions' holds 'new' more than once.",
+    ),
+    (
+        lambda w: w["steps"].append(_step("lost", 4, ["new"])),
+        "status_name: lost",
+        "'lost' can't be reached from the first, 'new'.",
+    ),
+    (
+        lambda w: w["steps"][2].update(_step("done", 3, ["new"])),
+        "steps:",
+        "no step is final.",
+    ),
+    (
+        _dead_end,
+        "allowed_transitions",
+        "'dead' is not final and has no way out.",
+    ),
+    (
+        _only_to_itself,
+        "allowed_transitions",
+        "'stuck' is not final and has no way out.",
+    ),
+    (
+        _set("steps.2.status_color", "red"),
+        "status_color: red",
+        "'status_color' must be a text such as #2563eb, not 'red'.",
+    ),
+    (
+        _set("steps.1.sla_hours", -1),
+        "sla_hours: -1",
+        "'sla_hours' must be a number from 0 to 1000000 or null, not -1.",
+    ),
+    (
+        _set("steps.1.sla_hours", 0.0000001),
+        "sla_hours: 1.0e-07",
+        "1e-07 has more than six decimals.",
+    ),
+    (
+        _set("steps.2.sla_hours", 1),
+        "sla_hours: 1",
+        "'done' is final and can't have an SLA (S10).",
+    ),
+    (
+        _set("steps.2.requires_approval", True),
+        "approval_role",
+        "a role is needed where an approval is required, and only there.",
+    ),
+    (
+        _set("conditions", {"at": float("nan")}),
+        "at: .nan",
+        "nan can't be stored as JSON; write a text or a number.",
+    ),
+    (
+        _set("conditions", {"tags": ["a\0"]}),
+        "tags:",
+        "'a\\x00' can't be stored as JSON; write a text or a number.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("alter", "at", "sentence"), WORKFLOW_DEFECTS)
+def test_defect_of_a_workflow_is_refused_with_file_and_line(
+    folder: Write, alter: Alter, at: str, sentence: str
+) -> None:
+    path = folder(_altered(_workflow(), alter)) / "0.yml"
+    _assert_refused(path, at, sentence)
+
+
+CALENDAR_DEFECTS: list[tuple[Alter, str, str]] = [
+    (
+        _set("opens", 1),
+        "opens:",
+        "key 'opens' is unknown; known are "
+        f"{', '.join(shapes.CALENDAR['properties'])}.",
+    ),
+    (
+        _set("calendar_name", "a/b"),
+        "calendar_name",
+        "'calendar_name' must be a text such as office_nl, not 'a/b'.",
+    ),
+    (
+        _set("timezone", "Mars/Base"),
+        "timezone",
+        "'Mars/Base' is no IANA time zone.",
+    ),
+    (
+        _set("windows.moonday", []),
+        "moonday",
+        "key 'moonday' is unknown; known are monday, tuesday, wednesday, thursday, "
+        "friday, saturday, sunday.",
+    ),
+    (
+        _set("windows.monday", "09:00-17:00"),
+        "monday",
+        "'monday' must be a list, not '09:00-17:00'.",
+    ),
+    (
+        _set("windows.monday", ["09:00-25:00"]),
+        "monday",
+        "an item of 'monday' must be a text such as 09:00-17:00, not '09:00-25:00'.",
+    ),
+    (
+        _set("windows.monday", ["09:00-17:00\n"]),
+        "monday",
+        r"an item of 'monday' must be a text such as 09:00-17:00, not '09:00-17:00\n'.",
+    ),
+    (
+        _set("windows.monday", ["09:00-09:00"]),
+        "monday",
+        "monday 09:00-09:00 has no length.",
+    ),
+    (
+        _set("windows.monday", ["09:00-17:00", "16:59:59-18:00"]),
+        "monday",
+        "monday 09:00-17:00 overlaps monday 16:59:59-18:00.",
+    ),
+    (
+        _set("windows", {"monday": ["22:00-06:00"], "tuesday": ["05:59-12:00"]}),
+        "tuesday",
+        "monday 22:00-06:00 overlaps tuesday 05:59-12:00.",
+    ),
+    (
+        _set("windows", {"monday": ["05:00-12:00"], "sunday": ["22:00-06:00"]}),
+        "monday",
+        "sunday 22:00-06:00 overlaps monday 05:00-12:00.",
+    ),
+    (
+        _set("holidays", {"country": "XX"}),
+        "holidays",
+        "Country XX not available.",
+    ),
+    (
+        _set("holidays", {"country": "NL", "subdivision": "XX"}),
+        "holidays",
+        "Entity NL does not have subdivision XX.",
+    ),
+    (_set("holidays", {}), "holidays", "key 'country' is missing."),
+    (
+        _set("holidays", {"country": "NL", "land": "NL"}),
+        "land:",
+        "key 'land' is unknown; known are country, subdivision.",
+    ),
+    (
+        _set("closed_dates", ["soon"]),
+        "closed_dates",
+        "an item of 'closed_dates' must be a text such as 2026-12-24, not 'soon'.",
+    ),
+    (
+        _set("closed_dates", ["2026-02-29"]),
+        "closed_dates",
+        "2026-02-29 is no date of the calendar.",
+    ),
+    (
+        _set("special_dates", {"soon": []}),
+        "soon",
+        "key 'soon' must be a text such as 2026-12-24, not 'soon'.",
+    ),
+    (
+        _set("special_dates", {"2026-02-30": ["09:00-10:00"]}),
+        "2026-02-30",
+        "2026-02-30 is no date of the calendar.",
+    ),
+    (
+        _set("special_dates", {"2026-12-24": ["09:00-10:00", "09:30-11:00"]}),
+        "2026-12-24",
+        "2026-12-24 09:00-10:00 overlaps 09:30-11:00.",
+    ),
+    (
+        lambda c: c.update(
+            closed_dates=["2026-12-24"], special_dates={"2026-12-24": ["09:00-10:00"]}
+        ),
+        "2026-12-24':",
+        "2026-12-24 is among the closed dates as well.",
+    ),
+    (
+        _set("covers", [2026]),
+        "covers",
+        "'covers' must be a non-empty list of at most 2 items, not a list of 1.",
+    ),
+    (
+        _set("covers", [2027, 2026]),
+        "covers",
+        "2026 is before 2027.",
+    ),
+    (
+        _set("covers", [26, 2026]),
+        "covers",
+        "an item of 'covers' must be a whole number from 1900 to 2200, not 26.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("alter", "at", "sentence"), CALENDAR_DEFECTS)
+def test_defect_of_a_calendar_is_refused_with_file_and_line(
+    folder: Write, alter: Alter, at: str, sentence: str
+) -> None:
+    path = folder(_altered(_calendar(), alter)) / "0.yml"
+    _assert_refused(path, at, sentence)
+
+
+PARTY_DEFECTS: list[tuple[Content, Alter, str, str]] = [
+    (
+        ENTITIES,
+        _set("business_entities.1.id", FLEET.upper()),
+        "id:",
+        "'id' must be a text such as 729ed482-9c14-4980-99f6-7aa66bbbbdb6, "
+        f"not '{FLEET.upper()}'.",
+    ),
+    (
+        ENTITIES,
+        _set("user_accounts", []),
+        "user_accounts",
+        "key 'user_accounts' is unknown; known are business_entities.",
+    ),
+    (
+        ENTITIES,
+        _set("business_entities", FLEET),
+        "business_entities",
+        f"'business_entities' must be a list, not '{FLEET}'.",
+    ),
+    (
+        USERS,
+        _set("user_accounts.0.role", "boss"),
+        "role:",
+        "key 'role' is unknown; known are id, name, roles, business_entity, is_active.",
+    ),
+    (
+        USERS,
+        _set("user_accounts.0.roles", [1]),
+        "roles",
+        "an item of 'roles' must be a non-empty text, not 1.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("content", "alter", "at", "sentence"), PARTY_DEFECTS)
+def test_defect_of_a_party_is_refused_with_file_and_line(
+    folder: Write, content: Content, alter: Alter, at: str, sentence: str
+) -> None:
+    _assert_refused(folder(_altered(content, alter)) / "0.yml", at, sentence)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("a: 1\nb: [", "line 2: this is no YAML: expected the node content, but found"),
+        ("- a", "line 1: a workflow file is a mapping; this is none."),
+        ("", "line 1: a workflow file is a mapping; this is none."),
+        ("calendar_name: a\ncalendar_name: b", "line 2: key 'calendar_name' stands"),
+        ("a: !!binary YQ==", "line 1: b'a' can't be stored as JSON;"),
+        ('a: "\\uD800"', "line 1: '\\ud800' can't be stored as JSON;"),
+        ("a: \x01", "this is no YAML: special characters are not allowed."),
+    ],
+)
+def test_file_that_is_no_mapping_of_json_values_is_refused(
+    tmp_path: Path, text: str, sentence: str
+) -> None:
+    path = tmp_path / "file.yml"
+    path.write_text(text)
+    (refusal,) = _refusals(path)
+    assert refusal.startswith(str(path))
+    assert sentence in refusal
+
+
+def test_file_that_is_not_there_or_no_text_is_refused(tmp_path: Path) -> None:
+    assert "no such file or folder" in _refusals(tmp_path / "gone.yml")[0]
+    assert "holds no .yml file" in _refusals(tmp_path)[0]
+    (tmp_path / "latin.yml").write_bytes(b"name: \xe9")
+    assert "this is no YAML: " in _refusals(tmp_path)[0]
+    (tmp_path / "latin.yml").unlink()
+    (tmp_path / "folder.yml").mkdir()
+    assert "Is a directory. Check the path." in _refusals(tmp_path)[0]
+
+
+def test_every_defect_of_every_file_is_told_at_once(folder: Write) -> None:
+    path = folder(
+        _altered(_workflow(), _set("is_default", "no")),
+        _calendar(timezone="Mars/Base"),
+        _altered(USERS, _set("user_accounts.0.id", "1")),
+    )
+    assert [line.partition(",")[0] for line in _refusals(path)] == [
+        str(path / f"{number}.yml") for number in range(3)
+    ]
+
+
+def test_definition_is_refused_where_it_stands_twice(folder: Write) -> None:
+    contents = (_workflow(), _calendar(), ENTITIES, USERS)
+    path = folder(*contents, *contents)
+    line = _line(path / "6.yml", f"id: {HOME}")
+    assert _refusals(path) == [
+        f"{path}/4.yml, line 1: order, standard is defined twice; the other is at "
+        f"{path}/0.yml, line 1.",
+        f"{path}/5.yml, line 1: office is defined twice; the other is at "
+        f"{path}/1.yml, line 1.",
+        *(
+            f"{path}/6.yml, line {at}: {name} is defined twice; the other is at "
+            f"{path}/2.yml, line {at}."
+            for at, name in ((2, FLEET), (line, HOME), (3, "Fleet"), (5, "Home"))
+        ),
+        f"{path}/7.yml, line 2: {BOSS} is defined twice; the other is at "
+        f"{path}/3.yml, line 2.",
+    ]
+
+
+def test_same_name_for_another_type_or_business_entity_is_another_workflow(
+    folder: Write,
+) -> None:
+    path = folder(
+        _workflow(),
+        _workflow(entity_type="quote"),
+        _workflow(business_entity="Fleet"),
+    )
+    assert len(workflows.check(path).workflows) == 3
+
+
+def test_two_defaults_are_refused(folder: Write) -> None:
+    default = {"is_default": True}
+    path = folder(
+        _workflow("one", **default),
+        _workflow("two", conditions={"priority": "urgent"}, **default),
+        _workflow("three", business_entity="Fleet", **default),
+        _workflow("four", entity_type="quote", **default),
+        _workflow("five", is_active=False, **default),
+        _workflow("six"),
+    )
+    place = _line(path / "1.yml", "is_default")
+    assert _refusals(path) == [
+        f"{path}/1.yml, line {place}: order/two is a default, as order/one is at "
+        f"{path}/0.yml, line {place}; one of them may be (S8)."
+    ]
+
+
+RIVALS: list[tuple[Content, Content]] = [
+    ({}, {}),
+    ({"priority": "urgent"}, {"priority": "urgent"}),
+    ({"priority": "urgent"}, {"region": "south"}),
+    ({"site": {"kind": "home"}}, {"site": {"floor": 2}}),
+    ({"tags": ["a"]}, {"tags": ["b"]}),
+    # Neither an empty list nor an empty mapping is a leaf.
+    ({"tags": []}, {"site": {}}),
+    ({"a": None}, {"a": None}),
+    ({"a": 1}, {"a": 1.0}),
+]
+NO_RIVALS: list[tuple[Content, Content]] = [
+    ({}, {"priority": "urgent"}),
+    ({"priority": "urgent"}, {"priority": "normal"}),
+    ({"site": {"kind": "home"}}, {"site": {"kind": "office"}}),
+    ({"site": {"kind": "home"}, "a": 1}, {"site": {"kind": "office"}, "b": 1}),
+    ({"site": {"kind": "home"}}, {"site": "home"}),
+    ({"tags": ["a"]}, {"tags": "a"}),
+    ({"tags": ["a"]}, {"tags": {"a": 1}}),
+    ({"a": 1}, {"a": True}),
+    ({"a": None}, {"a": False}),
+    ({"tags": ["a"]}, {"tags": ["a", "b"]}),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), RIVALS)
+def test_two_workflows_between_which_only_names_decide_are_refused(
+    folder: Write, one: Content, other: Content
+) -> None:
+    path = folder(_workflow("one", conditions=one), _workflow("two", conditions=other))
+    place = _line(path / "1.yml", "conditions:")
+    assert _refusals(path) == [
+        f"{path}/1.yml, line {place}: order/two and order/one (at {path}/0.yml, line "
+        f"{place}) can match the same transition and are equally specific, so that "
+        "their names would decide (S8). Give one of them another condition, or make it "
+        "the default."
+    ]
+
+
+@pytest.mark.parametrize(("one", "other"), NO_RIVALS)
+def test_two_workflows_that_differ_in_rank_or_contradict_are_sound(
+    folder: Write, one: Content, other: Content
+) -> None:
+    path = folder(_workflow("one", conditions=one), _workflow("two", conditions=other))
+    assert len(workflows.check(path).workflows) == 2
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_expected"),
+    [*((*pair, True) for pair in RIVALS), *((*pair, False) for pair in NO_RIVALS)],
+)
+def test_rivals_are_those_that_the_database_finds_equal(
+    connection: Connection,
+    folder: Write,
+    one: Content,
+    other: Content,
+    is_expected: bool,
+) -> None:
+    """Some context, made of both, matches both with one rank: by PostgreSQL itself."""
+    for name, conditions in (("one", one), ("two", other)):
+        path = folder(_workflow(name, conditions=conditions), name=name)
+        workflows.apply(connection, workflows.load(path))
+    rows = connection.execute(
+        "select rank from raw.matching_workflows('order', %s)",
+        [json.dumps(_merged(one, other))],
+    ).fetchall()
+    assert (len(rows) == 2 and rows[0] == rows[1]) == is_expected
+
+
+def _merged(one: Any, other: Any) -> Any:
+    """A value that contains both, where one can."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        both = {key: _merged(one[key], other[key]) for key in one.keys() & other.keys()}
+        return {**one, **other, **both}
+    if isinstance(one, list) and isinstance(other, list):
+        return one + other
+    return one
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"is_default": True},
+        {"is_active": False},
+        {"entity_type": "quote"},
+        {"business_entity": "Fleet"},
+    ],
+)
+def test_what_decides_before_the_name_makes_no_rivals(
+    folder: Write, given: Content
+) -> None:
+    path = folder(_workflow("one"), _workflow("two", **given))
+    assert len(workflows.check(path).workflows) == 2
+
+
+def test_unknown_calendar_is_refused_by_check(folder: Write) -> None:
+    path = folder(_workflow(calendar="office"), _workflow(entity_type="quote"))
+    _assert_refused(
+        path / "0.yml",
+        "calendar",
+        "no file beside it defines calendar 'office'; defined are none.",
+    )
+    folder(_workflow(calendar="office"), _calendar(), _calendar("other"))
+    assert len(workflows.check(path).calendars) == 2
+    # A single file is seen beside the others, and applied alone.
+    assert workflows.check(path / "0.yml").calendars == ()
+    folder(_workflow(calendar="offices"))
+    _assert_refused(
+        path / "0.yml",
+        "calendar",
+        "no file beside it defines calendar 'offices'; defined are office, other.",
+    )
+
+
+def test_apply_knows_calendars_of_the_files_and_of_the_database(
+    connection: Connection, folder: Write
+) -> None:
+    path = folder(_workflow(calendar="office"), _calendar())
+    with pytest.raises(WorkflowError) as refused:
+        workflows.apply(connection, workflows.load(path / "0.yml"))
+    assert str(refused.value) == (
+        f"{path}/0.yml, line {_line(path / '0.yml', 'calendar')}: calendar 'office' is "
+        "unknown; known are none."
+    )
+    assert in_force.definitions(connection) == []
+    workflows.apply(connection, workflows.load(path / "1.yml"))
+    applied = workflows.apply(connection, workflows.load(path / "0.yml"))
+    assert applied == (("order/standard",), 0)
+
+
+@pytest.mark.parametrize(
+    ("content", "at", "sentence"),
+    [
+        (_workflow(entity_type="parcel"), "entity_type", "entity type 'parcel' is "),
+        (_workflow(business_entity="X"), "business_entity", "business entity 'X' is "),
+    ],
+)
+def test_apply_refuses_what_no_table_knows_and_writes_nothing(
+    connection: Connection, folder: Write, content: Content, at: str, sentence: str
+) -> None:
+    configuration = workflows.load(folder(USERS, content))
+    file = folder() / "1.yml"
+    for door in (workflows.apply, workflows.compare):
+        with pytest.raises(WorkflowError) as refused:
+            door(connection, configuration)
+        expected = f"{file}, line {_line(file, at)}: {sentence}unknown; "
+        assert str(refused.value).startswith(expected)
+    assert in_force.definitions(connection) == []
+
+
+def test_sound_files_are_warned_of_what_is_hardly_meant(folder: Write) -> None:
+    stuck = [
+        _step("new", 1, ["a", "done"]),
+        _step("a", 2, ["b"], sla_hours=None),
+        _step("b", 3, ["a"]),
+        _step("done", 4, [], is_final=True),
+    ]
+    never = _calendar("never", windows={"monday": []}, special_dates={})
+    path = folder(_workflow(steps=stuck), never, _calendar())
+    file, calendar = path / "0.yml", path / "1.yml"
+    a, b = (_line(file, f"status_name: {name}") for name in "ab")
+    assert workflows.check(path).warnings == (
+        f"{file}, line {a}: 'a' has no SLA.",
+        f"{file}, line {a}: from 'a' no final status can be reached.",
+        f"{file}, line {b}: from 'b' no final status can be reached.",
+        f"{calendar}, line {_line(calendar, 'windows')}: 'never' never opens, so "
+        "nothing that it times has a deadline (S12).",
+    )
+
+
+def test_calendar_says_what_its_file_means(folder: Write) -> None:
+    content = _calendar(
+        windows={"friday": ["13:00-17:00", "22:00-02:30", "09:00-12:00"]},
+        holidays={"country": "NL"},
+        closed_dates=["2026-12-24", "2026-12-25"],
+        special_dates={"2026-12-26": ["10:00-12:00"], "2027-01-01": []},
+    )
+    path = folder(content) / "0.yml"
+    path.write_text(path.read_text().replace("'", ""))
+    (calendar,) = workflows.load(path).calendars
+    assert [[str(w) for w in day] for day in calendar.windows] == [
+        *([[]] * 4),
+        ["09:00-12:00", "13:00-17:00", "22:00-02:30"],
+        *([[]] * 2),
+    ]
+    closed = {str(day): why for day, why in calendar.closed_dates.items()}
+    assert closed["2026-12-24"] == "closed"
+    # A holiday that is closed anyway keeps its name.
+    assert closed["2026-12-25"] == "Eerste kerstdag"
+    assert closed["2026-04-27"] == "Koningsdag"
+    # The night before the first day belongs to it.
+    assert "2025-12-25" in closed
+    assert closed.keys().isdisjoint({"2026-12-26", "2027-01-01"})
+    assert {str(d): len(w) for d, w in calendar.special_dates.items()} == {
+        "2026-12-26": 1,
+        "2027-01-01": 0,
+    }
+
+
+def _apply(connection: Connection, path: Path, days: int = 0) -> Applied:
+    configuration: Configuration = workflows.load(path)
+    at = JANUARY + timedelta(days=days)
+    return workflows.apply(connection, configuration, at=at)
+
+
+ALL = (ENTITIES, USERS, _calendar(), _workflow(calendar="office"))
+
+
+def test_only_what_changed_gets_a_version_in_one_batch(
+    connection: Connection, folder: Write
+) -> None:
+    names = (
+        "business entity Fleet",
+        "business entity Home",
+        "user Boss",
+        "calendar office",
+        "order/standard",
+    )
+    assert _apply(connection, folder(*ALL)) == (names, 0)
+    assert _apply(connection, folder(*ALL)) == ((), 5)
+    folder(*ALL[:3], _altered(ALL[3], _set("steps.0.sla_hours", 24.0)))
+    assert _apply(connection, folder(), 1) == ((), 5)
+    folder(*ALL[:3], _altered(ALL[3], _set("steps.0.sla_hours", 1.5)))
+    assert _apply(connection, folder(), 2) == (("order/standard",), 4)
+    rows = connection.execute(
+        "select read_count, appended_count, duplicate_count from raw.batches "
+        "where kind = 'configuration' order by batch_id"
+    ).fetchall()
+    assert rows == [(5, 5, 0), (5, 1, 4)]
+
+
+def test_comparison_shows_every_field_that_apply_would_change(
+    connection: Connection, folder: Write
+) -> None:
+    path = folder(*ALL)
+    assert workflows.compare(connection, workflows.load(path)) == (
+        Difference("business entity Fleet", "new definition", None, FLEET),
+        Difference("business entity Home", "new definition", None, HOME),
+        Difference("user Boss", "new definition", None, BOSS),
+        Difference("calendar office", "new definition", None, "office"),
+        Difference("order/standard", "new definition", None, "3 steps"),
+    )
+    assert in_force.definitions(connection) == []
+    _apply(connection, path)
+    assert workflows.compare(connection, workflows.load(path)) == ()
+    workflow = _workflow(
+        calendar=None,
+        conditions={"priority": "urgent"},
+        steps=[
+            _step("new", 1, ["busy", "done"], sla_hours=1.5),
+            _step("busy", 2, ["done", "new"], sla_hours=None),
+            _step("done", 3, []),
+            _step("dropped", 4, []),
+        ],
+    )
+    workflow["steps"][1]["allowed_transitions"].append("dropped")
+    calendar = _calendar(
+        windows={"monday": ["09:00-12:00", "13:00-17:00"]}, closed_dates=["2026-12-24"]
+    )
+    users = _altered(USERS, _set("user_accounts.0.roles", ["boss", "clerk"]))
+    entities = _altered(ENTITIES, _set("business_entities.0.name", "Vloot"))
+    path = folder(entities, users, calendar, workflow)
+    name = "order/standard"
+    added = workflow["steps"][3]
+    assert workflows.compare(connection, workflows.load(path)) == (
+        Difference("business entity Vloot", "name", "Fleet", "Vloot"),
+        Difference("user Boss", "roles", "boss", "boss, clerk"),
+        Difference(
+            "calendar office",
+            "windows: monday",
+            "09:00-17:00",
+            "09:00-12:00, 13:00-17:00",
+        ),
+        Difference("calendar office", "closed_dates: 2026-12-24", None, "closed"),
+        Difference(name, "calendar_name", "office", "null"),
+        Difference(name, "conditions", "{}", '{"priority": "urgent"}'),
+        Difference(name, "step new: allowed_transitions", "busy", "busy, done"),
+        Difference(name, "step new: sla_hours", "24", "1.5"),
+        Difference(
+            name, "step busy: allowed_transitions", "done, new", "done, new, dropped"
+        ),
+        Difference(name, "step busy: sla_hours", "24", "null"),
+        *(
+            Difference(name, f"step dropped: {key}", None, shown)
+            for key, shown in (
+                ("allowed_transitions", "none"),
+                ("approval_role", "null"),
+                ("auto_transition_conditions", "{}"),
+                ("is_final", "true"),
+                ("notification_settings", "{}"),
+                ("requires_approval", "false"),
+                ("sla_hours", "null"),
+                ("status_color", added["status_color"]),
+                ("status_label", "Dropped"),
+                ("step_order", "4"),
+            )
+        ),
+    )
+    _apply(connection, path, 1)
+    assert workflows.compare(connection, workflows.load(path)) == ()
+
+
+def test_new_rules_of_a_zone_are_a_difference_of_their_own(
+    connection: Connection, folder: Write
+) -> None:
+    path = folder(_calendar())
+    _apply(connection, path)
+    connection.execute("alter table raw.calendars disable trigger append_only")
+    connection.execute("update raw.calendars set opening_sha256 = 'of older rules'")
+    (difference,) = workflows.compare(connection, workflows.load(path))
+    assert difference[:3] == ("calendar office", "opening_sha256", "of older rules")
+    assert _apply(connection, path, 1).changed == ("calendar office",)
+
+
+def test_definitions_in_force_are_listed_with_their_versions(
+    connection: Connection, folder: Write
+) -> None:
+    _apply(connection, folder(*ALL))
+    fleet = _workflow(business_entity="Fleet", is_active=False)
+    users = _altered(USERS, _set("user_accounts.0.business_entity", "Home"))
+    _apply(connection, folder(ENTITIES, users, _calendar(), _workflow(), fleet), 2)
+    later = JANUARY + timedelta(days=2)
+    listed = [tuple(found) for found in in_force.definitions(connection)]
+    assert listed == [
+        ("workflow", "order/standard", None, True, 2, later),
+        ("workflow", "order/standard", "Fleet", False, 1, later),
+        ("calendar", "office", None, True, 1, JANUARY),
+        ("business entity", "Fleet", None, True, 1, JANUARY),
+        ("business entity", "Home", None, True, 1, JANUARY),
+        ("user", "Boss", "Home", True, 2, later),
+    ]
+    before = later - timedelta(microseconds=1)
+    earlier = in_force.definitions(connection, before)
+    assert [d.versions for d in earlier] == [1] * 5
+    assert {d.in_force_since for d in earlier} == {JANUARY}
+    assert in_force.definitions(connection, later)[0].versions == 2
+    assert in_force.definitions(connection, JANUARY - timedelta(microseconds=1)) == []
+
+
+def test_steps_of_the_version_in_force_are_read(
+    connection: Connection, folder: Write
+) -> None:
+    _apply(connection, folder(*ALL))
+    steps = [
+        _step("done", 30, []),
+        _step("new", 10, ["done"], sla_hours=0.000001, approval_role="boss"),
+    ]
+    steps[1]["requires_approval"] = True
+    _apply(connection, folder(*ALL[:3], _workflow(steps=steps)), 2)
+    found, now = in_force.steps_of(connection, "order/standard")
+    assert found[:4] == ("workflow", "order/standard", None, True)
+    assert [tuple(step) for step in now] == [
+        ("new", "New", 10, "0.000001", None, ("done",), "boss", False),
+        ("done", "Done", 30, None, None, (), None, True),
+    ]
+    found, then = in_force.steps_of(connection, "order/standard", at=JANUARY)
+    assert (found.versions, found.in_force_since) == (1, JANUARY)
+    assert [(step.status, step.sla_hours, step.calendar) for step in then] == [
+        ("new", "24", "office"),
+        ("busy", "24", "office"),
+        ("done", None, "office"),
+    ]
+
+
+def test_workflow_of_a_business_entity_is_named_with_it(
+    connection: Connection, folder: Write
+) -> None:
+    def whose(name: str, of: str | None = None) -> str | None:
+        return in_force.steps_of(connection, name, of)[0].business_entity
+
+    def refusal(name: str, of: str | None = None) -> str:
+        with pytest.raises(WorkflowError) as refused:
+            whose(name, of)
+        return str(refused.value)
+
+    of_both = [_workflow("b", business_entity=name) for name in ("Fleet", "Home")]
+    only = _workflow("c", business_entity="Fleet", conditions={"a": 1})
+    _apply(connection, folder(ENTITIES, _workflow("a"), *of_both, only))
+    _apply(connection, folder(_workflow("a", business_entity="Home"), name="more"))
+    assert (whose("order/a"), whose("order/a", "Home")) == (None, "Home")
+    assert (whose("order/c"), whose("order/b", "Home")) == ("Fleet", "Home")
+    assert refusal("order/b") == (
+        "workflow 'order/b' is in force now for 'Fleet', 'Home'; name whose is meant."
+    )
+    assert refusal("order/a", "Fleet") == (
+        "workflow 'order/a' is in force now for all, 'Home'; name whose is meant."
+    )
+    assert refusal("order/d") == (
+        "No workflow 'order/d' is in force now; in force are order/a, order/b, order/c."
+    )
+
+
+def test_calendar_in_force_is_read(connection: Connection, folder: Write) -> None:
+    first = _calendar(timezone="Pacific/Kiritimati", closed_dates=["2026-12-24"])
+    _apply(connection, folder(first))
+    special = {"2026-05-05": ["10:00-12:00"], "2026-05-04": []}
+    _apply(connection, folder(_calendar(special_dates=special)), 2)
+    then = in_force.calendar_of(connection, "office", JANUARY + timedelta(hours=10))
+    # At the instant that was asked for, in the calendar's own zone.
+    assert (then.timezone, str(then.today)) == ("Pacific/Kiritimati", "2026-01-02")
+    assert {str(day): why for day, why in then.closed_dates.items()} == {
+        "2026-12-24": "closed"
+    }
+    now = in_force.calendar_of(connection, "office")
+    assert (str(now.covers_from), str(now.covers_until)) == ("2026-01-01", "2027-12-31")
+    assert list(now.windows.items())[:2] == [
+        ("monday", ["09:00-17:00"]),
+        ("tuesday", []),
+    ]
+    assert [str(day) for day in now.special_dates] == ["2026-05-04", "2026-05-05"]
+    with pytest.raises(
+        WorkflowError, match="No calendar 'x' is in force now; in force"
+    ):
+        in_force.calendar_of(connection, "x")
+    before = JANUARY - timedelta(days=1)
+    with pytest.raises(WorkflowError, match=r"in force at 2025-12-31 .*are none"):
+        in_force.calendar_of(connection, "office", before)
+
+
+def _kind(content: Content) -> str:
+    for kind in ("business_entities", "user_accounts"):
+        if kind in content:
+            return kind
+    return "calendar" if "calendar_name" in content else "workflow"
+
+
+def _published(kind: str) -> jsonschema.Draft202012Validator:
+    path = PROJECT / "ingest" / f"{kind}.schema.json"
+    return jsonschema.Draft202012Validator(json.loads(path.read_text()))
+
+
+@pytest.mark.parametrize("kind", shapes.KINDS)
+def test_published_schema_is_the_one_that_the_checks_read(kind: str) -> None:
+    schema = shapes.json_schema(kind)
+    assert _published(kind).schema == schema
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert list(_undescribed(schema)) == []
+
+
+def _undescribed(schema: Content) -> list[str]:
+    """Keys, at any depth, of which nothing is said."""
+    properties = schema.get("properties", {})
+    inner = [*properties.values(), *([schema["items"]] if "items" in schema else [])]
+    return [
+        *(key for key, shape in properties.items() if not shape.get("description")),
+        *(key for shape in inner for key in _undescribed(shape)),
+    ]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_file_of_the_project_is_of_the_schema_that_it_names(path: Path) -> None:
+    content = yaml.load(path.read_text(), _Texts)  # noqa: S506
+    kind = _kind(content)
+    assert _published(kind).is_valid(content)
+    first, *_ = path.read_text().splitlines()
+    assert first == f"# yaml-language-server: $schema=../ingest/{kind}.schema.json"
+
+
+class _Texts(yaml.SafeLoader):
+    """As YAML 1.2 has it: a date is a text."""
+
+
+_Texts.yaml_implicit_resolvers = {
+    first: [pair for pair in pairs if not pair[0].endswith(":timestamp")]
+    for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+@pytest.mark.parametrize(
+    "content", [_workflow(), _calendar(), ENTITIES, USERS], ids=_kind
+)
+def test_sound_content_is_of_its_schema(content: Content) -> None:
+    assert _published(_kind(content)).is_valid(content)
+
+
+OF_SHAPE = "must be|is unknown|is missing|more than once"
+# Python's $ ends before a last line end as well; in other languages it does not.
+BEYOND_SHAPE = ("is there more than once", "can't be stored", "\\n")
+SHAPE_DEFECTS = [
+    (content, alter, sentence)
+    for content, alter, sentence in (
+        *((_workflow(), alter, sentence) for alter, _, sentence in WORKFLOW_DEFECTS),
+        *((_calendar(), alter, sentence) for alter, _, sentence in CALENDAR_DEFECTS),
+        *((content, alter, sentence) for content, alter, _, sentence in PARTY_DEFECTS),
+    )
+    if any(words in sentence for words in OF_SHAPE.split("|"))
+    and not any(words in sentence for words in BEYOND_SHAPE)
+]
+
+
+@pytest.mark.parametrize(("content", "alter", "sentence"), SHAPE_DEFECTS)
+def test_defect_of_shape_is_refused_by_the_published_schema(
+    content: Content, alter: Alter, sentence: str
+) -> None:
+    assert not _published(_kind(content)).is_valid(_altered(content, alter)), sentence

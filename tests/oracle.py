@@ -9,8 +9,12 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
+import business_time_oracle as business_time
+from business_time_oracle import Calendar
+
 Row = dict[str, Any]
 Entity = tuple[str, int]
+SECOND = timedelta(seconds=1)
 
 
 class Facts(NamedTuple):
@@ -20,13 +24,14 @@ class Facts(NamedTuple):
     workflows: list[Row]
     users: list[Row]
     business_entities: list[Row]
+    calendars: list[Row]
 
 
 class Stay(NamedTuple):
     """The transitions of one interval, and what its entity is bound to."""
 
     transitions: list[Row]
-    left_at: datetime | None
+    ended_by: Row | None
     visit: int
     first: Row
     workflow: list[Row]
@@ -142,26 +147,33 @@ def stays(facts: Facts) -> list[Stay]:
                 groups[-1].append(row)
             else:
                 groups.append([row])
-        ends = [group[0]["created_at"] for group in groups[1:]] + [None]
+        ends = [group[0] for group in groups[1:]] + [None]
         visits: dict[str, int] = defaultdict(int)
-        for group, left_at in zip(groups, ends, strict=True):
+        for group, ended_by in zip(groups, ends, strict=True):
             visits[group[0]["to_status"]] += 1
             visit = visits[group[0]["to_status"]]
-            found.append(Stay(group, left_at, visit, rows[0], bound))
+            found.append(Stay(group, ended_by, visit, rows[0], bound))
     return found
 
 
 def intervals(facts: Facts) -> list[Row]:
     """The rows of status_intervals, without interval_id."""
-    return [_interval(stay) for stay in stays(facts)]
+    calendars: dict[str, list[Row]] = defaultdict(list)
+    for row in sorted(facts.calendars, key=lambda row: row["created_at"]):
+        calendars[row["calendar_name"]].append(row)
+    return [_interval(stay, calendars) for stay in stays(facts)]
 
 
-def _interval(stay: Stay) -> Row:
+def _interval(stay: Stay, calendars: dict[str, list[Row]]) -> Row:
     first, last = stay.transitions[0], stay.transitions[-1]
-    entered_at, left_at = first["created_at"], stay.left_at
+    makers = [*stay.transitions, *([stay.ended_by] if stay.ended_by else [])]
+    entered_at = first["created_at"]
+    left_at = stay.ended_by["created_at"] if stay.ended_by else None
     version = in_force_for_bound(stay.workflow, entered_at)
     step = version["steps"].get(first["to_status"]) if version else None
-    deadline, source = _deadline(stay.transitions, version, step)
+    calendar = _calendar_version(version, calendars, entered_at)
+    opening = opening_of(calendar) if calendar else None
+    deadline, source = _deadline(stay.transitions, version, step, opening)
     return {
         "entity_type": first["entity_type"],
         "entity_id": first["entity_id"],
@@ -178,16 +190,51 @@ def _interval(stay: Stay) -> Row:
         "step_id": step["id"] if step else None,
         "business_entity_id": context_text(stay.first, "business_entity_id"),
         "sla_hours": step["sla_hours"] if step else None,
+        "calendar_id": calendar["id"] if calendar else None,
         "sla_deadline": deadline,
         "deadline_source": source,
         "is_final": bool(step and step["is_final"]),
         "verdict": _verdict(left_at, deadline),
-        "elapsed_seconds": left_at and (left_at - entered_at) // timedelta(seconds=1),
+        "elapsed_seconds": left_at and (left_at - entered_at) // SECOND,
+        "business_seconds": left_at and _business_seconds(opening, entered_at, left_at),
+        "batch_id": max(row["batch_id"] for row in makers),
     }
 
 
+def _calendar_version(
+    workflow: Row | None, calendars: dict[str, list[Row]], instant: datetime
+) -> Row | None:
+    """The version of a workflow's calendar in force; its first before that (S9)."""
+    if workflow is None or workflow["calendar_name"] is None:
+        return None
+    versions = calendars[workflow["calendar_name"]]
+    return in_force(versions, instant) or versions[0]
+
+
+def opening_of(row: Row) -> Calendar:
+    """When a calendar version is open."""
+    return business_time.calendar(
+        row["timezone"],
+        row["windows"],
+        row["covers_from"],
+        row["covers_until"],
+        row["closed_dates"],
+        row["special_dates"],
+    )
+
+
+def _business_seconds(
+    opening: Calendar | None, entered_at: datetime, left_at: datetime
+) -> int | None:
+    taken = business_time.business_time(opening, entered_at, left_at)
+    return None if taken is None else taken // SECOND
+
+
 def _deadline(
-    transitions: list[Row], version: Row | None, step: Row | None
+    transitions: list[Row],
+    version: Row | None,
+    step: Row | None,
+    opening: Calendar | None,
 ) -> tuple[datetime | None, str | None]:
     """S10, S14; an unbound entity has none, even if one is given."""
     if version is None or (step and step["is_final"]):
@@ -197,10 +244,9 @@ def _deadline(
         return given[-1], "explicit"
     if step is None or step["sla_hours"] is None:
         return None, None
-    microseconds = step["sla_hours"] * 3_600_000_000
-    assert microseconds == microseconds.to_integral_value()
-    elapsed = timedelta(microseconds=int(microseconds))
-    return transitions[0]["created_at"] + elapsed, "workflow"
+    entered_at = transitions[0]["created_at"]
+    due = business_time.deadline(opening, entered_at, step["sla_hours"])
+    return due, None if due is None else "workflow"
 
 
 def _verdict(left_at: datetime | None, deadline: datetime | None) -> str | None:
@@ -279,8 +325,9 @@ def _ratio(part: int, whole: int) -> float | None:
 
 
 def violations(facts: Facts) -> list[Row]:
-    """The rows of workflow_violations, without detail (S19)."""
+    """The rows of workflow_violations, without detail (S8, S12, S19)."""
     workflows = histories(facts.workflows)
+    beyond = beyond_calendar(facts)
     entities = {str(row["id"]) for row in facts.business_entities}
     users: dict[str, list[Row]] = defaultdict(list)
     for user in sorted(facts.users, key=lambda user: user["created_at"]):
@@ -292,6 +339,8 @@ def violations(facts: Facts) -> list[Row]:
             before = previous["to_status"] if previous else None
             version = in_force_for_bound(bound, row["created_at"])
             names = [
+                *(["no_workflow"] if previous is None and not bound else []),
+                *(["beyond_calendar"] if row["id"] in beyond else []),
                 *_of_steps(row, before, version["steps"] if version else None),
                 *_of_approval(row, before, version["steps"] if version else {}, users),
                 *_of_names(row, users, entities),
@@ -314,6 +363,18 @@ def violations(facts: Facts) -> list[Row]:
                 for name in names
             ]
     return found
+
+
+def beyond_calendar(facts: Facts) -> set[Any]:
+    """First transitions of stays whose hours don't run out in their calendar (S12)."""
+    return {
+        row["first_transition_id"]
+        for row in intervals(facts)
+        if row["calendar_id"] is not None
+        and row["sla_hours"] is not None
+        and row["sla_deadline"] is None
+        and not row["is_final"]
+    }
 
 
 def _of_steps(

@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import fields
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -17,7 +19,7 @@ from ingest import append, workflows
 from ingest.append import AppendResult
 from ingest.database import Connection
 from ingest.transition import COLUMNS
-from ingest.workflows import Applied
+from ingest.workflows import Applied, Configuration
 
 TEXTS = pl.Schema(dict.fromkeys(COLUMNS, pl.String))
 MADE_BY_DERIVATION = {"interval_id", "id", "detail"}
@@ -57,7 +59,21 @@ def workflow(entity_type: str, name: str, steps: list[Row], **given: Any) -> Row
         "is_default": False,
         "is_active": True,
         "conditions": {},
+        "calendar": None,
         "steps": steps,
+        **given,
+    }
+
+
+def calendar(
+    name: str, timezone: str, windows: dict[str, list[str]], **given: Any
+) -> Row:
+    """A calendar as a file has it, over one year."""
+    return {
+        "calendar_name": name,
+        "timezone": timezone,
+        "windows": windows,
+        "covers": [2026, 2026],
         **given,
     }
 
@@ -65,12 +81,23 @@ def workflow(entity_type: str, name: str, steps: list[Row], **given: Any) -> Row
 def apply(
     connection: Connection, folder: Path, instant: datetime, *contents: Row
 ) -> Applied:
-    """Write configuration files and apply them as of an instant."""
+    """Write configuration files and apply them as of an instant, in one batch.
+
+    Each is read by itself: between two beside each other that tie, names may decide.
+    """
     folder.mkdir(exist_ok=True)
+    read = []
     for number, content in enumerate(contents):
-        text = yaml.safe_dump(content, sort_keys=False)
-        (folder / f"{number:02}.yml").write_text(text)
-    return workflows.apply(connection, workflows.load(folder), at=instant)
+        file = folder / f"{number:02}.yml"
+        file.write_text(yaml.safe_dump(content, sort_keys=False))
+        read.append(workflows.load(file))
+    together = Configuration(
+        *(
+            tuple(chain.from_iterable(getattr(part, field.name) for part in read))
+            for field in fields(Configuration)
+        )
+    )
+    return workflows.apply(connection, together, at=instant)
 
 
 def append_rows(connection: Connection, rows: Iterable[Row]) -> AppendResult:
@@ -103,6 +130,7 @@ def appended(connection: Connection) -> Facts:
         [version | {"steps": steps[version["id"]]} for version in versions],
         _rows(connection, "select * from raw.user_accounts"),
         _rows(connection, "select * from raw.business_entities"),
+        _rows(connection, "select * from raw.calendars"),
     )
 
 

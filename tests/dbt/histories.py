@@ -6,10 +6,10 @@ and with new versions.
 
 import random
 import uuid
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
-from facts import at, step, workflow
+from facts import at, calendar, step, workflow
 from oracle import Row
 
 FLEET, HOME = (
@@ -21,9 +21,13 @@ CLERK, BOSS, LEAVER = (f"00000000-0000-4000-8000-00000000000{n}" for n in (1, 2,
 TYPES = ("order", "quote", "invoice", "payment")
 STATUSES = ("new", "review", "active", "done", "dropped", "mystery")
 CLAIMS = (None, None, None, "new", "review", "active", "nowhere")
+HOLIDAYS = [date(2026, 1, day) for day in (19, 20, 26)]
+ONCE = date(2026, 1, 14)
 DAYS = 40
 ENTITIES = 300
 MICROSECOND = timedelta(microseconds=1)
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday")
+WEEK = (*WEEKDAYS, "saturday", "sunday")
 
 
 class History(NamedTuple):
@@ -52,7 +56,8 @@ def make(seed: int) -> History:
 
 
 def _entity(rng: random.Random, number: int) -> list[Row]:
-    instant = at(rng.randrange(DAYS * 4) / 4)
+    # Some begin before their calendar covers anything.
+    instant = at(rng.randrange(DAYS * 4) / 4 if number % 20 else 0)
     rows = []
     for _ in range(rng.randint(1, 9)):
         rows.append(_transition(rng, number, instant))
@@ -95,14 +100,51 @@ def _context(rng: random.Random) -> Row:
 def configurations(rng: random.Random) -> list[tuple[datetime, list[Row]]]:
     """What is applied over time; the history is older than the first."""
     return [
-        (at(8), [*parties([]), *_workflows(rng, hours=12)]),
+        (at(8), [*_calendars([]), *parties([]), *_workflows(rng, hours=12)]),
         (
             at(16),
-            [*parties(["boss"]), *_workflows(rng, hours=6, is_urgent_there=False)],
+            [
+                *_calendars(HOLIDAYS),
+                *parties(["boss"]),
+                *_workflows(rng, hours=6, is_urgent_there=False),
+            ],
         ),
-        # A way and a status fewer, and a workflow that is new to its type.
-        (at(24), [*parties(["boss"]), *_workflows(rng, hours=1.5), *_later(rng)]),
+        # A way and a status fewer, other hours, and a workflow that is new to its type.
+        (
+            at(24),
+            [
+                *_calendars(HOLIDAYS, opens="06:00"),
+                *parties(["boss"]),
+                *_workflows(rng, hours=1.5, nested_in="nights"),
+                *_later(rng),
+            ],
+        ),
     ]
+
+
+def _calendars(holidays: list[date], opens: str = "09:00") -> list[Row]:
+    """One covers none of the first hours, one opens but for a day."""
+    return [
+        calendar(
+            "office",
+            "America/New_York",
+            _daily(f"{opens}-12:00", "13:00-17:00", days=WEEKDAYS),
+            closed_dates=holidays,
+        ),
+        calendar(
+            "nights",
+            # Its clocks go back on 15 February.
+            "Africa/Casablanca",
+            _daily("23:00-04:00"),
+            special_dates={date(2026, 1, 21): ["20:00-24:00"]},
+        ),
+        calendar("once", "Asia/Kathmandu", {}, special_dates={ONCE: ["00:00-24:00"]}),
+        calendar("always", "Pacific/Apia", _daily("00:00-24:00")),
+    ]
+
+
+def _daily(*windows: str, days: tuple[str, ...] = WEEK) -> dict[str, list[str]]:
+    return {day: list(windows) for day in days}
 
 
 def parties(clerk_is_also: list[str]) -> list[Row]:
@@ -153,13 +195,19 @@ def _steps(rng: random.Random, hours: float | None) -> list[Row]:
 
 
 def _workflows(
-    rng: random.Random, *, hours: float, is_urgent_there: bool = True
+    rng: random.Random,
+    *,
+    hours: float,
+    is_urgent_there: bool = True,
+    nested_in: str | None = None,
 ) -> list[Row]:
     """Orders compete for several; quotes have one with conditions; payments none."""
     urgent = {"priority": "urgent"}
     nested = {"site": {"kind": "home"}, "tags": ["a"]}
     return [
-        workflow("order", "standard", _steps(rng, hours), is_default=True),
+        workflow(
+            "order", "standard", _steps(rng, hours), is_default=True, calendar="office"
+        ),
         workflow("order", "another", _steps(rng, 12)),
         workflow(
             "order",
@@ -168,11 +216,21 @@ def _workflows(
             conditions=urgent,
             is_active=is_urgent_there,
         ),
-        workflow("order", "nested", _steps(rng, 6), conditions=nested),
-        workflow("order", "fleet", _steps(rng, 0.000001), business_entity="Fleet"),
-        workflow("quote", "Zulu", _steps(rng, hours), conditions=urgent),
+        workflow(
+            "order", "nested", _steps(rng, 6), conditions=nested, calendar=nested_in
+        ),
+        workflow(
+            "order",
+            "fleet",
+            _steps(rng, 0.000001),
+            business_entity="Fleet",
+            calendar="nights",
+        ),
+        workflow(
+            "quote", "Zulu", _steps(rng, hours), conditions=urgent, calendar="once"
+        ),
         workflow("invoice", "alpha", _steps(rng, hours)),
-        workflow("invoice", "Zulu", _steps(rng, None)),
+        workflow("invoice", "Zulu", _steps(rng, None), calendar="always"),
     ]
 
 

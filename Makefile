@@ -1,6 +1,6 @@
 # The commands of this project; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test mutants check bench format ui notebook clean
+.PHONY: help demo test nightly mutants check bench format ui notebook clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -17,6 +17,9 @@ demo: $(VENV)/run ## Simulate a company, then ingest, build, test, publish, summ
 
 test: $(VENV)/dev ## Run all tests
 	@$(BIN)/python -m pytest
+
+nightly: $(VENV)/dev ## Run the tests of business time with 10,000 random stays, others each time
+	@NIGHTLY=1 $(BIN)/python -m pytest -n 0 tests/dbt/test_business_time.py
 
 mutants: $(VENV)/dev ## Take guards away one by one and list those no test misses; ONLY=S12 for one rule
 	@$(BIN)/python tests/mutants.py $(ONLY)

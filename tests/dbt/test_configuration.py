@@ -13,6 +13,7 @@ from facts import (
     apply,
     assert_as_oracle,
     at,
+    calendar,
     published,
     step,
     workflow,
@@ -202,4 +203,71 @@ def test_users_and_business_entities_that_become_known_clear_what_was_reported(
     # The role held since before, or only from its grant on, is judged at the instant.
     apply(connection, tmp_path / "p", at(1.5), *parties(["boss"]))
     build(database_url, AS_OF)
+    assert_as_oracle(connection, AS_OF, ALL)
+
+
+@pytest.mark.usefixtures("moves")
+def test_a_workflow_applied_later_rebinds_nothing_that_is_bound(
+    database_url: str, connection: Connection, build: Build, tmp_path: Path
+) -> None:
+    """S8: though it would have matched, and is more specific."""
+    apply(connection, tmp_path / "a", at(0), _workflow(24))
+    build(database_url, AS_OF)
+    append_rows(connection, [_move(4, 13, "new", business_context={"kind": "urgent"})])
+    urgent = _workflow(1, "urgent", conditions={"kind": "urgent"})
+    apply(connection, tmp_path / "b", at(14), urgent)
+    append_rows(connection, [_move(5, 15, "new", business_context={"kind": "urgent"})])
+    build(database_url, AS_OF)
+    names = _names(connection)
+    assert (names[4], names[5]) == ("standard", "urgent")
+    assert_as_oracle(connection, AS_OF, ALL)
+
+
+def test_a_holiday_gained_in_flight_moves_only_stays_entered_since(
+    database_url: str, connection: Connection, build: Build, tmp_path: Path
+) -> None:
+    """S9: a deadline already decided stays, even where the holiday lies before it."""
+    week = {day: ["09:00-17:00"] for day in ("thursday", "friday", "monday")}
+    office = calendar("office", "UTC", week)
+    apply(connection, tmp_path / "w", at(0), office, _workflow(8, calendar="office"))
+    # Thursday 8 January, half past four in the afternoon.
+    append_rows(connection, [_move(1, 7 + 16.5 / 24, "new")])
+    build(database_url, AS_OF)
+    assert _deadlines(connection)[1, "new"] == at(8 + 16.5 / 24)
+    # Friday becomes a holiday in the evening.
+    holiday = office | {"closed_dates": [at(8).date()]}
+    apply(connection, tmp_path / "c", at(7 + 20 / 24), holiday)
+    moved = [_move(2, 7 + 21 / 24, "new"), _move(1, 7 + 22 / 24, "busy")]
+    append_rows(connection, moved)
+    assert_as_oracle(connection, AS_OF, ["entity_current_status"])
+    build(database_url, AS_OF)
+    assert _deadlines(connection) == {
+        (1, "new"): at(8 + 16.5 / 24),
+        (1, "busy"): at(11 + 17 / 24),
+        (2, "new"): at(11 + 17 / 24),
+    }
+    assert_as_oracle(connection, AS_OF, ALL)
+
+
+def test_an_entity_reopened_after_a_final_status_has_a_clock_again(
+    database_url: str, connection: Connection, build: Build, tmp_path: Path
+) -> None:
+    """S6, S14, S18: the illegal move is appended, reported, and judged."""
+    apply(connection, tmp_path, at(0), _workflow(24))
+    rows = [_move(1, 1, "new"), _move(1, 1.5, "done"), _move(1, 5, "new")]
+    append_rows(connection, [*rows, _move(1, 6.5, "done")])
+    build(database_url, AS_OF)
+    stays = published(connection, "status_intervals", AS_OF)
+    found = [
+        (row["status"], row["visit"], row["sla_deadline"], row["verdict"])
+        for row in sorted(stays, key=lambda row: row["entered_at"])
+    ]
+    assert found == [
+        ("new", 1, at(2), "met"),
+        ("done", 1, None, None),
+        ("new", 2, at(6), "breached"),
+        ("done", 2, None, None),
+    ]
+    (violation,) = published(connection, "workflow_violations", AS_OF)
+    assert violation["violation"] == "left_final"
     assert_as_oracle(connection, AS_OF, ALL)

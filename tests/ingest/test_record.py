@@ -93,6 +93,16 @@ def _workflow(**given: Any) -> dict[str, Any]:
     }
 
 
+def _calendar(*windows: str) -> dict[str, Any]:
+    days = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
+    return {
+        "calendar_name": "short",
+        "timezone": "UTC",
+        "windows": {day: list(windows) for day in (*days, "sunday")},
+        "covers": [2025, 2027],
+    }
+
+
 USERS = {
     "user_accounts": [
         {
@@ -1006,9 +1016,13 @@ def test_recorded_deadlines_are_those_of_the_built_intervals(
     recorded[2] = order("paid", created_at=_at(2), entity_id=2, sla_deadline=_at(9))
     recorded[3] = order("cancelled", created_at=_at(2), entity_id=3)
     steps = [_step("new", 1, ["done"], sla_hours=2), _step("done", 2, [])]
-    apply(_workflow(steps=steps), at=_at(3))
+    apply(_calendar("03:00-03:30"), _workflow(steps=steps, calendar="short"), at=_at(3))
+    recorded.append(order("new", created_at=_at(3.25), entity_id=5))
+    apply(_calendar("03:00-04:15"), at=_at(4))
     recorded[4] = order("new", created_at=_at(4), entity_id=4)
-    recorded.append(order("new", created_at=_at(4), entity_id=5))
+    recorded.append(order("new", created_at=_at(4), entity_id=6))
+    # Two hours of the version in force when each was entered (S9, S11).
+    assert [row.sla_deadline for row in recorded[-2:]] == [_at(99.25), _at(51.5)]
     recorded.append(order("odd", entity_type="quote", created_at=_at(4)))
     build(database_url, _at(5))
     built = connection.execute(

@@ -226,10 +226,11 @@ class Opening:
     def _opened(self) -> Iterator[Window]:
         """The windows of every day, within what the calendar covers.
 
-        Also of the day before the first, for its night.
+        Also of the day before the first, for its night; of two, because the zone may
+        have skipped that one, and the night before it then reaches as far.
         """
         covers_from, covers_until = self._covered
-        day = self.calendar.covers_from - DAY
+        day = self.calendar.covers_from - 2 * DAY
         while day <= self.calendar.covers_until:
             for opens_at, closes_at in self._opened_on(day):
                 window = Window(

@@ -55,12 +55,6 @@ MUTANTS = (
         "partition by entity_type, entity_id order by stay",
     ),
     Mutant(
-        "S6: the same visit for each return",
-        INTERVALS,
-        "            row_number() over (\n                partition by entity_type,",
-        "            count(*) over (\n                partition by entity_type,",
-    ),
-    Mutant(
         "S7: a version holds beyond the next one",
         VERSIONS,
         "        lead(created_at) over (\n"
@@ -226,9 +220,9 @@ MUTANTS = (
     ),
     Mutant(
         "S11: no hours wait for the opening",
-        INTERVALS,
-        "when clocked.calendar_id is null or sla_hours = 0",
-        "when clocked.calendar_id is null",
+        BUSINESS_TIME,
+        "when {{ calendar_id }} is null or {{ hours_given }} = 0",
+        "when {{ calendar_id }} is null",
         (TIME, VECTORS, HISTORIES),
     ),
     Mutant(
@@ -299,7 +293,7 @@ MUTANTS = (
     Mutant(
         "S12: the night before the first day is left out",
         OPENING,
-        "day = self.calendar.covers_from - DAY",
+        "day = self.calendar.covers_from - 2 * DAY",
         "day = self.calendar.covers_from",
         (TIME, "tests/ingest/test_calendars.py"),
     ),

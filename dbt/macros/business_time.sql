@@ -55,6 +55,25 @@
     end
 {%- endmacro %}
 
+{# S11: when a stay's hours have run out, in the business time of its calendar; elapsed
+   time without one. The clock's reading then, and its page, are joined. #}
+{% macro business_deadline(calendar_id, entered_at, hours_given, page, clock) -%}
+    case
+        when {{ calendar_id }} is null or {{ hours_given }} = 0
+            then {{ entered_at }} + {{ hours(hours_given) }}
+        else {{ instant_of_clock(page, clock) }}
+    end
+{%- endmacro %}
+
+{# S11: whole seconds of business time from one instant to another, by the readings of
+   the clock at both; elapsed time without a calendar. #}
+{% macro business_seconds(calendar_id, earlier, later, earlier_clock, later_clock) -%}
+    case
+        when {{ calendar_id }} is null then {{ seconds_between(earlier, later) }}
+        else {{ seconds_between(earlier_clock, later_clock) }}
+    end
+{%- endmacro %}
+
 {# A number of hours, at most six decimals. Whole microseconds, because an interval is
    multiplied in floating point. #}
 {% macro hours(number) -%}

@@ -108,9 +108,10 @@
             case
                 when workflow_id is null or is_final then null
                 when explicit_deadline is not null then explicit_deadline
-                when clocked.calendar_id is null or sla_hours = 0
-                    then entered_at + {{ hours("sla_hours") }}
-                else {{ instant_of_clock("due_page", "due_clock") }}
+                else {{ business_deadline(
+                    "clocked.calendar_id", "entered_at", "sla_hours",
+                    "due_page", "due_clock"
+                ) }}
             end as sla_deadline
         from clocked
         {{ join_clock_page("due_page", "clocked.calendar_id", "due_clock") }}
@@ -145,11 +146,9 @@
                 when left_at > sla_deadline then 'breached'
             end as verdict,
             {{ seconds_between("entered_at", "left_at") }} as elapsed_seconds,
-            case
-                when calendar_id is null
-                    then {{ seconds_between("entered_at", "left_at") }}
-                else {{ seconds_between("entered_clock", "left_clock") }}
-            end as business_seconds,
+            {{ business_seconds(
+                "calendar_id", "entered_at", "left_at", "entered_clock", "left_clock"
+            ) }} as business_seconds,
             batch_id,
             entity_created_at,
             workflow_name,

@@ -1113,6 +1113,7 @@ def _facts(connection: Connection) -> oracle.Facts:
         [version | {"steps": steps[version["id"]]} for version in versions],
         rows("select * from raw.user_accounts"),
         rows("select * from raw.business_entities"),
+        rows("select * from raw.calendars"),
     )
 
 

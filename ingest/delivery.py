@@ -197,8 +197,8 @@ def _deliver_chunks(
     done = _committed(connection, file.file_id)
     breaker = _Breaker(file.path, file.settings.max_rejected_ratio)
     prepare = _preparer(connection, file, done.keys())
-    with _Writers(connection, breaker) as writers:
-        try:
+    try:
+        with _Writers(connection, breaker) as writers:
             for prepared in _read_ahead(starmap(prepare, enumerate(chunks))):
                 if prepared.batch is None:
                     _pass_over(prepared, done[prepared.number], breaker)
@@ -206,10 +206,9 @@ def _deliver_chunks(
                     writers.write(prepared.batch)
                 progress(breaker.rows)
             writers.finish()
-        except BrokenOffError as error:
-            writers.finish()
-            _record_stop(connection, file.file_id, breaker, str(error))
-            raise
+    except BrokenOffError as error:
+        _record_stop(connection, file.file_id, breaker, str(error))
+        raise
 
 
 def _pass_over(
@@ -245,6 +244,7 @@ class _Writers:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Let what is being written end, however this ends."""
         self._pool.shutdown()
         self._second.close()
 

@@ -494,20 +494,17 @@ def is_found(mutant: Mutant) -> bool:
         (Path(name) / "shared").symlink_to(PROJECT.parent / "shared")
         file = copy / mutant.file
         file.write_text(file.read_text().replace(mutant.old, mutant.new))
-        for tests in mutant.tests:
-            done = subprocess.run(
-                [sys.executable, "-m", "pytest", "-qx", "-n", "0", tests],
-                cwd=copy,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if done.returncode == 1:
-                return True
-            if done.returncode != 0:
-                msg = f"{mutant.name}: pytest ended with {done.returncode}.\n"
-                raise RuntimeError(msg + done.stdout + done.stderr)
-    return False
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-qx", "-n", "0", *mutant.tests],
+            cwd=copy,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode not in (0, 1):
+        msg = f"{mutant.name}: pytest ended with {done.returncode}.\n"
+        raise RuntimeError(msg + done.stdout + done.stderr)
+    return done.returncode == 1
 
 
 def main(words: list[str]) -> int:

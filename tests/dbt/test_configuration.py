@@ -156,6 +156,21 @@ def test_a_version_in_force_is_preferred_to_a_first_version_of_later(
     assert_as_oracle(connection, AS_OF, ALL)
 
 
+def test_a_later_version_of_another_workflow_holds_for_no_time_before(
+    database_url: str, connection: Connection, build: Build, tmp_path: Path
+) -> None:
+    """S8: though it was applied together with the first that matches."""
+    other = {"kind": "other"}
+    urgent = {"priority": "urgent"}
+    apply(connection, tmp_path / "a", at(10), _workflow(1, "urgent", conditions=other))
+    later = _workflow(1, "urgent", conditions=urgent)
+    apply(connection, tmp_path / "b", at(11), later, _workflow(24))
+    append_rows(connection, [_move(1, 1, "new", business_context=urgent)])
+    build(database_url, AS_OF)
+    assert _names(connection) == {1: "standard"}
+    assert_as_oracle(connection, AS_OF, ALL)
+
+
 def test_an_approver_named_by_an_empty_text_is_no_known_user(
     database_url: str, connection: Connection, build: Build, tmp_path: Path
 ) -> None:

@@ -1,15 +1,12 @@
 """The command line, each command in a process of its own, on a real database."""
 
 import json
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
 
 import psycopg
 import pytest
-from click.testing import CliRunner, Result
+from commands import Said, assert_one_sentence, process, run
 from psycopg.sql import SQL, Identifier
 
 from dagster_project.cli import main
@@ -19,42 +16,7 @@ from ingest.database import PROJECT
 HEADER = "created_at,entity_type,entity_id,to_status\n"
 GOOD = f"{HEADER}2026-03-01T09:00:00Z,order,1,new\n"
 ORDER = PROJECT / "workflows" / "order.yml"
-
-
-class Said(NamedTuple):
-    """What a command ended with."""
-
-    code: int
-    out: str
-    err: str
-
-
-def _said(result: Result) -> Said:
-    return Said(result.exit_code, result.stdout, result.stderr)
-
-
-def _run(*arguments: object) -> Said:
-    return _said(CliRunner().invoke(main, [str(a) for a in arguments]))
-
-
-def _process(*arguments: object) -> Said:
-    program = "from dagster_project.cli import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", program, *map(str, arguments)],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return Said(done.returncode, done.stdout, done.stderr)
-
-
-def _assert_one_sentence(said: Said, *parts: str) -> None:
-    assert (said.code, said.out) == (1, "")
-    assert said.err.startswith("Error: ")
-    assert said.err.count("\n") == 1
-    assert said.err.endswith(".\n")
-    assert [part for part in parts if part not in said.err] == []
+OFFICE = PROJECT / "workflows" / "office_nl.yml"
 
 
 @pytest.fixture
@@ -69,13 +31,13 @@ def write(tmp_path: Path):
 
 
 def test_help_names_every_command_and_the_exit_codes() -> None:
-    said = _process("--help")
+    said = process("--help")
     assert said.code == 0
     for words in ("Exit codes:", "0  everything", "1  refused", "2  wrong", "3  some"):
         assert words in said.out
     assert [name for name in main.commands if name not in said.out] == []
     for command in ("ingest", "run"):
-        assert "Exit codes:" in _run(command, "--help").out
+        assert "Exit codes:" in run(command, "--help").out
 
 
 @pytest.mark.usefixtures("installed_url")
@@ -86,33 +48,33 @@ def test_folder_and_pattern_name_the_files_in_them(write, tmp_path: Path) -> Non
         '{"created_at": "2026-03-01T09:00:00Z", "entity_type": "order",'
         ' "entity_id": 2, "to_status": "new"}\n'
     )
-    said = _run("ingest", "--json", tmp_path)
+    said = run("ingest", "--json", tmp_path)
     assert (said.code, json.loads(said.out)["appended"]) == (0, 3)
-    said = _run("ingest", "--json", tmp_path / "*.csv")
+    said = run("ingest", "--json", tmp_path / "*.csv")
     assert (said.code, json.loads(said.out)["duplicate"]) == (0, 2)
-    _assert_one_sentence(_run("ingest", tmp_path / "*.parquet"), "there is no file")
+    assert_one_sentence(run("ingest", tmp_path / "*.parquet"), "there is no file")
 
 
 @pytest.mark.usefixtures("installed_url")
 def test_standard_input_is_a_file_of_the_named_format() -> None:
     arguments = ["ingest", "--json", "-"]
     for expected in ("appended", "duplicate"):
-        said = _said(CliRunner().invoke(main, arguments, input=GOOD))
+        said = run(*arguments, given=GOOD)
         assert (said.code, json.loads(said.out)[expected]) == (0, 1)
 
 
 @pytest.mark.usefixtures("installed_url")
 def test_ingest_ends_with_0_where_nothing_is_rejected_and_with_3_else(write) -> None:
     good = write("good.csv", GOOD)
-    first = _run("ingest", good)
+    first = run("ingest", good)
     counts = "read 1 = 1 appended + 0 duplicate + 0 rejected"
     assert (first.code, first.out) == (0, "")
     assert counts in first.err
-    again = _run("ingest", good)
+    again = run("ingest", good)
     assert again.code == 0
     assert "(delivered before)" in again.err
     assert "0 appended + 1 duplicate" in again.err
-    bad = _run("ingest", write("bad.csv", f"{GOOD}2026-03-01T09:00:00Z,ordre,2,new\n"))
+    bad = run("ingest", write("bad.csv", f"{GOOD}2026-03-01T09:00:00Z,ordre,2,new\n"))
     assert bad.code == 3
     assert "read 2 = 0 appended + 1 duplicate + 1 rejected" in bad.err
 
@@ -123,7 +85,7 @@ def test_json_is_one_object_with_every_count(write) -> None:
         write("a.csv", GOOD),
         write("b.csv", f"{HEADER}x,order,1,new\n2026-03-02T09:00:00Z,order,2,new\n"),
     ]
-    said = _run("ingest", *files, "--json")
+    said = run("ingest", *files, "--json")
     assert said.code == 3
     content = json.loads(said.out)
     counts = ("read", "appended", "duplicate", "rejected")
@@ -137,8 +99,8 @@ def test_json_is_one_object_with_every_count(write) -> None:
 
 def test_rejects_are_listed_shown_and_replayed(write, installed_url: str) -> None:
     row = "2026-03-01T09:00:00Z,parcel,1,\x1bnew\n"
-    _run("ingest", write("bad.csv", f"{HEADER}{row}2026-03-01T09:00:00Z,order,x,new\n"))
-    said = _run("rejects", "list")
+    run("ingest", write("bad.csv", f"{HEADER}{row}2026-03-01T09:00:00Z,order,x,new\n"))
+    said = run("rejects", "list")
     assert said == (
         0,
         "file_name  code                  row_count  transition_count\n"
@@ -146,16 +108,16 @@ def test_rejects_are_listed_shown_and_replayed(write, installed_url: str) -> Non
         "bad.csv    entity_type_is_known  1          1\n",
         "",
     )
-    found = json.loads(_run("rejects", "list", "--limit", 1, "--json").out)["rejects"]
+    found = json.loads(run("rejects", "list", "--limit", 1, "--json").out)["rejects"]
     assert [(line["rejected_id"], line["line_number"]) for line in found] == [(1, 2)]
     shown = "original           2026-03-01T09:00:00Z,parcel,1,\\x1bnew\\n\n"
-    assert shown in _run("rejects", "show", 1).out
-    _assert_one_sentence(_run("rejects", "show", 3), "no reject 3")
+    assert shown in run("rejects", "show", 1).out
+    assert_one_sentence(run("rejects", "show", 3), "no reject 3")
     with database.connect(installed_url) as connection:
         connection.execute("insert into raw.entity_types values ('parcel', 99)")
-    rehearsed = _run("rejects", "replay", "--dry-run")
+    rehearsed = run("rejects", "replay", "--dry-run")
     assert rehearsed.err.startswith("dry run, nothing is written: 2 rejects; ")
-    said = _run("rejects", "replay")
+    said = run("rejects", "replay")
     assert said == (
         3,
         "",
@@ -163,13 +125,13 @@ def test_rejects_are_listed_shown_and_replayed(write, installed_url: str) -> Non
         "1 still rejected\n  1 entity_id_is_bigint: The entity id is a whole number "
         "from 0 to 2^63-1, in digits only.\n",
     )
-    said = _run("rejects", "replay", "--id", 1, "--json")
+    said = run("rejects", "replay", "--id", 1, "--json")
     assert (said.code, json.loads(said.out)["selected"]) == (0, 0)
-    assert json.loads(_run("rejects", "show", 1, "--json").out)["outcome"] == "appended"
+    assert json.loads(run("rejects", "show", 1, "--json").out)["outcome"] == "appended"
     assert (
-        len(json.loads(_run("rejects", "list", "--all", "--json").out)["rejects"]) == 2
+        len(json.loads(run("rejects", "list", "--all", "--json").out)["rejects"]) == 2
     )
-    assert _run("rejects", "list", "--file", "x") == (0, "", "There is none.\n")
+    assert run("rejects", "list", "--file", "x") == (0, "", "There is none.\n")
 
 
 def test_history_of_another_database_is_brought_over(
@@ -180,13 +142,13 @@ def test_history_of_another_database_is_brought_over(
         " 'order' as entity_type, 'new' as to_status"
     )
     with fresh_database("template1") as url:
-        said = _run("ingest", "--from", url, "--query", query, "--json")
+        said = run("ingest", "--from", url, "--query", query, "--json")
         assert (said.code, json.loads(said.out)["appended"]) == (0, 1)
-        said = _run("ingest", "--from", url, "--query", "select 1 as a")
-        _assert_one_sentence(said, "no column 'created_at'")
-        assert _run("ingest", "--from", url).code == 2
-        assert _run("ingest", "--from", url, "--query", query, "rows.csv").code == 2
-    assert _run("ingest", "--query", query).code == 2
+        said = run("ingest", "--from", url, "--query", "select 1 as a")
+        assert_one_sentence(said, "no column 'created_at'")
+        assert run("ingest", "--from", url).code == 2
+        assert run("ingest", "--from", url, "--query", query, "rows.csv").code == 2
+    assert run("ingest", "--query", query).code == 2
     with database.connect(installed_url) as connection:
         rows = connection.execute("select count(*) from raw.status_transitions")
         assert rows.fetchone() == (1,)
@@ -205,53 +167,53 @@ def test_history_of_another_database_is_brought_over(
 def test_an_unreadable_file_is_refused_in_one_sentence(
     write, name: str, content: str | bytes, part: str
 ) -> None:
-    _assert_one_sentence(_run("ingest", write(name, content)), name, part)
+    assert_one_sentence(run("ingest", write(name, content)), name, part)
 
 
 @pytest.mark.usefixtures("installed_url")
 def test_a_missing_file_is_refused_in_one_sentence(tmp_path: Path) -> None:
-    said = _run("ingest", tmp_path / "gone.csv")
-    _assert_one_sentence(said, "gone.csv: No such file or directory")
+    said = run("ingest", tmp_path / "gone.csv")
+    assert_one_sentence(said, "gone.csv: No such file or directory")
 
 
 @pytest.mark.usefixtures("installed_url")
 def test_a_wrong_mapping_is_refused_in_one_sentence(write) -> None:
     good = write("good.csv", GOOD)
     mapping = write("mapping.yml", "source: x\nentity_typ: {constant: order}\n")
-    _assert_one_sentence(_run("ingest", good, "--mapping", mapping), "entity_typ")
-    _assert_one_sentence(_run("ingest", good, "--timezone", "Mars/Base"), "Mars/Base")
+    assert_one_sentence(run("ingest", good, "--mapping", mapping), "entity_typ")
+    assert_one_sentence(run("ingest", good, "--timezone", "Mars/Base"), "Mars/Base")
 
 
 def test_wrong_usage_ends_with_2() -> None:
-    assert _run("ingest").code == 2
-    assert _run("nothing").code == 2
-    assert _run("build", "--as-of", "tomorrow").code == 2
-    said = _run("build", "--as-of", "2026-03-07T12:00:00")
+    assert run("ingest").code == 2
+    assert run("nothing").code == 2
+    assert run("build", "--as-of", "tomorrow").code == 2
+    said = run("build", "--as-of", "2026-03-07T12:00:00")
     assert said.code == 2
     assert "has no offset" in said.err
-    assert _run("demo", "--entities", "1").code == 2
+    assert run("demo", "--entities", "1").code == 2
 
 
 def test_workflow_files_are_checked_with_file_and_line(write) -> None:
-    assert _run("workflows", "check", PROJECT / "workflows").code == 0
+    assert run("workflows", "check", PROJECT / "workflows").code == 0
     text = ORDER.read_text()
-    line = text[: text.index("sla_hours: 24")].count("\n") + 1
-    broken = write("order.yml", text.replace("sla_hours: 24", "sla_hours: soon", 1))
-    _assert_one_sentence(
-        _run("workflows", "check", broken), f"{broken}, line {line}: 'sla_hours'"
+    line = text[: text.index("sla_hours: 8.5")].count("\n") + 1
+    broken = write("order.yml", text.replace("sla_hours: 8.5", "sla_hours: soon", 1))
+    assert_one_sentence(
+        run("workflows", "check", broken), f"{broken}, line {line}: 'sla_hours'"
     )
     malformed = write("malformed.yml", "entity_type: order\n  steps: [\n")
-    said = _run("workflows", "check", malformed)
-    _assert_one_sentence(said, f"{malformed}, line 2", "no YAML")
+    said = run("workflows", "check", malformed)
+    assert_one_sentence(said, f"{malformed}, line 2", "no YAML")
 
 
 def test_workflows_are_applied_once(installed_url: str) -> None:
-    first = _run("workflows", "apply", PROJECT / "workflows", "--json")
+    first = run("workflows", "apply", PROJECT / "workflows", "--json")
     assert first.code == 0
     content = json.loads(first.out)
     assert content["unchanged"] == 0
     assert "order/standard" in content["changed"]
-    again = json.loads(_run("workflows", "apply", PROJECT / "workflows", "--json").out)
+    again = json.loads(run("workflows", "apply", PROJECT / "workflows", "--json").out)
     assert again == {"changed": [], "unchanged": len(content["changed"])}
     with database.connect(installed_url) as connection:
         batches = "select count(*) from raw.batches where kind = 'configuration'"
@@ -261,8 +223,8 @@ def test_workflows_are_applied_once(installed_url: str) -> None:
 @pytest.mark.usefixtures("installed_url")
 def test_a_workflow_of_an_unknown_entity_type_is_refused(write) -> None:
     text = ORDER.read_text().replace("entity_type: order", "entity_type: ordre")
-    said = _run("workflows", "apply", write("order.yml", text))
-    _assert_one_sentence(said, "order.yml, line 3", "'ordre' is unknown")
+    said = run("workflows", "apply", write("order.yml", text))
+    assert_one_sentence(said, "order.yml, line 4", "'ordre' is unknown")
 
 
 def test_an_unreachable_database_is_told_in_one_sentence(
@@ -270,7 +232,7 @@ def test_an_unreachable_database_is_told_in_one_sentence(
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing")
     for command in (("ingest", write("good.csv", GOOD)), ("build",)):
-        _assert_one_sentence(_run(*command), "can't be reached", "Check DATABASE_URL")
+        assert_one_sentence(run(*command), "can't be reached", "Check DATABASE_URL")
 
 
 def test_a_database_url_that_is_none_is_refused_without_its_password(
@@ -278,8 +240,8 @@ def test_a_database_url_that_is_none_is_refused_without_its_password(
 ) -> None:
     for url in ("not a url", "mysql://me:secret@host/db"):
         monkeypatch.setenv("DATABASE_URL", url)
-        said = _run("ingest", write("good.csv", GOOD))
-        _assert_one_sentence(said, "DATABASE_URL is no PostgreSQL connection string")
+        said = run("ingest", write("good.csv", GOOD))
+        assert_one_sentence(said, "DATABASE_URL is no PostgreSQL connection string")
         assert "secret" not in said.err
 
 
@@ -292,8 +254,8 @@ def test_a_role_without_rights_is_told_what_to_grant(
     try:
         limited = installed_url.replace("postgres@", "reader_only@", 1)
         monkeypatch.setenv("DATABASE_URL", limited)
-        said = _run("ingest", write("good.csv", GOOD))
-        _assert_one_sentence(said, "reader_only", "rant")
+        said = run("ingest", write("good.csv", GOOD))
+        assert_one_sentence(said, "reader_only", "rant")
     finally:
         with psycopg.connect(server_url, autocommit=True) as connection:
             connection.execute("drop role reader_only")
@@ -309,28 +271,29 @@ def applied_url(installed_url: str) -> str:
     """An installation whose order workflow is in force since long."""
     with database.session(installed_url) as connection:
         at = datetime(2026, 1, 1, tzinfo=UTC)
-        workflows.apply(connection, workflows.load(ORDER), at=at)
+        for name in (OFFICE, ORDER):
+            workflows.apply(connection, workflows.load(name), at=at)
     return installed_url
 
 
 @pytest.mark.usefixtures("applied_url")
 def test_recorded_transition_is_said_with_its_deadline() -> None:
-    assert _run(*RECORD, "new", *AT_NINE) == (
+    assert run(*RECORD, "new", *AT_NINE) == (
         0,
         "",
         "order 1 went to 'new' at 2026-03-01 09:00:00+00:00; "
-        "its deadline is 2026-03-02 09:00:00+00:00, by workflow 'standard'.\n",
+        "its deadline is 2026-03-02 16:00:00+00:00, by workflow 'standard'.\n",
     )
     given = ("--sla-deadline", "2026-03-01T12:00:00Z", *AT_NINE)
-    assert _run(*RECORD, "confirmed", *given).err.endswith(
+    assert run(*RECORD, "confirmed", *given).err.endswith(
         "its deadline is 2026-03-01 12:00:00+00:00, by what was given.\n"
     )
-    unbound = _run("record", "quote", 1, "new")
+    unbound = run("record", "quote", 1, "new")
     assert unbound.err.endswith("no workflow binds it, so it has no deadline.\n")
 
 
 def test_every_option_of_record_is_stored(applied_url: str) -> None:
-    said = _run(
+    said = run(
         *(*RECORD, "new", *AT_NINE, "--first", "--id", ID, "--json"),
         *("--reason", "why", "--context", '{"a": 1}', "--system", "shop"),
         *("--milestone", "--metadata", '{"b": 2}', "--source", "till"),
@@ -363,14 +326,14 @@ def test_every_option_of_record_is_stored(applied_url: str) -> None:
 )
 @pytest.mark.usefixtures("applied_url")
 def test_refused_transition_is_one_sentence(arguments, part: str) -> None:
-    _assert_one_sentence(_run(*RECORD, *arguments), part)
+    assert_one_sentence(run(*RECORD, *arguments), part)
 
 
 @pytest.mark.usefixtures("applied_url")
 def test_first_status_is_recorded_once() -> None:
-    assert _run(*RECORD, "new", "--first").code == 0
-    said = _run(*RECORD, "confirmed", "--first")
-    _assert_one_sentence(said, "it has status 'new', where no status yet was expected")
+    assert run(*RECORD, "new", "--first").code == 0
+    said = run(*RECORD, "confirmed", "--first")
+    assert_one_sentence(said, "it has status 'new', where no status yet was expected")
 
 
 @pytest.mark.parametrize(
@@ -385,20 +348,20 @@ def test_first_status_is_recorded_once() -> None:
     ],
 )
 def test_wrong_usage_of_record_ends_with_2(arguments) -> None:
-    assert _run("record", *arguments).code == 2
+    assert run("record", *arguments).code == 2
 
 
 def test_url_and_psql_reach_the_same_database(installed_url: str) -> None:
-    assert _run("url") == (0, f"{installed_url}\n", "")
-    said = _process("psql", "-Atc", "select current_database()")
+    assert run("url") == (0, f"{installed_url}\n", "")
+    said = process("psql", "-Atc", "select current_database()")
     assert said == (0, f"{installed_url.partition('?')[0].rpartition('/')[2]}\n", "")
-    assert _process("psql", "-c", "select wrong").code == 1
+    assert process("psql", "-c", "select wrong").code == 1
 
 
 def test_publishing_before_any_build_is_refused_in_one_sentence(
     installed_url: str, home: Path
 ) -> None:
-    said = _process("publish")
+    said = process("publish")
     assert (said.code, said.out) == (1, "")
     assert said.err.splitlines()[-1] == (
         "Error: Nothing is built yet. Run: status-engine build."
@@ -412,25 +375,25 @@ def test_publishing_before_any_build_is_refused_in_one_sentence(
 def test_run_ends_with_3_for_rejected_rows_and_with_1_for_refused_files(
     home: Path,
 ) -> None:
-    assert _run("init").code == 0
+    assert run("init").code == 0
     inbox = home / "inbox"
     (inbox / "a.csv").write_text(f"{GOOD}wrong,order,1,new\n")
-    said = _process("run", "--json")
+    said = process("run", "--json")
     assert said.code == 3, said.err
     assets = json.loads(said.out)["assets"]
     assert assets["raw/batches"]["rejected"] == 1
     assert assets["published/status_intervals"]["dagster/row_count"] == 1
     (inbox / "b.csv").write_text("when,what\n")
-    said = _process("run")
+    said = process("run")
     assert said.code == 1
     assert said.err.splitlines()[-1].startswith("Error: files were refused")
 
 
 @pytest.mark.usefixtures("installed_url")
 def test_a_second_demo_appends_nothing(home: Path) -> None:
-    first = _process("demo", "--entities", 60, "--end", "2026-03-01T00:00:00Z")
+    first = process("demo", "--entities", 60, "--end", "2026-03-01T00:00:00Z")
     assert first.code == 0, first.err
-    again = _process("demo", "--entities", 60, "--end", "2026-03-01T00:00:00Z")
+    again = process("demo", "--entities", 60, "--end", "2026-03-01T00:00:00Z")
     assert again.code == 0, again.err
 
     def counts(said: Said) -> list[int]:

@@ -197,11 +197,12 @@ class Opening:
         In a gap, the offset before the change applies; in a fold, the later instant.
         Both are the later of the two that zone rules offer.
         """
-        local = datetime.combine(day, MIDNIGHT, self._zone) + since_midnight
-        early, late = local.utcoffset(), local.replace(fold=1).utcoffset()
+        local = datetime.combine(day, MIDNIGHT) + since_midnight
+        offset = self._zone.utcoffset
+        early, late = offset(local), offset(local.replace(fold=1))
         assert early is not None
         assert late is not None
-        return local.replace(tzinfo=None) - min(early, late)
+        return local - min(early, late)
 
     @cached_property
     def _covered(self) -> Window:

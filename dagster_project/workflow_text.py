@@ -77,7 +77,7 @@ def calendar_text(calendar: CalendarVersion) -> str:
 
 def _days_ahead(calendar: CalendarVersion) -> list[str]:
     days: dict[date, str] = {
-        **{day: f"closed: {why}" for day, why in calendar.closed_dates.items()},
+        **{day: _closed(why) for day, why in calendar.closed_dates.items()},
         **{day: _hours(windows) for day, windows in calendar.special_dates.items()},
     }
     return [
@@ -85,6 +85,11 @@ def _days_ahead(calendar: CalendarVersion) -> list[str]:
         for day, what in sorted(days.items())
         if calendar.today <= day < calendar.today + YEAR
     ]
+
+
+def _closed(why: str) -> str:
+    """A holiday is named; what a file closes has no other reason than that."""
+    return why if why == "closed" else f"closed: {why}"
 
 
 def _hours(windows: list[str]) -> str:

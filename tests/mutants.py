@@ -157,12 +157,6 @@ MUTANTS = (
         "lower(matching.workflow_name)",
     ),
     Mutant(
-        "S8: any transition binds",
-        INTERVALS,
-        "                    ordered.place = 1\n                    and ",
-        "                    ",
-    ),
-    Mutant(
         "S9: a stay is under the version of its entity's beginning",
         INTERVALS,
         '{{ is_within("placed.entered_at", "versions.bound") }}',

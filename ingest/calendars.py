@@ -30,7 +30,7 @@ MIDNIGHT = time()
 CLOCK_START = datetime(2000, 1, 1)  # noqa: DTZ001
 PAGE_DAYS, CLOCK_PAGE_DAYS = 16, 8
 
-_TIME = r"([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?"
+_TIME = r"([01][0-9]|2[0-3]):([0-5][0-9])(?::([0-5][0-9]))?"
 WINDOW_PATTERN = rf"^{_TIME}-({_TIME}|24:00(:00)?)$"
 _WINDOW = re.compile(r"(\d\d):(\d\d)(?::(\d\d))?-(\d\d):(\d\d)(?::(\d\d))?")
 

@@ -18,7 +18,7 @@ Shape = dict[str, Any]
 
 # A century; within it microseconds are exact.
 LONGEST_HOURS = 1_000_000
-DATE_PATTERN = r"^\d{4}-\d\d-\d\d$"
+DATE_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 # What a calendar file may leave out.
 CALENDAR_DEFAULTS: dict[str, Any] = {
     "holidays": None,

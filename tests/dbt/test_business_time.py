@@ -16,6 +16,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import business_time_oracle as business_time
+import pytest
 from business_time_oracle import DAY, WEEKDAYS, Calendar, openings, span
 from facts import apply, at, calendar
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -253,6 +254,84 @@ def test_sql_equals_the_oracle(
     build(database_url, at(0))
     whole = [row._replace(seconds=row.seconds and row.seconds // 1) for row in expected]
     assert _differing(stays, by_table(connection), whole) == []
+
+
+@pytest.mark.parametrize(
+    ("zone", "year", "windows", "entered_at", "hours", "due"),
+    [
+        # A gap, 02:00 to 03:00: 02:30 is 03:30, and 02:30-03:15 is no window.
+        (
+            "America/New_York",
+            2022,
+            "02:30-04:00",
+            "2022-03-13T00Z",
+            "0.5",
+            "2022-03-13T08Z",
+        ),
+        (
+            "America/New_York",
+            2022,
+            "02:30-03:15",
+            "2022-03-13T00Z",
+            "0.75",
+            "2022-03-14T07:15Z",
+        ),
+        # A fold, 01:00 to 02:00 twice: the later 01:30.
+        (
+            "America/New_York",
+            2022,
+            "01:30-02:30",
+            "2022-11-06T00Z",
+            "1",
+            "2022-11-06T07:30Z",
+        ),
+        # After Thursday the 29th it was Saturday, for whoever worked through the night.
+        ("Pacific/Apia", 2011, "09:00-10:00", "2011-12-29T20Z", "1", "2011-12-30T20Z"),
+        ("Pacific/Apia", 2011, "22:00-06:00", "2011-12-30T10Z", "6", "2011-12-30T16Z"),
+        (
+            "Pacific/Kiritimati",
+            1995,
+            "22:00-06:00",
+            "1994-12-31T10Z",
+            "6",
+            "1994-12-31T16Z",
+        ),
+        # No seam at midnight; nothing beyond what is covered.
+        (
+            "Australia/Lord_Howe",
+            2022,
+            "00:00-24:00",
+            "2022-04-01T00Z",
+            "48",
+            "2022-04-03T00Z",
+        ),
+        ("UTC", 2022, "00:00-24:00", "2022-12-31T00Z", "24", "2023-01-01T00Z"),
+        ("UTC", 2022, "00:00-24:00", "2022-12-31T00Z", "24.000001", None),
+        ("UTC", 2022, "00:00-24:00", "2021-12-31T23:59:59.999999Z", "1", None),
+        ("UTC", 2022, None, "2022-01-01T00Z", "0.000001", None),
+        ("UTC", 2022, None, "2030-01-01T00Z", "0", "2030-01-01T00Z"),
+    ],
+)
+def test_edges_that_the_rules_name(
+    connection: Connection,
+    tmp_path: Path,
+    zone: str,
+    year: int,
+    windows: str | None,
+    entered_at: str,
+    hours: str,
+    due: str | None,
+) -> None:
+    """S11, S12, by hand: the oracle says so too."""
+    week = {day: [windows] for day in WEEKDAYS if windows}
+    file = calendar("edges", zone, week, covers=[year, year])
+    apply(connection, tmp_path, at(0), file)
+    begin = datetime.fromisoformat(entered_at)
+    end = None if due is None else datetime.fromisoformat(due)
+    stay = Stay("edges", begin, begin, Decimal(hours))
+    (row,) = by_function(connection, [stay])
+    assert row.deadline == end
+    assert business_time.deadline(calendar_of(file), begin, stay.hours) == end
 
 
 def _differing(

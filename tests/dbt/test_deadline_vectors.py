@@ -26,7 +26,7 @@ ORACLES = PROJECT.parent / "shared" / "data" / "oracles"
 NEW_YORK = "America/New_York"
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday")
 WEEK = (*WEEKDAYS, "saturday", "sunday")
-# S11, S12: zone, windows, days, closed dates, entered at, hours, deadline; all local.
+# S11, S12: windows, days, closed dates, entered at, hours, deadline; all local.
 WORKED: tuple[tuple[list[str], tuple[str, ...], list[str], str, float, str], ...] = (
     ([], (), [], "2026-03-07 12:00", 24, "2026-03-08 13:00"),
     ([], (), [], "2026-10-31 12:00", 24, "2026-11-01 11:00"),
@@ -59,7 +59,7 @@ def _local(text: str, zone: str = NEW_YORK) -> datetime:
 def test_worked_deadlines_of_the_rules(
     connection: Connection, database_url: str, build: Build, tmp_path: Path
 ) -> None:
-    """S11, S12. What lies ahead of the clock can be no transition, and is asked for."""
+    """S11, S12."""
     stays, expected = [], []
     for number, (windows, days, closed, entered_at, hours, due) in enumerate(WORKED):
         name = f"worked {number}" if windows else None

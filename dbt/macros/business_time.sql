@@ -80,7 +80,7 @@
     ({{ number }} * 3600000000)::bigint * interval '1 microsecond'
 {%- endmacro %}
 
-{# Whole seconds between two instants, or two readings of a business clock. #}
+{# Whole seconds from one instant, or reading of a business clock, to another. #}
 {% macro seconds_between(earlier, later) -%}
     floor(extract(epoch from {{ later }} - {{ earlier }}))::bigint
 {%- endmacro %}

@@ -22,6 +22,9 @@ with connect(sys.argv[1]) as connection:
     upgrade(connection)
 """
 APPEND_ONLY = (
+    "calendars",
+    "calendar_pages",
+    "calendar_windows",
     "status_transitions",
     "rejected_transitions",
     "resolved_rejects",

@@ -199,12 +199,6 @@ def cut_of_run(warehouse: Warehouse, run_id: str) -> Cut:
     return pinned
 
 
-def build_arguments(*, full_refresh: bool) -> list[str]:
-    """Dbt's arguments; unit tests run in make test, not on data."""
-    arguments = ["build", "--exclude-resource-type", "unit_test"]
-    return [*arguments, "--full-refresh"] if full_refresh else arguments
-
-
 def derived_assets(project: DbtProject) -> dg.AssetsDefinition:
     """The dbt models and their tests as assets and checks."""
 
@@ -217,34 +211,53 @@ def derived_assets(project: DbtProject) -> dg.AssetsDefinition:
     ) -> Iterator[Any]:
         """Build and test everything at the cut of this run."""
         pinned = cut_of_run(warehouse, context.run.run_id)
-        arguments = build_arguments(full_refresh=config.full_refresh)
-        target = warehouse.folder / "dbt"
-        with warehouse.building(pinned), warehouse.session() as connection:
-            events = dbt.cli(arguments, context=context, target_path=target).stream()
-            passed = 0
-            for event in events:
+        with (
+            warehouse.building(pinned, full_refresh=config.full_refresh) as build,
+            warehouse.session() as connection,
+        ):
+            # What dbt remembers of its files holds for one schema.
+            target = warehouse.folder / f"dbt-{build.schema}"
+            events = dbt.cli(build.arguments, context=context, target_path=target)
+            passed, is_published = 0, False
+            waiting: list[Any] = []
+            for event in events.stream():
                 passed += isinstance(event, dg.AssetCheckResult) and event.passed
-                yield _reported(context, connection, event)
+                waiting.append(event)
+                # Tables are what their events say once all are changed, at once.
+                if is_published or _is_of(context, event, "built_cuts"):
+                    is_published = True
+                    yield from _reported(context, connection, waiting, build.schema)
+                    waiting.clear()
+            yield from _reported(context, connection, waiting, build.schema)
             _narrate(context, f"{passed} tests passed")
 
     return derived
 
 
-def _reported(
-    context: dg.AssetExecutionContext, connection: Connection, event: Any
-) -> Any:
-    """A model's event with its rows; failed tests are told by name."""
-    if isinstance(event, dg.AssetCheckResult) and not event.passed:
-        _narrate(context, f"test {event.check_name} failed")
+def _is_of(context: dg.AssetExecutionContext, event: Any, table: str) -> bool:
     if not isinstance(event, dg.Output):
-        return event
-    layer, table = context.asset_key_for_output(event.output_name).path
-    if layer != "sla" or table not in COUNTED:
-        return event
-    row = connection.execute(f"select count(*) from sla.{table}").fetchone()
-    rows = row[0] if row else 0
-    _narrate(context, f"built {layer}.{table}: {rows:,} rows")
-    return event.with_metadata({**event.metadata, "dagster/row_count": rows})
+        return False
+    return context.asset_key_for_output(event.output_name).path[-1] == table
+
+
+def _reported(
+    context: dg.AssetExecutionContext,
+    connection: Connection,
+    events: list[Any],
+    schema: str,
+) -> Iterator[Any]:
+    """Events of published tables with their rows; failed tests are told by name."""
+    for event in events:
+        if isinstance(event, dg.AssetCheckResult) and not event.passed:
+            _narrate(context, f"test {event.check_name} failed")
+        table = next((t for t in COUNTED if _is_of(context, event, t)), None)
+        if table is None:
+            yield event
+            continue
+        row = connection.execute(f"select count(*) from {schema}.{table}").fetchone()
+        rows = row[0] if row else 0
+        _narrate(context, f"built sla.{table}: {rows:,} rows")
+        yield event.with_metadata({**event.metadata, "dagster/row_count": rows})
 
 
 def _published_specs() -> list[dg.AssetSpec]:

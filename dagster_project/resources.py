@@ -6,10 +6,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import dagster as dg
 from dagster_dbt import DbtCliResource, DbtProject
 
+from dagster_project import schemas
 from ingest import database
 from ingest.cuts import Cut
 from ingest.errors import StatusEngineError
@@ -17,6 +19,30 @@ from ingest.errors import StatusEngineError
 DBT = database.PROJECT / "dbt"
 # Any fixed number: one build of a database at a time, the second waits.
 BUILD_LOCK = 7_361_820_148
+BUILD_AND_TEST = ("build", "--exclude-resource-type", "unit_test")
+# A build sorts and hashes much, and finds the few rows that a cut touched by indexes;
+# compiling its queries takes longer than running them.
+PLANNING = {
+    "work_mem": "128MB",
+    "maintenance_work_mem": "512MB",
+    "random_page_cost": "1.1",
+    "jit": "off",
+}
+
+
+class Build(NamedTuple):
+    """What dbt is asked for: the schema it builds, and whether all of it anew."""
+
+    schema: str
+    is_full: bool
+
+    @property
+    def arguments(self) -> list[str]:
+        """Dbt's arguments: unit tests test code, so they run in make test."""
+        if self.is_full:
+            return [*BUILD_AND_TEST, "--full-refresh"]
+        # What only a reading of everything can show is tested with full builds.
+        return [*BUILD_AND_TEST, "--exclude", "tag:whole"]
 
 
 class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -40,19 +66,35 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         return database.session(self.url)
 
     @contextmanager
-    def building(self, cut: Cut) -> Iterator[None]:
-        """One build at a time; inside, dbt's sessions read the cut at its instant."""
+    def building(self, cut: Cut, *, full_refresh: bool = False) -> Iterator[Build]:
+        """One build at a time; inside, dbt's sessions read the cut at its instant.
+
+        A full build goes into a schema of its own; without an error, it is published in
+        the place of what there was. The first build is always full.
+
+        Raises:
+            StatusEngineError: a later cut is built already, or the swap can't be made.
+        """
         with self.session() as connection:
             connection.execute("select pg_advisory_lock(%s)", [BUILD_LOCK])
             _refuse_older_cut(connection, cut)
-            with session_environment(self.url, cut):
-                yield
+            if not (full_refresh or not schemas.exists(connection, schemas.PUBLISHED)):
+                build = Build(schemas.PUBLISHED, is_full=False)
+                with session_environment(self.url, cut, build, connection):
+                    yield build
+                return
+            build = Build(schemas.NEXT, is_full=True)
+            schemas.drop(connection, schemas.NEXT)
+            schemas.drop(connection, schemas.OLD)
+            with session_environment(self.url, cut, build, connection):
+                yield build
+            schemas.swap(connection)
+            schemas.drop_old(connection)
 
 
 def _refuse_older_cut(connection: database.Connection, cut: Cut) -> None:
     """While this run waited, another may have built a later cut, which holds ours."""
-    exists = connection.execute("select to_regclass('sla.built_cuts')").fetchone()
-    if exists == (None,):
+    if not schemas.exists(connection, schemas.PUBLISHED):
         return
     row = connection.execute("select max(cut) from sla.built_cuts").fetchone()
     if row is not None and (row[0] or 0) > cut.number:
@@ -63,15 +105,27 @@ def _refuse_older_cut(connection: database.Connection, cut: Cut) -> None:
 
 
 @contextmanager
-def session_environment(url: str, cut: Cut) -> Iterator[None]:
-    """Name the database, the cut (S17) and the clock (S15) to subprocesses."""
+def session_environment(
+    url: str, cut: Cut, build: Build, builder: database.Connection
+) -> Iterator[None]:
+    """Name the database, schema, cut (S17) and clock (S15) of a build to subprocesses.
+
+    Args:
+        url: the database.
+        cut: what the sessions read, and the instant that is now for them.
+        build: the schema that dbt builds.
+        builder: the connection that holds the lock of builds.
+    """
     names = database.environment(url)
     settings = {
         "status_engine.cut": cut.number,
         "status_engine.as_of": cut.as_of.isoformat(),
+        "status_engine.builder": builder.info.backend_pid,
+        **PLANNING,
     }
     options = " ".join(f"-c {key}={value}" for key, value in settings.items())
     names["PGOPTIONS"] = f"{names.get('PGOPTIONS', '')} {options}".strip()
+    names["STATUS_ENGINE_SCHEMA"] = build.schema
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(names)
     try:

@@ -165,7 +165,8 @@ def _why(result: dg.ExecuteInProcessResult, warehouse: Warehouse) -> str:
         if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR
     ]
     if failed:
-        log = warehouse.folder / "dbt" / "dbt.log"
+        logs = warehouse.folder.glob("dbt-*/dbt.log")
+        log = max(logs, key=lambda path: path.stat().st_mtime)
         return f"Tests failed: {', '.join(failed)}. What they found is in {log}."
     for event in result.get_step_failure_events():
         error = event.step_failure_data.error

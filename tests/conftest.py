@@ -32,7 +32,9 @@ UNSAFE_AND_FAST = ("fsync = off", "synchronous_commit = off", "full_page_writes 
 class Build(Protocol):
     """Pin a cut of a database, then build it; the cut is what was built."""
 
-    def __call__(self, url: str, as_of: datetime, *arguments: str) -> Cut: ...
+    def __call__(
+        self, url: str, as_of: datetime, *arguments: str, full_refresh: bool = False
+    ) -> Cut: ...
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -155,36 +157,45 @@ def dbt(tmp_path_factory: pytest.TempPathFactory) -> Dbt:
     assert parsed.success, parsed.exception
 
     def run(*arguments: str) -> Any:
-        _name_database(parsed.result, os.environ["PGDATABASE"])
+        _name_schema(
+            parsed.result, os.environ["PGDATABASE"], os.environ["STATUS_ENGINE_SCHEMA"]
+        )
         runner = dbtRunner(manifest=parsed.result)
         return runner.invoke(["--quiet", *arguments, *options])
 
     return run
 
 
-def _name_database(manifest: Any, name: str) -> None:
-    """A parsed project holds the name of its database; each test has its own."""
+def _name_schema(manifest: Any, database_name: str, schema: str) -> None:
+    """A parsed project holds the names of its database and schema; each has its own."""
     for node in (*manifest.nodes.values(), *manifest.sources.values()):
+        node.database = database_name
+        if node.resource_type == "model":
+            node.schema = schema + ("_staging" if node.fqn[1] == "staging" else "")
         if node.relation_name:
-            node.relation_name = node.relation_name.replace(
-                f'"{node.database}"', f'"{name}"'
-            )
-        node.database = name
+            name = getattr(node, "alias", None) or node.identifier
+            node.relation_name = f'"{database_name}"."{node.schema}"."{name}"'
 
 
 @pytest.fixture(scope="session")
 def build(dbt: Dbt) -> Build:
     """Build a database at a new cut; by default the models alone, without tests."""
-    from dagster_project.resources import session_environment
+    from dagster_project.resources import Warehouse
 
-    def pin_and_build(url: str, as_of: datetime, *arguments: str) -> Cut:
+    def pin_and_build(
+        url: str, as_of: datetime, *arguments: str, full_refresh: bool = False
+    ) -> Cut:
         with database.connect(url) as connection:
             cut = cuts.pin(connection, uuid.uuid4().hex, as_of)
-        with session_environment(url, cut):
-            result = dbt(*(arguments or ("run",)))
-        assert result.success, result.exception or [
-            (r.node.name, r.message) for r in result.result if r.status != "success"
-        ]
+        warehouse = Warehouse(database_url=url)
+        with warehouse.building(cut, full_refresh=full_refresh) as building:
+            given = arguments or ("run",)
+            result = dbt(*given, *(["--full-refresh"] if building.is_full else []))
+            assert result.success, result.exception or [
+                (r.node.name, r.message)
+                for r in result.result
+                if r.status not in ("success", "pass")
+            ]
         return cut
 
     return pin_and_build

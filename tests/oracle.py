@@ -193,12 +193,20 @@ def _interval(stay: Stay, calendars: dict[str, list[Row]]) -> Row:
         "calendar_id": calendar["id"] if calendar else None,
         "sla_deadline": deadline,
         "deadline_source": source,
+        "at_risk_from": _at_risk_from(step, deadline),
         "is_final": bool(step and step["is_final"]),
         "verdict": _verdict(left_at, deadline),
         "elapsed_seconds": left_at and (left_at - entered_at) // SECOND,
         "business_seconds": left_at and _business_seconds(opening, entered_at, left_at),
         "batch_id": max(row["batch_id"] for row in makers),
     }
+
+
+def _at_risk_from(step: Row | None, deadline: datetime | None) -> datetime | None:
+    hours = step["notification_settings"].get("at_risk_hours") if step else None
+    if hours is None or deadline is None:
+        return None
+    return deadline - timedelta(hours=hours)
 
 
 def _calendar_version(
@@ -275,17 +283,38 @@ def current_status(facts: Facts, as_of: datetime) -> list[Row]:
         "deadline_source",
         "is_final",
     )
+    steps = {
+        step["id"]: step
+        for version in facts.workflows
+        for step in version["steps"].values()
+    }
     return [
         {name: row[name] for name in same}
         | {
             "created_at": row["entity_created_at"],
             "current_status": row["status"],
             "status_since": row["entered_at"],
+            "status_label": row["step_id"] and steps[row["step_id"]]["status_label"],
+            "status_color": row["step_id"] and steps[row["step_id"]]["status_color"],
             "is_overdue": is_overdue(row, as_of),
+            "is_at_risk": _is_at_risk(row, as_of),
+            "seconds_in_status": (as_of - row["entered_at"]) // SECOND,
+            "seconds_to_deadline": row["sla_deadline"]
+            and (row["sla_deadline"] - as_of) // SECOND,
         }
         for row in intervals(facts)
         if row["left_at"] is None
     ]
+
+
+def _is_at_risk(interval: Row, as_of: datetime) -> bool:
+    """Open, its deadline near by the step's settings, and not past."""
+    risky_from = interval["at_risk_from"]
+    return (
+        interval["left_at"] is None
+        and risky_from is not None
+        and risky_from <= as_of <= interval["sla_deadline"]
+    )
 
 
 def performance(facts: Facts, as_of: datetime) -> list[Row]:

@@ -1,6 +1,11 @@
-{# The cut a session reads (S17); null in a session that set none: it sees all. #}
+{# The cut a session reads (S17); null in a session that set none: it sees all. What a
+   build as of an instant makes shows its own cut for ever. #}
 {% macro session_cut() -%}
-    nullif(current_setting('status_engine.cut', true), '')::bigint
+    {%- if var("frozen_cut") is not none -%}
+        {{ var("frozen_cut") }}::bigint
+    {%- else -%}
+        nullif(current_setting('status_engine.cut', true), '')::bigint
+    {%- endif -%}
 {%- endmacro %}
 
 {# Batches of the session's cut and all earlier ones; all, where none is set. #}
@@ -8,13 +13,9 @@
     ({{ session_cut() }} is null or {{ batch_cut }} <= {{ session_cut() }})
 {%- endmacro %}
 
-{# The newest cut that all built tables hold; 0 before the first build. #}
+{# The newest cut that all built tables hold. #}
 {% macro built_cut() -%}
-    (select coalesce(min(built.cut), 0) from {{ built_cuts() }} as built)
-{%- endmacro %}
-
-{% macro built_cuts() -%}
-    {{ target.schema }}.built_cuts
+    (select coalesce(min(built.cut), 0) from {{ ref("built_cuts") }} as built)
 {%- endmacro %}
 
 {# A run without a cut would read different batches in each of its models. #}
@@ -29,31 +30,30 @@
     {% endif %}
 {% endmacro %}
 
-{% macro create_built_cuts() %}
-    create table if not exists {{ built_cuts() }} (
+{% macro create_ledgers() %}
+    create schema if not exists {{ target.schema }}_staging;
+    create table if not exists {{ definitions() }} (
         relation_name text primary key,
-        cut bigint not null
+        definition text not null
     );
     create table if not exists {{ target.schema }}.tested_cuts (
         cut bigint primary key
     )
 {% endmacro %}
 
-{# Recorded in the transaction that changes the rows. #}
-{% macro record_cut() %}
-    insert into {{ built_cuts() }} as built (relation_name, cut)
-    values ('{{ this.identifier }}', {{ session_cut() }})
-    on conflict (relation_name) do update set cut = excluded.cut
-{% endmacro %}
-
-{# A cut is tested when one run built everything and every data test passed. #}
+{# A cut is tested when one run built everything and every data test passed; those of the
+   whole belong to full builds. #}
 {% macro record_tested_cut(results) %}
     {% if execute %}
-        {% set ran = results | selectattr("status", "in", ["success", "pass"]) | list %}
-        {% set wanted = graph.nodes.values()
-            | selectattr("resource_type", "in", ["model", "test"]) | list %}
-        {% set passed = ran | map(attribute="node.unique_id") | list %}
-        {% set left = wanted | rejectattr("unique_id", "in", passed) | list %}
+        {% set passed = results | selectattr("status", "in", ["success", "pass"])
+            | map(attribute="node.unique_id") | list %}
+        {% set left = [] %}
+        {% for node in graph.nodes.values()
+            if node.resource_type in ("model", "test")
+            and node.unique_id not in passed
+            and (is_full_build() or "whole" not in node.tags) %}
+            {% do left.append(node.unique_id) %}
+        {% endfor %}
         {% if flags.WHICH == "build" and not left %}
             insert into {{ target.schema }}.tested_cuts (cut)
             values ({{ session_cut() }})

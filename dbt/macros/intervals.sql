@@ -74,6 +74,7 @@
             calendars.calendar_id,
             steps.step_id,
             steps.sla_hours,
+            steps.at_risk_hours,
             coalesce(steps.is_final, false) as is_final
         from placed
         left join versions
@@ -141,6 +142,7 @@
                 when explicit_deadline is not null then 'explicit'
                 else 'workflow'
             end as deadline_source,
+            sla_deadline - {{ hours("at_risk_hours") }} as at_risk_from,
             case
                 when left_at <= sla_deadline then 'met'
                 when left_at > sla_deadline then 'breached'

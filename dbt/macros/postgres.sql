@@ -9,21 +9,23 @@
     );
 {%- endmacro %}
 
+{# A view that is as it was stays untouched: to replace one waits for its readers. -#}
 {% materialization view, adapter="postgres" -%}
     {%- set existing = load_cached_relation(this) -%}
     {%- set target_relation = this.incorporate(type="view") -%}
-    {{ run_hooks(pre_hooks, inside_transaction=False) }}
-    {{ run_hooks(pre_hooks, inside_transaction=True) }}
-    {% if existing is not none and (existing.type != "view" or should_full_refresh()) %}
-        {% do adapter.drop_relation(existing) %}
+    {%- set documented = model.columns.values() | map(attribute="description") | list -%}
+    {%- set definition = local_md5(definition_of(sql) ~ model.description ~ documented) -%}
+    {% if existing is not none and known_definition(target_relation) == definition %}
+        {% call noop_statement("main", "UNCHANGED") %}{% endcall %}
+    {% else %}
+        {% do require_builder() %}
+        {% call statement("main") -%}
+            {{ get_create_view_as_sql(target_relation, sql) }}
+            {{ record_definition(target_relation, definition) }}
+        {%- endcall %}
+        {% do persist_docs(target_relation, model) %}
+        {% do adapter.commit() %}
     {% endif %}
-    {% call statement("main") -%}
-        {{ get_create_view_as_sql(target_relation, sql) }}
-    {%- endcall %}
-    {% do persist_docs(target_relation, model) %}
-    {{ run_hooks(post_hooks, inside_transaction=True) }}
-    {{ adapter.commit() }}
-    {{ run_hooks(post_hooks, inside_transaction=False) }}
     {{ return({"relations": [target_relation]}) }}
 {%- endmaterialization %}
 
@@ -35,6 +37,13 @@
 {# One member of a JSON object as text; null where it is absent. #}
 {% macro json_text(object, member) -%}
     ({{ object }} ->> '{{ member }}')
+{%- endmacro %}
+
+{# One member of a JSON object as a number; null where it is absent, or none. #}
+{% macro json_number(object, member) -%}
+    case jsonb_typeof({{ object }} -> '{{ member }}')
+        when 'number' then ({{ object }} ->> '{{ member }}')::numeric
+    end
 {%- endmacro %}
 
 {# The number of leaf values of a JSON object (S8). #}
@@ -49,6 +58,11 @@
 {# A UUID that follows from a text. #}
 {% macro uuid_of(text) -%}
     md5({{ text }})::uuid
+{%- endmacro %}
+
+{# A UUID that follows from values, nulls among them, and from their order. #}
+{% macro uuid_of_row(values) -%}
+    md5(row({{ values | join(", ") }})::text)::uuid
 {%- endmacro %}
 
 {# The members of a JSON object, a row each: name, value as text. #}

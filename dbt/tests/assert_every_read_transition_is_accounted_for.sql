@@ -1,13 +1,28 @@
 {{ config(meta={"dagster": {"ref": {"name": "stg_batches"}}}) }}
 -- depends_on: {{ ref("stg_batches") }}
--- S20: the ledger agrees with the tables, batch by batch.
+-- S20: the ledger agrees with the tables, batch by batch; of the batches that are new
+-- to this build.
+{% set previous = previous_cut() %}
 with
+
+batches as (
+    select
+        batch_id,
+        kind,
+        read_count,
+        appended_count,
+        duplicate_count,
+        rejected_count
+    from {{ source("raw", "batches") }}
+    where cut > {{ previous }} and {{ is_in_cut("cut") }}
+),
 
 appended as (
     select
         batch_id,
         count(*) as row_count
     from {{ source("raw", "status_transitions") }}
+    where batch_id in (select batch_id from batches)
     group by batch_id
 ),
 
@@ -16,15 +31,16 @@ rejected as (
         batch_id,
         sum(transition_count) as row_count
     from {{ source("raw", "rejected_transitions") }}
+    where batch_id in (select batch_id from batches)
     group by batch_id
 )
 
 select batch_id
-from {{ source("raw", "batches") }} as batches
-full outer join appended using (batch_id)
-full outer join rejected using (batch_id)
+from batches
+left join appended using (batch_id)
+left join rejected using (batch_id)
 where
-    coalesce(batches.kind, 'transitions') = 'transitions'
+    batches.kind = 'transitions'
     and (
         batches.appended_count is distinct from coalesce(appended.row_count, 0)
         or batches.rejected_count is distinct from coalesce(rejected.row_count, 0)

@@ -8,6 +8,7 @@ transitions as (
         entity_id,
         count(*) as transition_count
     from {{ ref("stg_transitions") }}
+    {{ only_touched() }}
     group by entity_type, entity_id
 ),
 
@@ -16,7 +17,7 @@ intervals as (
         entity_type,
         entity_id,
         sum(transition_count) as transition_count
-    from {{ ref("status_intervals") }}
+    from {{ fresh(ref("status_intervals")) }}
     group by entity_type, entity_id
 )
 

@@ -1,5 +1,5 @@
 {{ config(meta={"dagster": {"ref": {"name": "status_intervals"}}}) }}
 -- S10, S14: entering a final status stops the clock.
 select interval_id
-from {{ ref("status_intervals") }}
+from {{ fresh(ref("status_intervals")) }}
 where is_final and (sla_deadline is not null or verdict is not null)

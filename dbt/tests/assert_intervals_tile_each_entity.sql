@@ -9,7 +9,7 @@ neighbours as (
         left_at,
         lead(entered_at) over entity as next_entered_at,
         lead(interval_id) over entity as next_interval_id
-    from {{ ref("status_intervals") }}
+    from {{ fresh(ref("status_intervals")) }}
     window entity as (
         partition by entity_type, entity_id
         -- Of stays that begin at one instant, the one that ends then comes first.

@@ -1,4 +1,6 @@
-{{ config(meta={"dagster": {"ref": {"name": "sla_performance"}}}) }}
+{{ config(
+    tags=["whole"], meta={"dagster": {"ref": {"name": "sla_performance"}}}
+) }}
 -- S21: the groups together hold each interval once, and each open overdue one.
 with
 

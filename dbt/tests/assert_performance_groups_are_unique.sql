@@ -1,4 +1,6 @@
-{{ config(meta={"dagster": {"ref": {"name": "sla_performance"}}}) }}
+{{ config(
+    tags=["whole"], meta={"dagster": {"ref": {"name": "sla_performance"}}}
+) }}
 -- The grain of sla_performance, nulls taken as equal.
 select
     entered_on,

@@ -186,8 +186,20 @@ def _steps(rng: random.Random, hours: float | None) -> list[Row]:
     ways["new"] = sorted({*ways["new"], "review", "active"})
     ways["active"] = sorted({*ways["active"], "done", "dropped"})
     return [
-        step("new", 1, ways["new"], sla_hours=hours),
-        step("review", 2, ways["review"], sla_hours=0),
+        step(
+            "new",
+            1,
+            ways["new"],
+            sla_hours=hours,
+            notification_settings={"at_risk_hours": 6},
+        ),
+        step(
+            "review",
+            2,
+            ways["review"],
+            sla_hours=0,
+            notification_settings={"at_risk_hours": None, "notify": ["boss"]},
+        ),
         step("active", 3, ways["active"], sla_hours=24, approval_role="boss"),
         step("done", 4, [], approval_role="clerk"),
         step("dropped", 5, []),

@@ -18,6 +18,7 @@ from facts import (
 )
 from oracle import Row
 
+from dagster_project.resources import Warehouse
 from ingest import cuts, database
 from ingest.cuts import Cut
 from ingest.database import Connection
@@ -171,14 +172,12 @@ def test_two_pins_at_once_share_no_batch_and_lose_none(
 def test_a_build_reads_its_own_cut_whatever_was_pinned_since(
     database_url: str, connection: Connection, build: Build, dbt: Callable[..., object]
 ) -> None:
-    from dagster_project.resources import session_environment
-
     append_rows(connection, [_order(1, 1)])
     first = cuts.pin(connection, "first", at(5))
     append_rows(connection, [_order(2, 1)])
     cuts.pin(connection, "second", at(5))
-    with session_environment(database_url, first):
-        dbt("run")
+    with Warehouse(database_url=database_url).building(first):
+        dbt("run", "--full-refresh")
     assert _stays(connection) == 1
     assert _current(connection) == {1: "new", 2: "new"}
     build(database_url, at(5))

@@ -79,7 +79,7 @@ def test_every_build_and_every_moment_between_equals_the_oracle(
         assert_as_oracle(connection, instant, ALL)
 
     incremental = _contents(connection, END)
-    build(database_url, AS_OF, "run", "--full-refresh")
+    build(database_url, AS_OF, full_refresh=True)
     assert _contents(connection, END) == incremental
     build(database_url, AS_OF)
     assert _contents(connection, END) == incremental

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from facts import at
 
-from dagster_project.resources import session_environment
+from dagster_project.resources import Warehouse
 from ingest import cuts, database
 from ingest.database import PROJECT
+from ingest.errors import StatusEngineError
 
 
 def test_every_unit_test_of_dbt_passes(
@@ -17,7 +18,7 @@ def test_every_unit_test_of_dbt_passes(
 ) -> None:
     # A unit test takes its columns from relations that are there.
     cut = build(database_url, at(0))
-    with session_environment(database_url, cut):
+    with Warehouse(database_url=database_url).building(cut):
         result = dbt("test", "--select", "test_type:unit")
     told = [r for r in result.result if r.node.resource_type == "unit_test"]
     assert [(r.node.name, r.message) for r in told if r.status != "pass"] == []
@@ -35,7 +36,8 @@ def test_dbt_refuses_a_session_without_a_cut_in_one_sentence(
         cut = cuts.pin(connection, uuid.uuid4().hex, at(0))
     # The patch ends first: else it would leave the cut to the tests that follow.
     with (
-        session_environment(database_url, cut),
+        pytest.raises(StatusEngineError, match="sla_next was not built to its end"),
+        Warehouse(database_url=database_url).building(cut),
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setenv("PGOPTIONS", "")

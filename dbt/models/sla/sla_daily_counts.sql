@@ -1,27 +1,86 @@
 {{ config(
-    materialized="incremental",
-    incremental_strategy="append",
-    on_schema_change="fail",
-    pre_hook="{% if is_incremental() %}delete from {{ this }}{% endif %}",
-    post_hook="{{ record_cut() }}",
+    materialized="cut_table",
+    meta={
+        "change": "add",
+        "grain": ["group_id"],
+        "sums": [
+            "interval_count", "closed_count", "met_count", "breached_count",
+            "elapsed_seconds",
+        ],
+    },
+    keys={"sla_daily_counts_pkey": "primary key (group_id)"},
 ) }}
 -- One row per UTC day of entered_at, entity type, workflow, status and business entity:
--- what stays true while time passes.
+-- what stays true while time passes. A build adds what the stays of touched entities
+-- count, and takes off what they counted before.
+with
+
+counted as (
+    select
+        entered_at,
+        left_at,
+        entity_type,
+        workflow_name,
+        status,
+        business_entity_id,
+        verdict,
+        elapsed_seconds,
+        1 as sign
+    from {{ fresh(ref("status_intervals")) }}
+    {% if not is_full_build() %}/* touched */
+    union all
+    select
+        entered_at,
+        left_at,
+        entity_type,
+        workflow_name,
+        status,
+        business_entity_id,
+        verdict,
+        elapsed_seconds,
+        -1 as sign
+    from {{ ref("status_intervals") }}
+    inner join {{ ref("touched_entities") }} using (entity_type, entity_id)
+    /* end */{% endif %}
+),
+
+grouped as (
+    select
+        (entered_at at time zone 'UTC')::date as entered_on,
+        entity_type,
+        workflow_name,
+        status,
+        business_entity_id,
+        sum(sign) as interval_count,
+        sum(case when left_at is not null then sign else 0 end) as closed_count,
+        sum(case when verdict = 'met' then sign else 0 end) as met_count,
+        sum(case when verdict = 'breached' then sign else 0 end) as breached_count,
+        sum(coalesce(elapsed_seconds, 0) * sign)::bigint as elapsed_seconds
+    from counted
+    group by
+        (entered_at at time zone 'UTC')::date,
+        entity_type,
+        workflow_name,
+        status,
+        business_entity_id
+)
+
 select
-    (entered_at at time zone 'UTC')::date as entered_on,
+    {{ uuid_of_row([
+        "to_char(entered_on, 'YYYY-MM-DD')", "entity_type", "workflow_name", "status",
+        "business_entity_id",
+    ]) }} as group_id,
+    entered_on,
     entity_type,
     workflow_name,
     status,
     business_entity_id,
-    count(*) as interval_count,
-    count(*) filter (where left_at is not null) as closed_count,
-    count(*) filter (where verdict = 'met') as met_count,
-    count(*) filter (where verdict = 'breached') as breached_count,
-    coalesce(sum(elapsed_seconds), 0)::bigint as elapsed_seconds
-from {{ ref("status_intervals") }}
-group by
-    (entered_at at time zone 'UTC')::date,
-    entity_type,
-    workflow_name,
-    status,
-    business_entity_id
+    interval_count,
+    closed_count,
+    met_count,
+    breached_count,
+    elapsed_seconds
+from grouped
+where
+    (interval_count, closed_count, met_count, breached_count, elapsed_seconds)
+    <> (0, 0, 0, 0, 0)

@@ -1,13 +1,20 @@
 {{ config(
-    materialized="incremental",
-    incremental_strategy="append",
-    on_schema_change="fail",
-    pre_hook="{{ forget_touched() }}",
-    post_hook="{{ record_cut() }}",
-    indexes=[
-        {"columns": ["entity_type", "entity_id", "entered_at"]},
-        {"columns": ["sla_deadline"]},
-    ],
+    materialized="cut_table",
+    meta={"change": "replace", "grain": ["interval_id"]},
+    keys={
+        "status_intervals_pkey": "primary key (interval_id)",
+        "status_intervals_visit": "unique (entity_type, entity_id, status, visit)",
+        "status_intervals_open":
+            "unique (entity_type, entity_id) where left_at is null",
+        "status_intervals_due":
+            "(sla_deadline) where left_at is null and sla_deadline is not null",
+        "status_intervals_due_by_type":
+            "(entity_type, sla_deadline)"
+            " where left_at is null and sla_deadline is not null",
+        "status_intervals_due_by_business_entity":
+            "(business_entity_id, sla_deadline)"
+            " where left_at is null and sla_deadline is not null",
+    },
 ) }}
 -- depends_on: {{ ref("touched_entities") }}
 -- One row per stay of an entity in a status. [entered_at, left_at) (S3).
@@ -38,6 +45,7 @@ select
     calendar_id,
     sla_deadline,
     deadline_source,
+    at_risk_from,
     verdict,
     elapsed_seconds,
     business_seconds,

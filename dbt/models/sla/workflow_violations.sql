@@ -1,10 +1,10 @@
 {{ config(
-    materialized="incremental",
-    incremental_strategy="append",
-    on_schema_change="fail",
-    pre_hook="{{ forget_touched() }}",
-    post_hook="{{ record_cut() }}",
-    indexes=[{"columns": ["entity_type", "entity_id", "created_at"]}],
+    materialized="cut_table",
+    meta={"change": "replace", "grain": ["transition_id", "violation"]},
+    keys={
+        "workflow_violations_pkey": "primary key (transition_id, violation)",
+        "workflow_violations_entity": "(entity_type, entity_id, created_at)",
+    },
 ) }}
 -- depends_on: {{ ref("touched_entities") }}
 -- One row per transition and violation (S19), judged by the version in force at the
@@ -40,9 +40,8 @@ beyond as (
             calendars.calendar_name, ', which covers ', calendars.covers_from, ' to ',
             calendars.covers_until
         ) as detail
-    from {{ ref("status_intervals") }} as intervals
+    from {{ fresh(ref("status_intervals")) }} as intervals
     inner join {{ ref("stg_calendars") }} as calendars using (calendar_id)
-    {{ only_touched() }}
     where
         intervals.sla_hours is not null
         and intervals.sla_deadline is null

@@ -1,27 +1,19 @@
--- One row per status of a workflow version (S9).
-with
-
-steps as (
-    select * from {{ source("raw", "status_workflow_steps") }}
-),
-
-batches as (
-    select * from {{ ref("stg_batches") }}
-)
-
+-- depends_on: {{ source("raw", "cuts") }}
+-- One row per status of a workflow version (S9). Of a version in the cut, because only
+-- those are joined.
 select
-    steps.id as step_id,
-    steps.workflow_id,
-    steps.status_name,
-    steps.status_label,
-    steps.status_color,
-    steps.step_order,
-    steps.allowed_transitions,
-    steps.sla_hours,
-    steps.requires_approval,
-    steps.approval_role,
-    steps.auto_transition_conditions,
-    steps.notification_settings,
-    steps.is_final
-from steps
-inner join batches using (batch_id)
+    id as step_id,
+    workflow_id,
+    status_name,
+    status_label,
+    status_color,
+    step_order,
+    allowed_transitions,
+    sla_hours,
+    requires_approval,
+    approval_role,
+    auto_transition_conditions,
+    notification_settings,
+    {{ json_number("notification_settings", "at_risk_hours") }} as at_risk_hours,
+    is_final
+from {{ source("raw", "status_workflow_steps") }}

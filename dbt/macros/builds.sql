@@ -1,0 +1,280 @@
+{# How stored tables come about (S5, S17). A full build makes them whole, in a schema of
+   its own that is swapped in afterwards. Any other derives all rows of the touched
+   entities beside the published tables, and the model built_cuts then changes every
+   table, and the number of its cut, in one transaction. #}
+
+{% macro is_full_build() %}
+    {{ return(flags.FULL_REFRESH) }}
+{% endmacro %}
+
+{# Restricts a relation with entity_type and entity_id, unless all is built. What
+   stands between the two comments is no part of a model's definition. #}
+{% macro only_touched() %}
+    {%- if not is_full_build() %}/* touched */
+    inner join {{ ref("touched_entities") }} using (entity_type, entity_id)
+    /* end */{% endif %}
+{%- endmacro %}
+
+{# The rows of a stored table that this build made: all, or those of touched entities. #}
+{% macro fresh(relation) %}
+    {{ return(relation if is_full_build() else changes_of(relation)) }}
+{% endmacro %}
+
+{% macro changes_of(relation) %}
+    {{ return(api.Relation.create(
+        database=relation.database,
+        schema=target.schema ~ "_staging",
+        identifier=relation.identifier ~ "_changes",
+        type="table",
+    )) }}
+{% endmacro %}
+
+{# Where the tables are that readers see while this build runs, and their build: schema,
+   cut and its instant; none before the first build, and in one as of an instant. #}
+{% macro previous_build() %}
+    {% if not execute or var("frozen_cut") is not none %}{{ return(none) }}{% endif %}
+    {% set schema = var("published_schema") if is_full_build() else target.schema %}
+    {% set is_there = "select to_regclass('" ~ schema ~ ".built_cuts') is not null" %}
+    {% if not run_query(is_there).columns[0].values()[0] %}{{ return(none) }}{% endif %}
+    {% set found = run_query(
+        "select cuts.cut, cuts.as_of::text from raw.cuts"
+        " where cut = (select min(cut) from " ~ schema ~ ".built_cuts)"
+    ) %}
+    {% set row = found.rows[0] %}
+    {{ return({"schema": schema, "cut": row[0] | int, "as_of": row[1]}) }}
+{% endmacro %}
+
+{# The cut that is published while this build runs, as a number that the planner
+   knows; 0 where a full build asks, which reads everything. #}
+{% macro previous_cut() %}
+    {% if execute and not is_full_build() %}
+        {% set built = "select coalesce(min(cut), 0) from " ~ target.schema ~ ".built_cuts" %}
+        {{ return(run_query(built).columns[0].values()[0] | int) }}
+    {% endif %}
+    {{ return(0) }}
+{% endmacro %}
+
+{# What a relation is made by, as a hash: the same for a full and any other build, in
+   whichever schema, whatever the layout and the comments of the file. #}
+{% macro definition_of(sql) %}
+    {% set re = modules.re %}
+    {% set plain = re.sub("(?s)/[*] touched [*]/.*?/[*] end [*]/", "", sql) %}
+    {% set plain = re.sub("(?m)^ *--.*$", "", plain) %}
+    {% set plain = plain | replace('"' ~ target.dbname ~ '".', "") %}
+    {% set plain = plain | replace('"' ~ target.schema ~ '_staging".', '"staging".') %}
+    {% set plain = plain | replace('"' ~ target.schema ~ '".', '"sla".') %}
+    {% set plain = re.sub('"staging"[.]"([a-z_]+)_changes"', '"sla"."\\1"', plain) %}
+    {{ return(local_md5(re.sub("[ \n]+", " ", plain) ~ config.get("keys", {}))) }}
+{% endmacro %}
+
+{% macro definitions() -%}
+    {{ target.schema }}_staging.definitions
+{%- endmacro %}
+
+{% macro known_definition(relation) %}
+    {% set rows = run_query(
+        "select definition from " ~ definitions()
+        ~ " where relation_name = '" ~ relation.identifier ~ "'"
+    ) %}
+    {{ return(rows.columns[0].values()[0] if rows.rows | length else none) }}
+{% endmacro %}
+
+{% macro record_definition(relation, definition) -%}
+    insert into {{ definitions() }} as known (relation_name, definition)
+    values ('{{ relation.identifier }}', '{{ definition }}')
+    on conflict (relation_name) do update set definition = excluded.definition
+{%- endmacro %}
+
+{# The process that began this build holds its lock in a session of its own. If that
+   was killed, another build may be at work: its dbt must not go on. #}
+{% macro require_builder() %}
+    {% set held = run_query(
+        "select exists ("
+        "    select from pg_locks"
+        "    where locktype = 'advisory' and granted and database = ("
+        "        select oid from pg_database where datname = current_database()"
+        "    ) and pid = current_setting('status_engine.builder', true)::integer"
+        ")"
+    ).columns[0].values()[0] %}
+    {% if not held %}
+        {{ exceptions.raise_compiler_error(
+            "The process that began this build has ended. Run status-engine build."
+        ) }}
+    {% endif %}
+{% endmacro %}
+
+{# A table that one build needs and nobody else reads. -#}
+{% materialization scratch_table, adapter="postgres" -%}
+    {%- set target_relation = this.incorporate(type="table") -%}
+    {% do require_builder() %}
+    {% do adapter.drop_relation(load_cached_relation(this) or target_relation) %}
+    {% call statement("main") -%}
+        create unlogged table {{ target_relation }} as (
+            {{ sql }}
+        );
+        analyze {{ target_relation }}
+    {%- endcall %}
+    {{ adapter.commit() }}
+    {{ return({"relations": [target_relation]}) }}
+{%- endmaterialization %}
+
+{# A published table. What its file names: `change`, how a build changes it (replace:
+   the rows of touched entities; add: counts; append), and `keys`, its primary key and
+   indexes by name. -#}
+{% materialization cut_table, adapter="postgres" -%}
+    {%- set target_relation = this.incorporate(type="table") -%}
+    {%- set definition = definition_of(sql) -%}
+    {% do require_builder() %}
+    {%- if is_full_build() %}
+        {% call statement("main") -%}
+            {{ get_assert_columns_equivalent(sql) }}
+            create table {{ target_relation }} as (
+                {{ sql }}
+            );
+            {{ constraints_and_keys(target_relation) }}
+            {{ record_definition(target_relation, definition) }};
+            analyze {{ target_relation }}
+        {%- endcall %}
+        {% do persist_docs(target_relation, model) %}
+    {%- else %}
+        {% do require_as_built(target_relation, definition) %}
+        {%- set changes = changes_of(target_relation) %}
+        {% call statement("main") -%}
+            {{ get_assert_columns_equivalent(sql) }}
+            drop table if exists {{ changes }};
+            create unlogged table {{ changes }} as (
+                {{ sql }}
+            );
+            analyze {{ changes }}
+        {%- endcall %}
+    {%- endif %}
+    {{ adapter.commit() }}
+    {{ return({"relations": [target_relation]}) }}
+{%- endmaterialization %}
+
+{# The constraints of the contract, and what the file names as keys. #}
+{% macro constraints_and_keys(relation) -%}
+    {%- set clauses = [] -%}
+    {%- for column in model.columns.values() -%}
+        {%- for constraint in column.constraints -%}
+            {%- if constraint.type == "not_null" -%}
+                {%- do clauses.append("alter column " ~ column.name ~ " set not null") -%}
+            {%- else -%}
+                {%- do clauses.append("add check (" ~ constraint.expression ~ ")") -%}
+            {%- endif -%}
+        {%- endfor -%}
+    {%- endfor -%}
+    alter table {{ relation }} {{ clauses | join(", ") }};
+    {% for name, key in config.get("keys").items() -%}
+        {% if key.startswith("primary key") -%}
+            alter table {{ relation }} add constraint {{ name }} {{ key }};
+        {% elif key.startswith("unique ") -%}
+            create unique index {{ name }} on {{ relation }} {{ key[7:] }};
+        {% else -%}
+            create index {{ name }} on {{ relation }} {{ key }};
+        {% endif -%}
+    {% endfor -%}
+{%- endmacro %}
+
+{# Only what was made by these very files may be changed in part. #}
+{% macro require_as_built(relation, definition) %}
+    {% set again = " Run status-engine build --full-refresh." %}
+    {% if known_definition(relation) != definition %}
+        {{ exceptions.raise_compiler_error(
+            "Model " ~ relation.identifier ~ " has changed since it was built." ~ again
+        ) }}
+    {% endif %}
+    {% set found = run_query(
+        "select indexrelid::regclass::text from pg_index where indisvalid"
+        " and indrelid = '" ~ relation.include(database=False) ~ "'::regclass"
+    ).columns[0].values() | map("replace", target.schema ~ ".", "") | list %}
+    {% for name in config.get("keys") if name not in found %}
+        {{ exceptions.raise_compiler_error(
+            "Table " ~ relation.identifier ~ " lacks its key " ~ name ~ "." ~ again
+        ) }}
+    {% endfor %}
+{% endmacro %}
+
+{# The last model of a build: all tables and their cut in one transaction, so that no
+   reader sees two cuts. Its tests have passed by then. -#}
+{% materialization publication, adapter="postgres" -%}
+    {%- set target_relation = this.incorporate(type="table") -%}
+    {% do require_builder() %}
+    {% call statement("main") -%}
+        {% if is_full_build() -%}
+            create table {{ target_relation }} as (
+                {{ sql }}
+            );
+            alter table {{ target_relation }} add primary key (relation_name),
+            alter column cut set not null
+        {%- else -%}
+            {% for node in graph.nodes.values()
+                if node.config.materialized == "cut_table" -%}
+                {{ apply_changes(node) }}
+            {% endfor -%}
+            insert into {{ target_relation }} as built (relation_name, cut)
+            {{ sql }}
+            on conflict (relation_name) do update set cut = excluded.cut
+        {%- endif %}
+    {%- endcall %}
+    {% if is_full_build() %}{% do persist_docs(target_relation, model) %}{% endif %}
+    {{ adapter.commit() }}
+    {{ return({"relations": [target_relation]}) }}
+{%- endmaterialization %}
+
+{# Rows that are as they were stay where they are: of an entity with a thousand stays a
+   new transition changes one. #}
+{% macro apply_changes(node) -%}
+    {%- set built = api.Relation.create(
+        database=this.database, schema=this.schema, identifier=node.alias
+    ) -%}
+    {%- set changes = changes_of(built) -%}
+    {%- set names = node.columns.keys() | list -%}
+    {%- set key = node.config.meta.grain -%}
+    {%- if node.config.meta.change == "replace" -%}
+        delete from {{ built }} as built
+        using {{ ref("touched_entities") }} as touched
+        where
+            built.entity_type = touched.entity_type
+            and built.entity_id = touched.entity_id
+            and not exists (
+                select from {{ changes }} as changed
+                where
+                    {%- for name in key %}
+                    changed.{{ name }} = built.{{ name }} and
+                    {%- endfor %}
+                    {{ row_of("changed", names) }} is not distinct from
+                    {{ row_of("built", names) }}
+            );
+        insert into {{ built }} ({{ names | join(", ") }})
+        select {{ names | join(", ") }} from {{ changes }} as changed
+        where not exists (
+            select from {{ built }} as built
+            where
+                {%- for name in key %}
+                changed.{{ name }} = built.{{ name }}
+                {%- if not loop.last %} and {% endif %}
+                {%- endfor %}
+        );
+    {%- elif node.config.meta.change == "add" -%}
+        insert into {{ built }} as built ({{ names | join(", ") }})
+        select {{ names | join(", ") }} from {{ changes }}
+        on conflict ({{ key | join(", ") }}) do update set
+        {%- for name in node.config.meta.sums %}
+            {{ name }} = built.{{ name }} + excluded.{{ name }}
+            {%- if not loop.last %},{% endif %}
+        {%- endfor %};
+        delete from {{ built }} as built
+        using {{ changes }} as changed
+        where
+            built.{{ key[0] }} = changed.{{ key[0] }}
+            and built.{{ node.config.meta.sums[0] }} = 0;
+    {%- else -%}
+        insert into {{ built }} ({{ names | join(", ") }})
+        select {{ names | join(", ") }} from {{ changes }};
+    {%- endif %}
+{%- endmacro %}
+
+{% macro row_of(alias, names) -%}
+    row({% for name in names %}{{ alias }}.{{ name }}{% if not loop.last %}, {% endif %}{% endfor %})
+{%- endmacro %}

@@ -1,0 +1,303 @@
+{# What this build changes of what a previous one published, as rows of restatements.
+
+   A stay counts as of the previous instant: as closed if it ended by then, as overdue if
+   it was open past its deadline, not at all if it began later. #}
+{% macro restated(previous) -%}
+    {%- if previous is none %}
+        {{ no_restatement() }}
+    {%- else %}
+        {%- set instant = "timestamptz '" ~ previous.as_of ~ "'" %}
+        {%- set intervals = previous.schema ~ ".status_intervals" %}
+        select
+            {{ uuid_of_row([
+                session_cut(), "figure", "entity_type", "entity_id", "visit",
+                "to_char(entered_on, 'YYYY-MM-DD')", "workflow_name", "status",
+                "business_entity_id",
+            ]) }} as restatement_id,
+            {{ previous.cut }}::bigint as previous_cut,
+            {{ session_cut() }} as cut,
+            (
+                select cuts.as_of from {{ source("raw", "cuts") }} as cuts
+                where cuts.cut = {{ session_cut() }}
+            ) as restated_at,
+            figure,
+            entity_type,
+            entity_id,
+            status,
+            visit,
+            entered_on,
+            workflow_name,
+            business_entity_id,
+            old_value,
+            new_value,
+            batch_id
+        from (
+            with
+
+            {{ judged_ctes(intervals, instant) }},
+
+            {{ regrouped_ctes(previous, intervals, instant) }}
+
+            select
+                'verdict' as figure,
+                entity_type,
+                entity_id,
+                status,
+                visit,
+                null::date as entered_on,
+                null::text as workflow_name,
+                null::text as business_entity_id,
+                old_verdict as old_value,
+                new_verdict as new_value,
+                batch_id
+            from rejudged
+            where old_verdict in ('met', 'breached')
+            union all
+            select
+                figures.figure,
+                entity_type,
+                null::bigint as entity_id,
+                status,
+                null::bigint as visit,
+                entered_on,
+                workflow_name,
+                business_entity_id,
+                figures.old_value,
+                figures.new_value,
+                batch_id
+            from regrouped
+            cross join lateral (
+                values
+                (
+                    'interval_count',
+                    interval_count::text,
+                    (interval_count + more_intervals)::text
+                ),
+                ('met_count', met_count::text, (met_count + more_met)::text),
+                (
+                    'breached_count',
+                    breached_count::text,
+                    (breached_count + more_breached)::text
+                ),
+                (
+                    'overdue_count',
+                    overdue_count::text,
+                    (overdue_count + more_overdue)::text
+                ),
+                (
+                    'compliance_ratio',
+                    {{ compliance("met_count", "breached_count", "overdue_count") }}::text,
+                    {{ compliance(
+                        "met_count + more_met", "breached_count + more_breached",
+                        "overdue_count + more_overdue"
+                    ) }}::text
+                )
+            ) as figures (figure, old_value, new_value)
+            where figures.old_value is distinct from figures.new_value
+        ) as restated
+    {%- endif %}
+{%- endmacro %}
+
+{# CTEs; ends in `rejudged`: the stays that another build judges otherwise as of an
+   instant, with the newest batch of their entity since, or of the configuration. #}
+{% macro judged_ctes(intervals, instant) -%}
+    {%- set verdict %}
+        case
+            when left_at <= {{ instant }} then verdict
+            when sla_deadline < {{ instant }} then 'overdue'
+        end
+    {%- endset %}
+    {%- set columns = [
+        "interval_id", "entity_type", "entity_id", "status", "visit", "entered_at",
+        "workflow_name", "business_entity_id",
+    ] %}
+    before as (
+        select {{ columns | join(", ") }}, {{ verdict }} as verdict
+        from {{ intervals }}
+        {% if not is_full_build() -%}
+        inner join {{ ref("touched_entities") }} using (entity_type, entity_id)
+        {%- endif %}
+        where entered_at <= {{ instant }}
+    ),
+
+    after as (
+        select {{ columns | join(", ") }}, {{ verdict }} as verdict
+        from {{ fresh(ref("status_intervals")) }}
+        where entered_at <= {{ instant }}
+    ),
+
+    differing as (
+        select
+            interval_id,
+            coalesce(before.entity_type, after.entity_type) as entity_type,
+            coalesce(before.entity_id, after.entity_id) as entity_id,
+            coalesce(before.status, after.status) as status,
+            coalesce(before.visit, after.visit) as visit,
+            before.verdict as old_verdict,
+            after.verdict as new_verdict,
+            before.entered_at as old_entered_at,
+            after.entered_at as new_entered_at,
+            before.workflow_name as old_workflow_name,
+            after.workflow_name as new_workflow_name,
+            before.business_entity_id as old_business_entity_id,
+            after.business_entity_id as new_business_entity_id
+        from before
+        full join after using (interval_id)
+        where
+            (
+                before.entered_at,
+                before.workflow_name,
+                before.business_entity_id,
+                before.verdict
+            ) is distinct from (
+                after.entered_at,
+                after.workflow_name,
+                after.business_entity_id,
+                after.verdict
+            )
+    ),
+
+    causes as (
+        select
+            differing.entity_type,
+            differing.entity_id,
+            max(transitions.batch_id) as batch_id
+        from (select distinct entity_type, entity_id from differing) as differing
+        inner join {{ ref("stg_transitions") }} as transitions
+            using (entity_type, entity_id)
+        where transitions.batch_cut > {{ previous_published_cut() }}
+        group by differing.entity_type, differing.entity_id
+    ),
+
+    rejudged as (
+        select
+            differing.*,
+            coalesce(
+                causes.batch_id,
+                (
+                    select max(batches.batch_id) from {{ ref("stg_batches") }} as batches
+                    where
+                        batches.batch_cut > {{ previous_published_cut() }}
+                        and batches.kind = 'configuration'
+                )
+            ) as batch_id
+        from differing
+        left join causes using (entity_type, entity_id)
+    )
+{%- endmacro %}
+
+{% macro previous_published_cut() -%}
+    {%- set previous = previous_build() -%}
+    {{ previous.cut if previous is not none else 0 }}
+{%- endmacro %}
+
+{# CTEs; ends in `regrouped`: the groups of sla_performance that rejudged stays count
+   in, as they were published and by how much they change. #}
+{% macro regrouped_ctes(previous, intervals, instant) -%}
+    {%- set group = ["entered_on", "entity_type", "workflow_name", "status", "business_entity_id"] %}
+    signed as (
+        select
+            (old_entered_at at time zone 'UTC')::date as entered_on,
+            entity_type,
+            old_workflow_name as workflow_name,
+            status,
+            old_business_entity_id as business_entity_id,
+            old_verdict as verdict,
+            batch_id,
+            -1 as sign
+        from rejudged
+        where old_entered_at is not null
+        union all
+        select
+            (new_entered_at at time zone 'UTC')::date as entered_on,
+            entity_type,
+            new_workflow_name as workflow_name,
+            status,
+            new_business_entity_id as business_entity_id,
+            new_verdict as verdict,
+            batch_id,
+            1 as sign
+        from rejudged
+        where new_entered_at is not null
+    ),
+
+    summed as (
+        select
+            {{ uuid_of_row([
+                "to_char(entered_on, 'YYYY-MM-DD')", "entity_type", "workflow_name",
+                "status", "business_entity_id",
+            ]) }} as group_id,
+            {{ group | join(", ") }},
+            sum(sign) as more_intervals,
+            sum(case when verdict = 'met' then sign else 0 end) as more_met,
+            sum(case when verdict = 'breached' then sign else 0 end) as more_breached,
+            sum(case when verdict = 'overdue' then sign else 0 end) as more_overdue,
+            max(batch_id) as batch_id
+        from signed
+        group by {{ group | join(", ") }}
+    ),
+
+    moved as (
+        select * from summed
+        where
+            (more_intervals, more_met, more_breached, more_overdue)
+            <> (0, 0, 0, 0)
+    ),
+
+    -- Only what was open is looked at, by an index.
+    overdue as (
+        select
+            moved.group_id,
+            count(*) as overdue_count
+        from moved
+        inner join {{ intervals }} as intervals
+            on
+                moved.entity_type = intervals.entity_type
+                and moved.status = intervals.status
+                and moved.entered_on = (intervals.entered_at at time zone 'UTC')::date
+                and moved.workflow_name is not distinct from intervals.workflow_name
+                and moved.business_entity_id
+                is not distinct from intervals.business_entity_id
+        where
+            intervals.sla_deadline < {{ instant }}
+            and intervals.left_at is null
+        group by moved.group_id
+    ),
+
+    regrouped as (
+        select
+            moved.*,
+            coalesce(counts.interval_count, 0) as interval_count,
+            coalesce(counts.met_count, 0) as met_count,
+            coalesce(counts.breached_count, 0) as breached_count,
+            coalesce(overdue.overdue_count, 0) as overdue_count
+        from moved
+        left join {{ previous.schema }}.sla_daily_counts as counts using (group_id)
+        left join overdue using (group_id)
+    )
+{%- endmacro %}
+
+{% macro compliance(met, breached, overdue) -%}
+    (({{ met }})::double precision / nullif({{ met }} + {{ breached }} + {{ overdue }}, 0))
+{%- endmacro %}
+
+{# The columns of restatements, and no row. #}
+{% macro no_restatement() -%}
+    select
+        null::uuid as restatement_id,
+        null::bigint as previous_cut,
+        null::bigint as cut,
+        null::timestamptz as restated_at,
+        null::text as figure,
+        null::text as entity_type,
+        null::bigint as entity_id,
+        null::text as status,
+        null::bigint as visit,
+        null::date as entered_on,
+        null::text as workflow_name,
+        null::text as business_entity_id,
+        null::text as old_value,
+        null::text as new_value,
+        null::bigint as batch_id
+    where false
+{%- endmacro %}

@@ -1,0 +1,25 @@
+{{ config(
+    materialized="cut_table",
+    meta={"change": "append", "grain": ["restatement_id"]},
+    keys={
+        "restatements_pkey": "primary key (restatement_id)",
+        "restatements_cut": "(cut)",
+    },
+) }}
+-- depends_on: {{ ref("touched_entities") }}
+-- depends_on: {{ ref("status_intervals") }}
+-- depends_on: {{ ref("sla_daily_counts") }}
+-- depends_on: {{ ref("stg_transitions") }}
+-- depends_on: {{ ref("stg_batches") }}
+-- depends_on: {{ source("raw", "cuts") }}
+-- One row per verdict or published figure that a later cut changed. Before and after are
+-- held against each other as of the instant of the cut that was published, so that what
+-- changes because time passes is none.
+/* touched */
+{% set previous = previous_build() %}
+{%- if is_full_build() and previous is not none %}
+select * from {{ previous.schema }}.restatements
+union all
+{%- endif %}
+{{ restated(previous) }}
+/* end */

@@ -188,6 +188,8 @@ def _interval(stay: Stay, calendars: dict[str, list[Row]]) -> Row:
         "workflow_id": version["id"] if version else None,
         "workflow_name": version["workflow_name"] if version else None,
         "step_id": step["id"] if step else None,
+        "status_label": step["status_label"] if step else None,
+        "status_color": step["status_color"] if step else None,
         "business_entity_id": context_text(stay.first, "business_entity_id"),
         "sla_hours": step["sla_hours"] if step else None,
         "calendar_id": calendar["id"] if calendar else None,
@@ -282,20 +284,15 @@ def current_status(facts: Facts, as_of: datetime) -> list[Row]:
         "visit",
         "deadline_source",
         "is_final",
+        "status_label",
+        "status_color",
     )
-    steps = {
-        step["id"]: step
-        for version in facts.workflows
-        for step in version["steps"].values()
-    }
     return [
         {name: row[name] for name in same}
         | {
             "created_at": row["entity_created_at"],
             "current_status": row["status"],
             "status_since": row["entered_at"],
-            "status_label": row["step_id"] and steps[row["step_id"]]["status_label"],
-            "status_color": row["step_id"] and steps[row["step_id"]]["status_color"],
             "is_overdue": is_overdue(row, as_of),
             "is_at_risk": _is_at_risk(row, as_of),
             "seconds_in_status": (as_of - row["entered_at"]) // SECOND,

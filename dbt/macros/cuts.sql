@@ -13,9 +13,9 @@
     ({{ session_cut() }} is null or {{ batch_cut }} <= {{ session_cut() }})
 {%- endmacro %}
 
-{# The newest cut that all built tables hold. #}
+{# The cut that all built tables are of. #}
 {% macro built_cut() -%}
-    (select coalesce(min(built.cut), 0) from {{ ref("built_cuts") }} as built)
+    (select built.cut from {{ ref("built_cuts") }} as built limit 1)
 {%- endmacro %}
 
 {# A run without a cut would read different batches in each of its models. #}

@@ -3,14 +3,19 @@
 
    transitions: a relation with the columns of stg_transitions that holds each of its
    entities whole.
+   configuration: see `fresh_configuration`, `built_configuration`, `live_configuration`.
 
    No CTE is joined to itself: the planner has no statistics of CTEs, and a nested loop
    over two of them took 65 s for 20,000 transitions. #}
-{% macro interval_ctes(transitions) -%}
-    {{ bound_ctes(transitions) }},
+{% macro interval_ctes(transitions, configuration) -%}
+    {{ configuration_ctes(configuration) }},
 
-    calendars as (
-        select * from {{ ref("stg_calendars") }}
+    calendars as {{ configuration.hint }} (
+        select * from {{ configuration.calendars }}
+    ),
+
+    ordered as (
+        {{ ordered(transitions) }}
     ),
 
     numbered as (
@@ -18,9 +23,9 @@
             *,
             count(*) filter (where previous_status is distinct from to_status) over (
                 partition by entity_type, entity_id
-                order by place
+                order by created_at, batch_id, batch_row
             ) as stay
-        from bound
+        from ordered
     ),
 
     stays as (
@@ -39,31 +44,34 @@
                 array_agg(sla_deadline order by place desc)
                 filter (where sla_deadline is not null)
             )[1] as explicit_deadline,
-            min(workflow_key) as workflow_key,
-            min(entity_business_entity_id) as business_entity_id
+            min(business_entity_id) filter (where place = 1) as business_entity_id,
+            (array_agg(business_context) filter (where place = 1))[1]
+                as business_context
         from numbered
         group by entity_type, entity_id, stay
+    ),
+
+    bound_stays as (
+        select
+            stays.*,
+            binding.workflow_key as bound_by
+        from stays
+        left join lateral {{ binding("stays", "stay", "entered_at") }} as binding on true
     ),
 
     placed as (
         select
             *,
-            lead(entered_at) over (
-                partition by entity_type, entity_id order by stay
-            ) as left_at,
-            greatest(
-                last_batch_id,
-                lead(first_batch_id) over (
-                    partition by entity_type, entity_id order by stay
-                )
-            ) as batch_id,
-            min(entered_at) over (
-                partition by entity_type, entity_id
-            ) as entity_created_at,
+            first_value(bound_by) over entity as workflow_key,
+            first_value(business_entity_id) over entity as entity_business_entity_id,
+            first_value(entered_at) over entity as entity_created_at,
+            lead(entered_at) over entity as left_at,
+            greatest(last_batch_id, lead(first_batch_id) over entity) as batch_id,
             row_number() over (
                 partition by entity_type, entity_id, status order by stay
             ) as visit
-        from stays
+        from bound_stays
+        window entity as (partition by entity_type, entity_id order by stay)
     ),
 
     stepped as (
@@ -73,6 +81,8 @@
             versions.workflow_name,
             calendars.calendar_id,
             steps.step_id,
+            steps.status_label,
+            steps.status_color,
             steps.sla_hours,
             steps.at_risk_hours,
             coalesce(steps.is_final, false) as is_final
@@ -133,7 +143,9 @@
             last_transition_id,
             workflow_id,
             step_id,
-            business_entity_id,
+            status_label,
+            status_color,
+            entity_business_entity_id as business_entity_id,
             sla_hours::numeric(18, 6) as sla_hours,
             calendar_id,
             sla_deadline,
@@ -171,7 +183,7 @@
         inner join unbuilt using (entity_type, entity_id)
     ),
 
-    {{ interval_ctes("transitions") }},
+    {{ interval_ctes("transitions", live_configuration()) }},
 
     live_intervals as (
         select * from intervals
@@ -189,26 +201,11 @@
 {# S2 and S8: transitions in their order, each with what it follows, and with the
    workflow and the business entity of its entity, which its first transition decides.
    CTEs; ends in `bound`, with `versions` and `steps` before it. #}
-{% macro bound_ctes(transitions) -%}
-    versions as (
-        select * from {{ ref("stg_workflow_versions") }}
-        where is_active
-    ),
-
-    steps as (
-        select * from {{ ref("stg_workflow_steps") }}
-    ),
+{% macro bound_ctes(transitions, configuration) -%}
+    {{ configuration_ctes(configuration) }},
 
     ordered as (
-        select
-            *,
-            row_number() over entity as place,
-            lag(to_status) over entity as previous_status
-        from {{ transitions }}
-        window entity as (
-            partition by entity_type, entity_id
-            order by created_at, batch_id, batch_row
-        )
+        {{ ordered(transitions) }}
     ),
 
     bound as (
@@ -218,53 +215,102 @@
             first_value(ordered.business_entity_id) over entity
                 as entity_business_entity_id
         from ordered
-        left join lateral (
-            select matching.workflow_key
-            from (
-                select
-                    versions.*,
-                    {{ is_within("ordered.created_at", "versions.in_force") }}
-                        as is_in_force,
-                    min(versions.in_force_from) filter (where versions.is_first) over ()
-                        as configured_from,
-                    bool_or(
-                        {{ is_within("ordered.created_at", "versions.in_force") }}
-                    ) over () as has_one_in_force
-                from versions
-                where
-                    ordered.place = 1
-                    and ordered.entity_type = versions.entity_type
-                    and (
-                        versions.business_entity_id is null
-                        or ordered.business_entity_id = versions.business_entity_id
-                    )
-                    and {{ json_contains(
-                        "coalesce(ordered.business_context, '{}')", "versions.conditions"
-                    ) }}
-            ) as matching
-            where
-                matching.is_in_force
-                -- History older than the configuration: what was applied first holds.
-                or (
-                    not matching.has_one_in_force
-                    and ordered.created_at < matching.configured_from
-                    and matching.is_first
-                    and matching.in_force_from = matching.configured_from
-                )
-            order by
-                case when matching.business_entity_id is null then 1 else 0 end,
-                matching.condition_count desc,
-                case when matching.is_default then 0 else 1 end,
-                matching.workflow_name collate "C",
-                matching.workflow_key
-            limit 1
-        ) as binding on true
+        left join lateral {{ binding("ordered", "place", "created_at") }} as binding
+            on true
         window entity as (
             partition by ordered.entity_type, ordered.entity_id
             order by ordered.place
         )
     )
 {%- endmacro %}
+
+{% macro configuration_ctes(configuration) -%}
+    versions as {{ configuration.hint }} (
+        select * from {{ configuration.versions }}
+        where is_active
+    ),
+
+    steps as (
+        select * from {{ ref("stg_workflow_steps") }}
+    )
+{%- endmacro %}
+
+{# Transitions in the order of S2. #}
+{% macro ordered(transitions) -%}
+    select
+        *,
+        row_number() over entity as place,
+        lag(to_status) over entity as previous_status
+    from {{ transitions }}
+    window entity as (
+        partition by entity_type, entity_id
+        order by created_at, batch_id, batch_row
+    )
+{%- endmacro %}
+
+{# S8: the workflow that the first of a relation's rows of an entity binds it to, to be
+   joined laterally; place counts them, from 1. #}
+{% macro binding(rows, place, instant) -%}
+    {%- set is_in_force = is_within(rows ~ "." ~ instant, "versions.in_force") -%}
+    (
+        select
+            -- Where none is in force, what was applied first holds for the time before;
+            -- what began before and is retired binds no more.
+            case
+                when
+                    {{ is_in_force }}
+                    or {{ rows }}.{{ instant }} < versions.in_force_from
+                    then versions.workflow_key
+            end as workflow_key
+        from versions
+        where
+            {{ rows }}.{{ place }} = 1
+            and {{ rows }}.entity_type = versions.entity_type
+            and (
+                versions.business_entity_id is null
+                or {{ rows }}.business_entity_id = versions.business_entity_id
+            )
+            and {{ json_contains(
+                "coalesce(" ~ rows ~ ".business_context, '{}')", "versions.conditions"
+            ) }}
+            and (versions.is_first or {{ is_in_force }})
+        order by
+            case when {{ is_in_force }} then '-infinity' else versions.in_force_from end,
+            case when versions.business_entity_id is null then 1 else 0 end,
+            versions.condition_count desc,
+            case when versions.is_default then 0 else 1 end,
+            versions.workflow_name collate "C",
+            versions.workflow_key
+        limit 1
+    )
+{%- endmacro %}
+
+{# The configuration that a build reads: of its cut, as tables with statistics. #}
+{% macro fresh_configuration() %}
+    {{ return({
+        "versions": fresh(ref("workflow_versions")),
+        "calendars": fresh(ref("calendar_versions")),
+        "hint": "not materialized",
+    }) }}
+{% endmacro %}
+
+{# The configuration that the published tables were built with. #}
+{% macro built_configuration() %}
+    {{ return({
+        "versions": ref("workflow_versions"),
+        "calendars": ref("calendar_versions"),
+        "hint": "not materialized",
+    }) }}
+{% endmacro %}
+
+{# All of it, built or not. #}
+{% macro live_configuration() %}
+    {{ return({
+        "versions": ref("stg_workflow_versions"),
+        "calendars": ref("stg_calendars"),
+        "hint": "",
+    }) }}
+{% endmacro %}
 
 {# Whether an instant lies in the half-open span [x_from, x_until). #}
 {% macro is_within(instant, span) -%}
@@ -275,37 +321,78 @@
 {%- endmacro %}
 
 {# Entities whose rows may differ from those built at a cut: by transitions of later
-   batches, by a new version of a workflow or a calendar that their stays may be under,
-   or by a workflow that is new to their type. A select of entity_type, entity_id. #}
+   batches, or by configuration. A select of entity_type, entity_id. #}
 {% macro touched_since(cut) -%}
     select entity_type, entity_id
     from {{ ref("stg_transitions") }}
-    where batch_cut is null or batch_cut > {{ cut }}
+    where {{ is_after("batch_cut", cut) }}
     union
     select entity_type, entity_id
     from {{ ref("stg_transitions") }}
-    inner join
-        (
-            select
-                changed.entity_type,
-                min(changed.changed_from) as judged_from
-            from (
-                select
-                    entity_type,
-                    case when is_first then '-infinity' else in_force_from end
-                        as changed_from
-                from {{ ref("stg_workflow_versions") }}
-                where batch_cut is null or batch_cut > {{ cut }}
-                union all
-                select
-                    versions.entity_type,
-                    calendars.in_force_from
-                from {{ ref("stg_calendars") }} as calendars
-                inner join {{ ref("stg_workflow_versions") }} as versions
-                    on calendars.calendar_name = versions.calendar_name
-                where calendars.batch_cut is null or calendars.batch_cut > {{ cut }}
-            ) as changed
-            group by changed.entity_type
-        ) as changes using (entity_type)
+    inner join ({{ reconfigured_since(cut) }}) as changes using (entity_type)
     where created_at >= judged_from
 {%- endmacro %}
+
+{# Types of entities that configuration of later batches judges otherwise, from which
+   instant on: by a new version of a workflow, or of a calendar that its stays may be
+   under, or by a workflow that is new to the type. A select of entity_type, judged_from.
+   #}
+{% macro reconfigured_since(cut) -%}
+    select
+        changed.entity_type,
+        min(changed.changed_from) as judged_from
+    from (
+        select
+            entity_type,
+            case when is_first then '-infinity' else in_force_from end
+                as changed_from
+        from {{ ref("stg_workflow_versions") }}
+        where {{ is_after("batch_cut", cut) }}
+        union all
+        select
+            versions.entity_type,
+            calendars.in_force_from
+        from {{ ref("stg_calendars") }} as calendars
+        inner join {{ ref("stg_workflow_versions") }} as versions
+            on calendars.calendar_name = versions.calendar_name
+        where {{ is_after("calendars.batch_cut", cut) }}
+    ) as changed
+    group by changed.entity_type
+{%- endmacro %}
+
+{# Whether a batch is in no cut up to a given one. Spelled so that the planner takes it
+   for one batch in two hundred; of a comparison with what it does not know, for one in
+   three. #}
+{% macro is_after(batch_cut, cut) -%}
+    coalesce({{ batch_cut }} > {{ cut }}, true)::integer = 1
+{%- endmacro %}
+
+{# What the current status of an entity is told from; of two relations, the entity is of
+   the second, which a look-up restricts. #}
+{% macro current_columns(relation=none, entity=none) -%}
+    {%- for name in current_types() %}
+        {%- set of = entity if name in ("entity_type", "entity_id") else relation %}
+        {{- of ~ "." if of }}{{ name }}{{ ", " if not loop.last }}
+    {%- endfor %}
+{%- endmacro %}
+
+{% macro current_types() %}
+    {{ return({
+        "entity_type": "text",
+        "entity_id": "bigint",
+        "status": "text",
+        "visit": "bigint",
+        "entered_at": "timestamptz",
+        "entity_created_at": "timestamptz",
+        "sla_deadline": "timestamptz",
+        "deadline_source": "text",
+        "at_risk_from": "timestamptz",
+        "workflow_id": "uuid",
+        "workflow_name": "text",
+        "status_label": "text",
+        "status_color": "text",
+        "business_entity_id": "text",
+        "is_final": "boolean",
+        "last_transition_id": "uuid",
+    }) }}
+{% endmacro %}

@@ -29,9 +29,48 @@
     {{ return({"relations": [target_relation]}) }}
 {%- endmaterialization %}
 
+{# A function that returns stays. Its body is parsed now, so it follows its relations when
+   a schema is renamed. Strict, because PostgreSQL would else put the body, with some forty
+   nodes to start, into every query that may need it. -#}
+{% materialization stay_function, adapter="postgres" -%}
+    {%- set definition = definition_of(sql) -%}
+    {%- set name = this.include(database=False) -%}
+    {%- set given = config.get("arguments", {}) -%}
+    {%- set found = run_query("select to_regproc('" ~ name ~ "') is not null") -%}
+    {% if found.columns[0].values()[0] and known_definition(this) == definition %}
+        {% call noop_statement("main", "UNCHANGED") %}{% endcall %}
+    {% else %}
+        {% do require_builder() %}
+        {% call statement("main") -%}
+            create or replace function {{ name }}(
+                {%- for argument, type in given.items() %}
+                    {{- argument }} {{ type }}{{ ", " if not loop.last }}
+                {%- endfor -%}
+            )
+            returns {% if config.get("returns") %}{{ config.get("returns") }}{% else -%}
+            table ({% for column, type in current_types().items() %}
+                {{- column }} {{ type }}{{ ", " if not loop.last }}
+            {%- endfor %})
+            {%- endif %}
+            language sql stable strict parallel safe {{ config.get("cost", "") }}
+            begin atomic
+                {{ sql }};
+            end;
+            {{ record_definition(this, definition) }}
+        {%- endcall %}
+        {% do adapter.commit() %}
+    {% endif %}
+    {{ return({"relations": []}) }}
+{%- endmaterialization %}
+
 {# Whether a JSON object holds all members of another. #}
 {% macro json_contains(whole, part) -%}
     {{ whole }} @> {{ part }}
+{%- endmacro %}
+
+{# Whether a JSON object has a member. #}
+{% macro json_has(object, member) -%}
+    ({{ object }} ? {{ member }})
 {%- endmacro %}
 
 {# One member of a JSON object as text; null where it is absent. #}

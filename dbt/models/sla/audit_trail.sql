@@ -3,7 +3,7 @@
 -- violations of it (S18, S19).
 with
 
-{{ bound_ctes(ref("stg_transitions")) }},
+{{ bound_ctes(ref("stg_transitions"), live_configuration()) }},
 
 users as (
     select * from {{ ref("stg_user_accounts") }}

@@ -25,7 +25,7 @@ transitions as (
     {{ only_touched() }}
 ),
 
-{{ interval_ctes("transitions") }}
+{{ interval_ctes("transitions", fresh_configuration()) }}
 
 select
     interval_id,
@@ -40,6 +40,8 @@ select
     last_transition_id,
     workflow_id,
     step_id,
+    status_label,
+    status_color,
     business_entity_id,
     sla_hours,
     calendar_id,

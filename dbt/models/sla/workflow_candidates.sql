@@ -3,7 +3,7 @@
 -- (S8), by the entity's first transition.
 with
 
-{{ bound_ctes(ref("stg_transitions")) }},
+{{ bound_ctes(ref("stg_transitions"), live_configuration()) }},
 
 firsts as (
     select * from bound

@@ -17,7 +17,7 @@ transitions as (
     {{ only_touched() }}
 ),
 
-{{ bound_ctes("transitions") }},
+{{ bound_ctes("transitions", fresh_configuration()) }},
 
 users as (
     select * from {{ ref("stg_user_accounts") }}
@@ -41,7 +41,7 @@ beyond as (
             calendars.covers_until
         ) as detail
     from {{ fresh(ref("status_intervals")) }} as intervals
-    inner join {{ ref("stg_calendars") }} as calendars using (calendar_id)
+    inner join {{ fresh(ref("calendar_versions")) }} as calendars using (calendar_id)
     where
         intervals.sla_hours is not null
         and intervals.sla_deadline is null

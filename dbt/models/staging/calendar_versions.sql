@@ -1,0 +1,7 @@
+{{ config(
+    materialized="cut_table",
+    meta={"change": "whole", "grain": ["calendar_id"]},
+    keys={"calendar_versions_pkey": "primary key (calendar_id)"},
+) }}
+-- One row per calendar version of the built cut.
+select * from {{ ref("stg_calendars") }}

@@ -1,0 +1,20 @@
+{{ config(
+    materialized="stay_function",
+    arguments={"of_type": "text", "of_id": "bigint"},
+    cost="cost 1000 rows 1",
+) }}
+-- S16: the open stay of one entity, from its transitions, built or not, by the SQL that
+-- builds all stays. A function, so that a query starts it for those entities alone that
+-- changed after the built cut.
+with
+
+transitions as (
+    select * from {{ ref("stg_transitions") }}
+    where entity_type = of_type and entity_id = of_id
+),
+
+{{ interval_ctes("transitions", built_configuration()) }}
+
+select {{ current_columns() }}
+from intervals
+where left_at is null

@@ -1,0 +1,7 @@
+{{ config(
+    materialized="cut_table",
+    meta={"change": "whole", "grain": ["workflow_id"]},
+    keys={"workflow_versions_pkey": "primary key (workflow_id)"},
+) }}
+-- One row per workflow version of the built cut: few, so stored, for plans that know it.
+select * from {{ ref("stg_workflow_versions") }}

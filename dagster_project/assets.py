@@ -26,7 +26,7 @@ OWNERS = ["team:status-engine"]
 # Three ticks without a run are a fault that someone should see.
 FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(minutes=15))
 # Views for looking up one entity take their time over all of them.
-COUNTED = (*TABLES, "sla_daily_counts")
+COUNTED = (*TABLES, "sla_daily_counts", "built_cuts")
 RAW_TABLES = {
     "batches": "The ledger, one row per committed batch (S20).",
     "status_transitions": "One row per transition, as it was delivered.",

@@ -5,6 +5,7 @@ import json
 import dagster as dg
 import duckdb
 
+from dagster_project.aside import verify
 from dagster_project.publish import DATABASE_NAME, MANIFEST_NAME
 from dagster_project.resources import Warehouse
 
@@ -37,4 +38,19 @@ def files_hold_what_the_manifest_says(warehouse: Warehouse) -> dg.AssetCheckResu
                 )
     return dg.AssetCheckResult(
         passed=not wrong, metadata={"cut": manifest["cut"], "wrong": wrong}
+    )
+
+
+@dg.asset_check(asset=["sla", "status_intervals"])
+def equals_a_full_build(warehouse: Warehouse) -> dg.AssetCheckResult:
+    """Every row is what a full build of the same cut makes (S5); run nightly."""
+    verified = verify(warehouse)
+    return dg.AssetCheckResult(
+        passed=not verified.differences,
+        metadata={
+            "cut": verified.cut.number,
+            "rows": dict(verified.rows),
+            "differing": len(verified.differences),
+            "first_differing": "\n".join(map(str, verified.differences[:20])),
+        },
     )

@@ -16,6 +16,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from dagster_project.explain import as_of as status_as_of
 from dagster_project.explain import explain, narrate
 from dagster_project.workflow_text import (
     calendar_text,
@@ -597,14 +598,106 @@ def _deadline(recorded: Recorded) -> str:
 
 @main.command()
 @click.option(
-    "--full-refresh", is_flag=True, help="Rebuild from the first transition on."
+    "--full-refresh",
+    is_flag=True,
+    help="Rebuild everything from the first transition on, and swap it in.",
 )
 @click.option("--as-of", type=Instant(), help="The instant that is now for this run.")
+@click.option(
+    "--cut",
+    "cut_number",
+    type=click.IntRange(min=1),
+    help="With --as-of: what the tables would have said then, by the batches of cuts "
+    "up to this one, in a schema of its own.",
+)
+@click.option("--schema", help="With --cut: the schema; named by both by default.")
 @AS_JSON
 @_sentences
-def build(full_refresh: bool, as_of: datetime | None, as_json: bool) -> None:
+def build(
+    full_refresh: bool,
+    as_of: datetime | None,
+    cut_number: int | None,
+    schema: str | None,
+    as_json: bool,
+) -> None:
     """Pin a cut, then derive and test schema sla from it."""
-    _run(["cut", "build"], as_json=as_json, as_of=as_of, full_refresh=full_refresh)
+    if cut_number is None:
+        if schema is not None:
+            msg = "--schema needs --cut."
+            raise click.UsageError(msg)
+        _run(["cut", "build"], as_json=as_json, as_of=as_of, full_refresh=full_refresh)
+        return
+    if as_of is None or full_refresh:
+        msg = "--cut needs --as-of, and is always a full build."
+        raise click.UsageError(msg)
+    # Dagster and dbt take seconds to import; only the commands that need them wait.
+    from dagster_project.aside import build_as_of
+    from dagster_project.resources import Warehouse
+
+    built = build_as_of(Warehouse(), as_of, cut_number, schema)
+    if as_json:
+        _print_json({"schema": built, "cut": cut_number, "as_of": as_of})
+    else:
+        _say(f"built schema {built}; drop it when it has served.")
+
+
+@main.command(name="verify")
+@click.option(
+    "--sample",
+    type=click.IntRange(min=2),
+    help="Every so manyth entity, by its id; all by default.",
+)
+@AS_JSON
+@_sentences
+def verify_command(sample: int | None, as_json: bool) -> None:
+    """Build the published cut in full beside what is published, and compare (S5).
+
+    Ends with 1 where a row differs, and prints those rows.
+    """
+    from dagster_project.aside import verify
+    from dagster_project.resources import Warehouse
+
+    verified = verify(Warehouse(), sample)
+    if as_json:
+        differences = [row._asdict() for row in verified.differences]
+        _print_json({**verified._asdict(), "differences": differences})
+    else:
+        for table, count in verified.rows.items():
+            _say(f"{table}: {count:,} rows compared")
+        for table, is_published, row in verified.differences:
+            click.echo(
+                f"{'published' if is_published else 'full build'}  {table}  {row}"
+            )
+        _say(f"cut {verified.cut.number}: {len(verified.differences):,} rows differ")
+    sys.exit(1 if verified.differences else 0)
+
+
+@main.command(name="as-of")
+@click.argument("entity_type")
+@click.argument("entity_id", type=click.IntRange(0, 2**63 - 1))
+@click.option("--at", type=Instant(), help="At which instant; now by default.")
+@click.option(
+    "--known-at",
+    type=Instant(),
+    help="By what was recorded up to then; all by default.",
+)
+@AS_JSON
+@_sentences
+def as_of_command(
+    entity_type: str,
+    entity_id: int,
+    at: datetime | None,
+    known_at: datetime | None,
+    as_json: bool,
+) -> None:
+    """Say what an entity's status was at an instant, by what was known at another."""
+    with database.session() as connection:
+        found = status_as_of(connection, entity_type, entity_id, at, known_at)
+    if as_json:
+        _print_json(found)
+        return
+    for name, value in found.items():
+        click.echo(f"{name:20}  {'' if value is None else value}".rstrip())
 
 
 @main.command()

@@ -45,9 +45,10 @@ def build_definitions(warehouse: Warehouse | None = None) -> dg.Definitions:
         asset_checks=[
             checks.every_file_was_accepted,
             checks.files_hold_what_the_manifest_says,
+            checks.equals_a_full_build,
         ],
-        jobs=[schedules.status_engine],
-        schedules=[schedules.every_five_minutes],
+        jobs=[schedules.status_engine, schedules.verify],
+        schedules=[schedules.every_five_minutes, schedules.every_night],
         sensors=[sensors.files_in_the_inbox],
         loggers={"console": narration},
         resources={"warehouse": warehouse or Warehouse(), "dbt": dbt_cli()},

@@ -45,10 +45,7 @@ def explain(
     Raises:
         StatusEngineError: nothing is built yet, or there is no such entity.
     """
-    built = connection.execute("select to_regclass('sla.audit_trail')").fetchone()
-    if built == (None,):
-        msg = "Nothing is built yet. Run: status-engine build."
-        raise StatusEngineError(msg)
+    _require_views(connection)
 
     def rows(query: LiteralString) -> list[Row]:
         with connection.cursor(row_factory=dict_row) as cursor:
@@ -82,6 +79,55 @@ def explain(
                 "order by counted_from, opens_at"
             ),
         )
+
+
+def as_of(
+    connection: Connection,
+    entity_type: str,
+    entity_id: int,
+    at: datetime | None = None,
+    known_at: datetime | None = None,
+) -> Row:
+    """The status of an entity at an instant, by what was recorded by another.
+
+    Args:
+        connection: open, outside a transaction.
+        entity_type: one of raw.entity_types.
+        entity_id: the entity within its type.
+        at: transitions up to it count, and its clock is this; now by default.
+        known_at: what was recorded up to it counts; all by default.
+
+    Returns:
+        A row of status_as_of, by column.
+
+    Raises:
+        StatusEngineError: nothing is built yet, or the entity had no status then.
+    """
+    _require_views(connection)
+    settings = {"at": at, "known_at": known_at}
+    with (
+        connection.transaction(),
+        connection.cursor(row_factory=dict_row) as cursor,
+    ):
+        for name, instant in settings.items():
+            cursor.execute(
+                "select set_config(%s, %s, true)",
+                [f"status_engine.{name}", instant.isoformat() if instant else ""],
+            )
+        row = cursor.execute(
+            f"select * from sla.status_as_of {OF_ENTITY}", [entity_type, entity_id]
+        ).fetchone()
+    if row is None:
+        msg = f"{entity_type} {entity_id} had no status then, by what was known."
+        raise StatusEngineError(msg)
+    return row
+
+
+def _require_views(connection: Connection) -> None:
+    built = connection.execute("select to_regclass('sla.audit_trail')").fetchone()
+    if built == (None,):
+        msg = "Nothing is built yet. Run: status-engine build."
+        raise StatusEngineError(msg)
 
 
 def narrate(found: Explanation) -> Iterator[str]:

@@ -23,6 +23,7 @@ TABLES = (
     "entity_current_status",
     "workflow_violations",
     "sla_performance",
+    "restatements",
 )
 DATABASE_NAME = "analytics.duckdb"
 MANIFEST_NAME = "manifest.json"

@@ -85,11 +85,30 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
                 return
             build = Build(schemas.NEXT, is_full=True)
             schemas.drop(connection, schemas.NEXT)
-            schemas.drop(connection, schemas.OLD)
+            if not schemas.drop_old(connection):
+                msg = (
+                    "Somebody still reads what the last full refresh replaced, in "
+                    f"schema {schemas.OLD}. Run it again when that query has ended."
+                )
+                raise StatusEngineError(msg)
             with session_environment(self.url, cut, build, connection):
                 yield build
             schemas.swap(connection)
             schemas.drop_old(connection)
+
+    @contextmanager
+    def building_aside(self, cut: Cut, schema: str) -> Iterator[Build]:
+        """A full build that is not published, into a schema that is made anew.
+
+        Raises:
+            StatusEngineError: a view elsewhere reads what is in that schema.
+        """
+        with self.session() as connection:
+            connection.execute("select pg_advisory_lock(hashtext(%s))", [schema])
+            schemas.drop(connection, schema)
+            build = Build(schema, is_full=True)
+            with session_environment(self.url, cut, build, connection):
+                yield build
 
 
 def _refuse_older_cut(connection: database.Connection, cut: Cut) -> None:

@@ -4,10 +4,23 @@ from datetime import datetime
 
 import dagster as dg
 
+NIGHTLY = dg.AssetSelection.checks(
+    dg.AssetCheckKey(dg.AssetKey(["sla", "status_intervals"]), "equals_a_full_build")
+)
+
+# In one process: each step would else start Python, Dagster and dbt anew.
 status_engine = dg.define_asset_job(
     "status_engine",
-    selection=dg.AssetSelection.all(),
+    selection=dg.AssetSelection.all() - NIGHTLY,
     description="Apply workflows, empty the inbox, pin the cut, build, test, publish.",
+    executor_def=dg.in_process_executor,
+)
+
+verify = dg.define_asset_job(
+    "verify",
+    selection=NIGHTLY,
+    description="Hold what is published against a full build of the same cut.",
+    executor_def=dg.in_process_executor,
 )
 
 
@@ -48,3 +61,14 @@ def every_five_minutes(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """One run a tick; the tick is its instant and its key."""
     tick = context.scheduled_execution_time
     return dg.RunRequest(run_key=tick.isoformat(), run_config=run_config(tick))
+
+
+@dg.schedule(
+    job=verify,
+    cron_schedule="30 2 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+def every_night(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """One verification a night; the tick is its key."""
+    return dg.RunRequest(run_key=context.scheduled_execution_time.isoformat())

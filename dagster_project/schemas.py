@@ -1,7 +1,7 @@
 """Swapping a schema that was built beside the published one in its place.
 
-Readers wait for nothing: names change hands in one transaction, a query that runs goes on
-with the relations that it began with. What is in the schemas is decided in dbt.
+Readers wait for nothing: names change hands in one transaction, a query that runs goes
+on with the relations that it began with. What is in the schemas is decided in dbt.
 """
 
 from typing import LiteralString
@@ -17,7 +17,7 @@ PUBLISHED = "sla"
 NEXT = "sla_next"
 OLD = "sla_old"
 # Of views outside that are pointed to the new relations, and of dropping the old.
-PATIENCE = "10s"
+PATIENCE = "3s"
 
 # Relations of the schema and its staging, and whatever was granted on them: the
 # statements that say the same of the schema that takes their place.
@@ -74,7 +74,11 @@ inner join pg_namespace on defaclnamespace = pg_namespace.oid
 cross join aclexplode(defaclacl) as a
 where nspname = %(schema)s
 union all
-select format('alter table %%I.%%I enable row level security', relations.nspname, relations.relname)
+select format(
+    'alter table %%I.%%I enable row level security',
+    relations.nspname,
+    relations.relname
+)
 from relations
 inner join pg_class using (oid)
 where relrowsecurity

@@ -22,8 +22,12 @@ AT_ONCE = 2
 INTERVALS = "dbt/macros/intervals.sql"
 BUSINESS_TIME = "dbt/macros/business_time.sql"
 VIOLATIONS = "dbt/models/sla/workflow_violations.sql"
-VERSIONS = "dbt/models/staging/stg_workflow_versions.sql"
-CALENDARS = "dbt/models/staging/stg_calendars.sql"
+STAGING = "dbt/macros/staging.sql"
+BUILDS = "dbt/macros/builds.sql"
+CUTS = "dbt/macros/cuts.sql"
+CLOCK = "dbt/macros/clock.sql"
+COUNTS = "dbt/models/sla/sla_daily_counts.sql"
+TOUCHED = "dbt/models/staging/touched_entities.sql"
 CURRENT = "dbt/models/sla/entity_current_status.sql"
 OPENING = "ingest/calendars.py"
 RECORD = "ingest/migrations/versions/0003_record.sql"
@@ -32,6 +36,8 @@ FUNCTIONS = "ingest/migrations/versions/0006_calendars.sql"
 UNIT = "tests/dbt/test_unit_tests.py"
 HISTORIES = "tests/dbt/test_histories.py"
 CONFIGURATION = "tests/dbt/test_configuration.py"
+CUTS_TESTS = "tests/dbt/test_clock_and_cuts.py"
+BUILD_TESTS = "tests/dbt/test_builds.py"
 TIME = "tests/dbt/test_business_time.py"
 VECTORS = "tests/dbt/test_deadline_vectors.py"
 RECORDING = "tests/ingest/test_record.py"
@@ -47,7 +53,127 @@ class Mutant(NamedTuple):
     tests: Sequence[str] = (UNIT, CONFIGURATION, HISTORIES)
 
 
+# What readers of watermarks would do instead of S17.
+NEWEST_BATCH = (
+    'batch_id > (select max(batch_id) from {{ ref("stg_batches") }} '
+    "where batch_cut <= {{ CUT }})"
+)
+NEWEST_INSTANT = (
+    'created_at > (select max(created_at) from {{ ref("stg_transitions") }} '
+    "where batch_cut <= {{ CUT }})"
+)
+
 MUTANTS = (
+    Mutant(
+        "S3: a self-transition restarts the clock",
+        INTERVALS,
+        "count(*) filter (where previous_status is distinct from to_status) over (",
+        "count(*) over (",
+    ),
+    Mutant(
+        "S3: a stay ends with its last transition",
+        INTERVALS,
+        "lead(entered_at) over entity as left_at",
+        "lead(entered_at, 2) over entity as left_at",
+    ),
+    Mutant(
+        "S4: the last transition is the one that opened the stay",
+        INTERVALS,
+        "(array_agg(id order by place desc))[1] as last_transition_id",
+        "(array_agg(id order by place))[1] as last_transition_id",
+    ),
+    Mutant(
+        "S5: what came later is later",
+        INTERVALS,
+        "        order by created_at, batch_id, batch_row\n    )\n{%- endmacro %}",
+        "        order by batch_id, created_at, batch_row\n    )\n{%- endmacro %}",
+        (HISTORIES,),
+    ),
+    Mutant(
+        "S5: stays that are no more stay",
+        BUILDS,
+        "            built.entity_type = touched.entity_type\n",
+        "            false and built.entity_type = touched.entity_type\n",
+        (HISTORIES,),
+    ),
+    Mutant(
+        "S5: what stays counted before is counted twice",
+        COUNTS,
+        "        -1 as sign\n",
+        "        0 as sign\n",
+        (HISTORIES,),
+    ),
+    Mutant(
+        "S5: new roles of users touch nothing",
+        TOUCHED,
+        "        where batch_cut > {{ previous }}\n",
+        "        where false\n",
+        (HISTORIES,),
+    ),
+    Mutant(
+        "S5: a build reads what is above the newest built batch",
+        INTERVALS,
+        'where {{ is_after("batch_cut", cut) }}\n    union',
+        f"where {NEWEST_BATCH.replace('CUT', 'cut')}\n    union",
+        (CUTS_TESTS,),
+    ),
+    Mutant(
+        "S5: a build reads what is after the newest built instant",
+        INTERVALS,
+        'where {{ is_after("batch_cut", cut) }}\n    union',
+        f"where {NEWEST_INSTANT.replace('CUT', 'cut')}\n    union",
+        (CUTS_TESTS,),
+    ),
+    Mutant(
+        "S15: the clock of a session is not looked at",
+        CLOCK,
+        "            nullif(current_setting('status_engine.as_of', true), "
+        "'')::timestamptz, now()",
+        "            null::timestamptz, now()",
+        (CUTS_TESTS,),
+    ),
+    Mutant(
+        "S16: what waits for a build is not seen",
+        CURRENT,
+        "            true as is_live\n        from\n",
+        "            false as is_live\n        from\n",
+        (CUTS_TESTS,),
+    ),
+    Mutant(
+        "S16: configuration that waits for a build is not seen",
+        CURRENT,
+        "        where {{ is_reconfigured }}\n",
+        "        where false\n",
+        (HISTORIES,),
+    ),
+    Mutant(
+        "S16: what is built is seen beside what changed it",
+        CURRENT,
+        '                    and {{ is_after("later.batch_cut", built_cut()) }}\n',
+        "                    and false\n",
+        (CUTS_TESTS,),
+    ),
+    Mutant(
+        "S16: what waits is above the newest built batch",
+        CURRENT,
+        'where {{ is_after("batch_cut", built_cut()) }}\n            ) as unbuilt',
+        f"where {NEWEST_BATCH.replace('CUT', 'built_cut()')}\n            ) as unbuilt",
+        (CUTS_TESTS,),
+    ),
+    Mutant(
+        "S17: each model reads what is there",
+        CUTS,
+        "({{ session_cut() }} is null or {{ batch_cut }} <= {{ session_cut() }})",
+        "true",
+        (CUTS_TESTS,),
+    ),
+    Mutant(
+        "S17: each table is changed by itself",
+        BUILDS,
+        "{{ apply_changes(node) }}",
+        "{{ apply_changes(node) }} commit; begin;",
+        (BUILD_TESTS,),
+    ),
     Mutant(
         "S6: visits are counted over all statuses",
         INTERVALS,
@@ -56,7 +182,7 @@ MUTANTS = (
     ),
     Mutant(
         "S7: a version holds beyond the next one",
-        VERSIONS,
+        STAGING,
         "        lead(created_at) over (\n"
         "            partition by workflow_key order by created_at, batch_id\n"
         "        ) as bound_until",
@@ -64,16 +190,15 @@ MUTANTS = (
     ),
     Mutant(
         "S7: a retired version judges those that are bound",
-        VERSIONS,
+        STAGING,
         "    from workflows\n    where is_active\n",
         "    from workflows\n",
     ),
     Mutant(
         "S7: a retired workflow binds new entities",
         INTERVALS,
-        '        select * from {{ ref("stg_workflow_versions") }}\n'
-        "        where is_active\n",
-        '        select * from {{ ref("stg_workflow_versions") }}\n',
+        "        select * from {{ configuration.versions }}\n        where is_active\n",
+        "        select * from {{ configuration.versions }}\n",
     ),
     Mutant(
         "S7: a version comes into force a moment late",
@@ -90,71 +215,71 @@ MUTANTS = (
     Mutant(
         "S8: history older than the configuration is under nothing",
         INTERVALS,
-        "                or (\n                    not matching.has_one",
-        "                or (\n                    false and not matching.has_one",
+        "            and (versions.is_first or {{ is_in_force }})\n",
+        "            and {{ is_in_force }}\n",
     ),
     Mutant(
         "S8: what was applied first competes with what is in force",
         INTERVALS,
-        "not matching.has_one_in_force\n                    and ",
-        "",
+        "case when {{ is_in_force }} then '-infinity' else versions.in_force_from end,",
+        "versions.in_force_from,",
     ),
     Mutant(
         "S8: an entity between two workflows is under the first",
         INTERVALS,
-        "                    and ordered.created_at < matching.configured_from\n",
-        "",
+        "                    or {{ rows }}.{{ instant }} < versions.in_force_from\n",
+        "                    or true\n",
     ),
     Mutant(
         "S8: later versions hold for the time before",
         INTERVALS,
-        "                    and matching.is_first\n",
+        "            and (versions.is_first or {{ is_in_force }})\n",
         "",
     ),
     Mutant(
         "S8: workflows applied later hold for the time before",
         INTERVALS,
-        "                    and matching.in_force_from = matching.configured_from\n",
-        "",
+        "case when {{ is_in_force }} then '-infinity' else versions.in_force_from end,",
+        "case when {{ is_in_force }} then 1 else 2 end,",
     ),
     Mutant(
         "S8: another business entity's workflow binds",
         INTERVALS,
-        "or ordered.business_entity_id = versions.business_entity_id",
-        "or ordered.business_entity_id is not null",
+        "or {{ rows }}.business_entity_id = versions.business_entity_id",
+        "or {{ rows }}.business_entity_id is not null",
     ),
     Mutant(
         "S8: conditions are not looked at",
         INTERVALS,
-        "                    and {{ json_contains(\n"
-        "                        \"coalesce(ordered.business_context, '{}')\", "
+        "            and {{ json_contains(\n"
+        '                "coalesce(" ~ rows ~ ".business_context, \'{}\')", '
         '"versions.conditions"\n'
-        "                    ) }}\n",
+        "            ) }}\n",
         "",
     ),
     Mutant(
         "S8: a business entity is not preferred",
         INTERVALS,
-        "case when matching.business_entity_id is null then 1 else 0 end,",
+        "case when versions.business_entity_id is null then 1 else 0 end,",
         "",
     ),
     Mutant(
         "S8: fewer conditions win",
         INTERVALS,
-        "matching.condition_count desc",
-        "matching.condition_count",
+        "versions.condition_count desc",
+        "versions.condition_count",
     ),
     Mutant(
         "S8: the default is not preferred",
         INTERVALS,
-        "                case when matching.is_default then 0 else 1 end,\n",
+        "            case when versions.is_default then 0 else 1 end,\n",
         "",
     ),
     Mutant(
         "S8: names are compared as people do",
         INTERVALS,
-        'matching.workflow_name collate "C"',
-        "lower(matching.workflow_name)",
+        'versions.workflow_name collate "C"',
+        "lower(versions.workflow_name)",
     ),
     Mutant(
         "S9: a stay is under the version of its entity's beginning",
@@ -170,23 +295,23 @@ MUTANTS = (
     ),
     Mutant(
         "S9: a calendar holds from its application only",
-        CALENDARS,
-        "            then '-infinity'::timestamptz\n",
-        "            then calendars.created_at\n",
+        STAGING,
+        "            then '-infinity'::timestamptz\n"
+        "        else calendars.created_at\n",
+        "            then calendars.created_at\n        else calendars.created_at\n",
     ),
     Mutant(
         "S9: a new calendar touches nothing that is built",
         INTERVALS,
-        "where calendars.batch_cut is null or calendars.batch_cut > {{ cut }}",
+        'where {{ is_after("calendars.batch_cut", cut) }}',
         "where false",
     ),
     Mutant(
         "S9: a new workflow version touches nothing that is built",
         INTERVALS,
-        '                from {{ ref("stg_workflow_versions") }}\n'
-        "                where batch_cut is null or batch_cut > {{ cut }}\n",
-        '                from {{ ref("stg_workflow_versions") }}\n'
-        "                where false\n",
+        '        from {{ ref("stg_workflow_versions") }}\n'
+        '        where {{ is_after("batch_cut", cut) }}\n',
+        '        from {{ ref("stg_workflow_versions") }}\n        where false\n',
     ),
     Mutant(
         "S10: the first deadline given wins",
@@ -240,13 +365,6 @@ MUTANTS = (
         "least({{ instant }} at time zone 'UTC', {{ page }}.closes_at[{{ place }}])",
         "{{ instant }} at time zone 'UTC'",
         (TIME, VECTORS, HISTORIES),
-    ),
-    Mutant(
-        "S11: hours are multiplied in floating point",
-        BUSINESS_TIME,
-        "({{ number }} * 3600000000)::bigint * interval '1 microsecond'",
-        "{{ number }}::double precision * interval '1 hour'",
-        (TIME, HISTORIES),
     ),
     Mutant(
         "S11: business seconds are rounded",
@@ -325,9 +443,10 @@ MUTANTS = (
     ),
     Mutant(
         "S13: exactly at the deadline is overdue",
-        CURRENT,
-        "sla_deadline < {{ as_of() }}",
-        "sla_deadline <= {{ as_of() }}",
+        INTERVALS,
+        "sla_deadline < {{ instant }}",
+        "sla_deadline <= {{ instant }}",
+        (CUTS_TESTS, HISTORIES),
     ),
     Mutant(
         "S14: a final status has a deadline",

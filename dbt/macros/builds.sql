@@ -31,9 +31,9 @@
 {% endmacro %}
 
 {# Where the tables are that readers see while this build runs, and their build: schema,
-   cut and its instant; none before the first build, and in one as of an instant. #}
+   cut and its instant; none before the first build, and for one that is not published. #}
 {% macro previous_build() %}
-    {% if not execute or var("frozen_cut") is not none %}{{ return(none) }}{% endif %}
+    {% if not execute or not var("is_published") %}{{ return(none) }}{% endif %}
     {% set schema = var("published_schema") if is_full_build() else target.schema %}
     {% set is_there = "select to_regclass('" ~ schema ~ ".built_cuts') is not null" %}
     {% if not run_query(is_there).columns[0].values()[0] %}{{ return(none) }}{% endif %}
@@ -187,6 +187,13 @@
     {% if known_definition(relation) != definition %}
         {{ exceptions.raise_compiler_error(
             "Model " ~ relation.identifier ~ " has changed since it was built." ~ again
+        ) }}
+    {% endif %}
+    {% set columns = adapter.get_columns_in_relation(relation)
+        | map(attribute="name") | sort %}
+    {% if model.columns and columns != model.columns.keys() | sort %}
+        {{ exceptions.raise_compiler_error(
+            "Table " ~ relation.identifier ~ " has other columns than its model." ~ again
         ) }}
     {% endif %}
     {% set found = run_query(

@@ -9,3 +9,18 @@
         )
     {%- endif -%}
 {%- endmacro %}
+
+{# The instant that status_as_of tells of; by default the clock. #}
+{% macro at_instant() -%}
+    coalesce(
+        nullif(current_setting('status_engine.at', true), '')::timestamptz, {{ as_of() }}
+    )
+{%- endmacro %}
+
+{# Up to when what was recorded counts in status_as_of; by default all does. #}
+{% macro known_at() -%}
+    coalesce(
+        nullif(current_setting('status_engine.known_at', true), '')::timestamptz,
+        'infinity'
+    )
+{%- endmacro %}

@@ -396,3 +396,41 @@
         "last_transition_id": "uuid",
     }) }}
 {% endmacro %}
+
+{# The current status of entities by their open stays, as of an instant. #}
+{% macro told_at(instant, stays) -%}
+select
+    {{ uuid_of("concat_ws('/', entity_type, entity_id)") }} as id,
+    entity_created_at as created_at,
+    entity_type,
+    entity_id,
+    status as current_status,
+    entered_at as status_since,
+    sla_deadline,
+    -- Not coalesce, so that an index on the deadline serves it.
+    (sla_deadline is not null and sla_deadline < {{ instant }}) as is_overdue,
+    workflow_id,
+    last_transition_id,
+    status_label,
+    status_color,
+    is_final,
+    business_entity_id,
+    visit,
+    deadline_source,
+    {{ seconds_between("entered_at", instant) }} as seconds_in_status,
+    {{ seconds_between(instant, "sla_deadline") }} as seconds_to_deadline,
+    coalesce(
+        at_risk_from <= {{ instant }} and sla_deadline >= {{ instant }}, false
+    ) as is_at_risk,
+    workflow_name
+from {{ stays }}
+{%- endmacro %}
+
+{# What was known of the configuration; see known_batches. #}
+{% macro known_configuration() %}
+    {{ return({
+        "versions": ref("known_workflow_versions"),
+        "calendars": ref("known_calendars"),
+        "hint": "",
+    }) }}
+{% endmacro %}

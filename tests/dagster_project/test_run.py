@@ -205,17 +205,31 @@ def test_a_failed_step_is_told_by_its_own_reason(ran: Ran) -> None:
 
 
 def test_a_failing_test_of_dbt_fails_the_run_by_its_name(ran: Ran) -> None:
-    """Real harm to a table that nothing touches again; what is published stays."""
+    """A ledger row without its transition; what is built and published stays."""
     current = ran.home / "published" / "current"
     before = current.resolve()
-    harm = "update sla.status_intervals set left_at = left_at + interval '1 day'"
     with database.connect(ran.url) as connection:
-        connection.execute(f"{harm} where left_at is not null")
-    with pytest.raises(StatusEngineError, match="assert_intervals_tile_each_entity"):
-        run(Warehouse(), ["cut", "build", "publish"], as_of=LATER)
-    assert current.resolve() == before
-    result = run(
+        claim = connection.execute(
+            "insert into raw.batches (kind, source, source_row_count, read_count,"
+            " appended_count, duplicate_count, rejected_count)"
+            " values ('transitions', 'test', 1, 1, 1, 0, 0) returning batch_id"
+        ).fetchone()
+        with pytest.raises(
+            StatusEngineError, match="assert_every_read_transition_is_accounted_for"
+        ):
+            run(Warehouse(), ["cut", "build", "publish"], as_of=LATER)
+        assert current.resolve() == before
+        assert claim is not None
+        connection.execute(
+            "insert into raw.status_transitions (id, created_at, entity_type,"
+            " entity_id, to_status, batch_id, batch_row)"
+            " values (gen_random_uuid(), %s, 'order', 3, 'new', %s, 1)",
+            [LATER, claim[0]],
+        )
+    result = run(Warehouse(), ["cut", "build", "publish"], as_of=LATER)
+    rows = result.metadata["sla/status_intervals"]["dagster/row_count"]
+    again = run(
         Warehouse(), ["cut", "build", "publish"], full_refresh=True, as_of=LATER
     )
-    assert result.metadata["sla/status_intervals"]["dagster/row_count"] == 5
+    assert again.metadata["sla/status_intervals"]["dagster/row_count"] == rows
     assert current.resolve() != before

@@ -9,6 +9,7 @@ from facts import at
 
 from dagster_project.resources import Warehouse
 from ingest import cuts, database
+from ingest.cuts import Cut
 from ingest.database import PROJECT
 from ingest.errors import StatusEngineError
 
@@ -34,17 +35,21 @@ def test_dbt_refuses_a_session_without_a_cut_in_one_sentence(
 ) -> None:
     with database.connect(database_url) as connection:
         cut = cuts.pin(connection, uuid.uuid4().hex, at(0))
-    # The patch ends first: else it would leave the cut to the tests that follow.
-    with (
-        pytest.raises(StatusEngineError, match="sla_next was not built to its end"),
-        Warehouse(database_url=database_url).building(cut),
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        patch.setenv("PGOPTIONS", "")
-        results = [dbt(command) for command in ("run", "build", "test")]
+    results: list[Any] = []
+    with pytest.raises(StatusEngineError, match="sla_next was not built to its end"):
+        _build_without_a_cut(Warehouse(database_url=database_url), cut, dbt, results)
     assert [result.success for result in results] == [False, False, False]
     sentence = "This session has no cut. Run it through: status-engine build."
     assert capfd.readouterr().out.count(sentence) >= 3
     with database.connect(database_url) as connection:
         schemas = "select count(*) from pg_tables where schemaname = 'sla'"
         assert connection.execute(schemas).fetchone() == (0,)
+
+
+def _build_without_a_cut(
+    warehouse: Warehouse, cut: Cut, dbt: Callable[..., Any], results: list[Any]
+) -> None:
+    # The patch ends first: else it would leave the cut to the tests that follow.
+    with warehouse.building(cut), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PGOPTIONS", "")
+        results += [dbt(command) for command in ("run", "build", "test")]

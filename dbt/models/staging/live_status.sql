@@ -5,7 +5,8 @@
 ) }}
 -- S16: the open stay of one entity, from its transitions, built or not, by the SQL that
 -- builds all stays. A function, so that a query starts it for those entities alone that
--- changed after the built cut.
+-- changed after the built cut; none while configuration waits for a build as well, see
+-- reconfigured_status.
 with
 
 transitions as (
@@ -18,3 +19,7 @@ transitions as (
 select {{ current_columns() }}
 from intervals
 where left_at is null
+    and not exists (
+        select 1 from {{ ref("stg_batches") }}
+        where kind = 'configuration' and {{ is_after("batch_cut", built_cut()) }}
+    )

@@ -1,0 +1,163 @@
+"""Builds beside the published one: as of an instant, and to verify what is published.
+
+Neither is seen by readers of the published schema; what is compared or kept is what dbt
+made.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, LiteralString, NamedTuple
+
+from dagster_dbt import DbtCliResource
+from dagster_dbt.errors import DagsterDbtCliRuntimeError
+from psycopg.rows import dict_row
+from psycopg.sql import SQL, Composed, Identifier
+
+from dagster_project import schemas
+from dagster_project.resources import BUILD_LOCK, Build, Warehouse, dbt_cli
+from ingest.cuts import Cut
+from ingest.database import Connection
+from ingest.errors import StatusEngineError
+
+VERIFIED = "sla_verify"
+# What a full build makes anew; restatements are a history of what was published.
+COMPARED = (
+    "status_intervals",
+    "workflow_violations",
+    "sla_daily_counts",
+    "entity_current_status",
+)
+_PUBLISHED_CUT: LiteralString = """
+select cuts.cut, cuts.as_of
+from raw.cuts
+where cuts.cut = (select min(cut) from sla.built_cuts)
+"""
+
+
+class Difference(NamedTuple):
+    """A row that only one of two builds has."""
+
+    table: str
+    # Whether it is published, or what a full build makes instead.
+    is_published: bool
+    row: dict[str, Any]
+
+
+class Verified(NamedTuple):
+    """What was compared: the cut, the rows of each table, and those that differ."""
+
+    cut: Cut
+    rows: dict[str, int]
+    differences: list[Difference]
+
+
+def build_as_of(
+    warehouse: Warehouse, as_of: datetime, cut: int, schema: str | None = None
+) -> str:
+    """Build what the tables would have said at an instant, by batches of early cuts.
+
+    The relations of that schema stand still: their clock shows that instant. Run again,
+    the same rows are made.
+
+    Args:
+        warehouse: the database and the home folder.
+        as_of: transitions up to it, inclusive, are read; with a zone.
+        cut: batches of this cut and all earlier ones are read.
+        schema: where to; `sla_as_of_<instant>_cut_<cut>` by default.
+
+    Returns:
+        The schema.
+
+    Raises:
+        StatusEngineError: there is no such cut, or the build failed.
+    """
+    instant = as_of.astimezone(UTC)
+    schema = schema or f"sla_as_of_{instant:%Y%m%dt%H%M%S}_cut_{cut}"
+    if schema in (schemas.PUBLISHED, schemas.NEXT, schemas.OLD):
+        msg = f"Schema {schema} is the published one's. Name another."
+        raise StatusEngineError(msg)
+    with warehouse.session() as connection:
+        known = connection.execute("select 1 from raw.cuts where cut = %s", [cut])
+        if known.fetchone() is None:
+            msg = f"There is no cut {cut}. See: select * from raw.cuts."
+            raise StatusEngineError(msg)
+    frozen = {"frozen_as_of": instant.isoformat(), "frozen_cut": cut}
+    with warehouse.building_aside(Cut(cut, instant), schema) as build:
+        _run_dbt(warehouse.folder, build, frozen)
+    return schema
+
+
+def verify(warehouse: Warehouse, sample: int | None = None) -> Verified:
+    """Build the published cut in full beside what is published, and compare the rows.
+
+    Args:
+        warehouse: the database and the home folder.
+        sample: take every so manyth entity, by its id; all by default.
+
+    Raises:
+        StatusEngineError: nothing is published yet, or the full build failed.
+    """
+    with warehouse.session() as connection:
+        # What is published stays as it is meanwhile.
+        connection.execute("select pg_advisory_lock(%s)", [BUILD_LOCK])
+        if not schemas.exists(connection, schemas.PUBLISHED):
+            msg = "Nothing is built yet. Run: status-engine build."
+            raise StatusEngineError(msg)
+        row = connection.execute(_PUBLISHED_CUT).fetchone()
+        assert row is not None
+        cut = Cut(*row)
+        with warehouse.building_aside(cut, VERIFIED) as build:
+            _run_dbt(warehouse.folder, build, {"sample": sample} if sample else {})
+        verified = _compare(connection, cut, sample)
+        schemas.drop(connection, VERIFIED)
+    return verified
+
+
+def _run_dbt(home: Path, build: Build, variables: Mapping[str, Any]) -> None:
+    dbt: DbtCliResource = dbt_cli()
+    given = json.dumps({"is_published": False, **variables})
+    arguments = ["--quiet", *build.arguments, "--vars", given]
+    target = home / "dbt-aside"
+    run = dbt.cli(arguments, target_path=target, raise_on_error=False)
+    try:
+        succeeded = run.wait().is_successful()
+    except DagsterDbtCliRuntimeError:
+        succeeded = False
+    if not succeeded:
+        msg = f"The build failed or a test did; what dbt says is in {target}/dbt.log."
+        raise StatusEngineError(msg)
+
+
+def _compare(connection: Connection, cut: Cut, sample: int | None) -> Verified:
+    rows: dict[str, int] = {}
+    differences: list[Difference] = []
+    for table in COMPARED:
+        if sample and table == "sla_daily_counts":
+            continue
+        with connection.transaction(), connection.cursor(row_factory=dict_row) as found:
+            # The view shows the cut alone, at its instant.
+            for name, value in (("cut", str(cut.number)), ("as_of", str(cut.as_of))):
+                found.execute(
+                    "select set_config(%s, %s, true)", [f"status_engine.{name}", value]
+                )
+            counted = SQL("select count(*) from {}").format(Identifier(VERIFIED, table))
+            count = found.execute(counted).fetchone()
+            rows[table] = count["count"] if count else 0
+            for is_published in (True, False):
+                found.execute(_only_in_one(table, is_published, sample))
+                differences += [
+                    Difference(table, is_published, row) for row in found.fetchall()
+                ]
+    return Verified(cut, rows, differences)
+
+
+def _only_in_one(table: str, is_published: bool, sample: int | None) -> Composed:
+    """The rows of one schema that the other has not, or has fewer of."""
+    schemas_in_order = (schemas.PUBLISHED, VERIFIED)
+    here, there = schemas_in_order if is_published else reversed(schemas_in_order)
+    where = SQL(" where mod(entity_id, {}) = 0").format(sample) if sample else SQL("")
+    return SQL("select * from {}{} except all select * from {}{}").format(
+        Identifier(here, table), where, Identifier(there, table), where
+    )

@@ -1,0 +1,155 @@
+{# Staging relations by the batches that they hold: those of a session's cut, or those
+   that were known at an instant. #}
+
+{% macro transitions_of(batches) -%}
+with
+
+transitions as (
+    select * from {{ source("raw", "status_transitions") }}
+),
+
+batches as (
+    select * from {{ batches }}
+)
+
+select
+    transitions.id,
+    transitions.created_at,
+    transitions.entity_type,
+    transitions.entity_id,
+    transitions.from_status,
+    transitions.to_status,
+    transitions.transition_reason,
+    transitions.business_context,
+    lower({{ json_text("transitions.business_context", "business_entity_id") }})
+        as business_entity_id,
+    lower({{ json_text("transitions.business_context", "approved_by_user_id") }})
+        as approved_by_user_id,
+    transitions.triggered_by_user_id,
+    transitions.triggered_by_system,
+    transitions.sla_deadline,
+    transitions.is_milestone,
+    transitions.metadata,
+    transitions.batch_id,
+    transitions.batch_row,
+    batches.batch_cut
+from transitions
+inner join batches using (batch_id)
+{%- if var("frozen_as_of") is not none %}
+where transitions.created_at <= {{ as_of() }}
+{%- elif var("sample") is not none %}
+where mod(transitions.entity_id, {{ var("sample") }}) = 0
+{%- endif %}
+{%- endmacro %}
+
+{% macro workflow_versions_of(batches) -%}
+with
+
+applied as (
+    select * from {{ source("raw", "status_workflows") }}
+),
+
+batches as (
+    select * from {{ batches }}
+),
+
+workflows as (
+    select
+        applied.*,
+        batches.batch_cut,
+        concat_ws(
+            '/',
+            applied.entity_type,
+            coalesce(applied.business_entity_id::text, ''),
+            applied.workflow_name
+        ) as workflow_key
+    from applied
+    inner join batches using (batch_id)
+),
+
+versions as (
+    select
+        *,
+        row_number() over (
+            partition by workflow_key order by created_at, batch_id
+        ) = 1 as is_first,
+        lead(created_at) over (
+            partition by workflow_key order by created_at, batch_id
+        ) as in_force_until
+    from workflows
+),
+
+bounds as (
+    select
+        id,
+        case
+            when
+                row_number() over (
+                    partition by workflow_key order by created_at, batch_id
+                ) = 1
+                then '-infinity'::timestamptz
+            else created_at
+        end as bound_from,
+        lead(created_at) over (
+            partition by workflow_key order by created_at, batch_id
+        ) as bound_until
+    from workflows
+    where is_active
+)
+
+select
+    versions.id as workflow_id,
+    versions.workflow_key,
+    versions.entity_type,
+    versions.workflow_name,
+    versions.business_entity_id::text as business_entity_id,
+    versions.conditions,
+    {{ json_leaf_count("versions.conditions") }} as condition_count,
+    versions.is_default,
+    versions.calendar_name,
+    versions.is_active,
+    versions.is_first,
+    versions.created_at as in_force_from,
+    versions.in_force_until,
+    bounds.bound_from,
+    bounds.bound_until,
+    versions.batch_cut
+from versions
+left join bounds using (id)
+{%- endmacro %}
+
+{% macro calendars_of(batches) -%}
+with
+
+calendars as (
+    select * from {{ source("raw", "calendars") }}
+),
+
+batches as (
+    select * from {{ batches }}
+)
+
+select
+    calendars.id as calendar_id,
+    calendars.calendar_name,
+    calendars.timezone,
+    calendars.closed_dates,
+    calendars.covers_from,
+    calendars.covers_until,
+    case
+        when
+            row_number() over (
+                partition by calendars.calendar_name
+                order by calendars.created_at, calendars.batch_id
+            ) = 1
+            then '-infinity'::timestamptz
+        else calendars.created_at
+    end as in_force_from,
+    lead(calendars.created_at) over (
+        partition by calendars.calendar_name
+        order by calendars.created_at, calendars.batch_id
+    ) as in_force_until,
+    batches.batch_cut
+from calendars
+inner join batches using (batch_id)
+{%- endmacro %}

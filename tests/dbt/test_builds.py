@@ -1,0 +1,429 @@
+"""Builds: readers see one cut whole (S17), what fails leaves no trace."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import histories
+import psycopg
+import pytest
+from facts import (
+    BUILT,
+    append_rows,
+    apply,
+    assert_as_oracle,
+    at,
+    published,
+    step,
+    workflow,
+)
+from oracle import Row
+
+from dagster_project.resources import DBT, Warehouse
+from ingest import cuts, database
+from ingest.cuts import Cut
+from ingest.database import Connection
+from ingest.errors import StatusEngineError
+
+Build = Callable[..., Cut]
+ALL = (*BUILT, "entity_current_status")
+STANDARD = workflow(
+    "order",
+    "standard",
+    [
+        step("new", 1, ["sent"], sla_hours=24),
+        step("sent", 2, ["done"]),
+        step("done", 3, []),
+    ],
+    is_default=True,
+)
+RELATIONS = (
+    "audit_trail",
+    "entity_current_status",
+    "milestones",
+    "order_status_history",
+    "restatements",
+    "sla_daily_counts",
+    "sla_performance",
+    "status_as_of",
+    "status_intervals",
+    "workflow_candidates",
+    "workflow_violations",
+)
+MAY_BE_EMPTY = ("milestones", "restatements")
+# In one statement, so of one snapshot: all that a cut says together.
+TOGETHER = """
+select
+    (select count(*) from sla.status_intervals) as stays,
+    (select sum(interval_count) from sla.sla_daily_counts) as counted,
+    (select sum(interval_count) from sla.sla_performance) as performed,
+    (select count(distinct cut) from sla.built_cuts) as cuts
+"""
+
+
+def _order(number: int, day: float, status: str = "new", **given: Any) -> Row:
+    return {
+        "id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{number} {day} {status}")),
+        "created_at": at(day),
+        "entity_type": "order",
+        "entity_id": number,
+        "to_status": status,
+        **given,
+    }
+
+
+@contextmanager
+def _polling(url: str) -> Iterator[list[Any]]:
+    """Read every relation, again and again, while something else happens."""
+    seen: list[Any] = []
+    is_over = threading.Event()
+
+    def poll() -> None:
+        with psycopg.connect(url, autocommit=True) as reader:
+            while not is_over.is_set():
+                try:
+                    stays, *others = reader.execute(TOGETHER).fetchone() or ()
+                    seen.append([*others] == [stays, stays, 1] or (stays, others))
+                    for name in RELATIONS:
+                        query = f"select count(*) from sla.{name}"
+                        (count,) = reader.execute(query).fetchone() or (None,)
+                        seen.append(bool(count) or name in MAY_BE_EMPTY or name)
+                except psycopg.Error as error:
+                    seen.append(error)
+
+    thread = threading.Thread(target=poll)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def test_a_reader_meets_no_error_no_empty_table_and_no_two_cuts(
+    database_url: str, connection: Connection, build: Build, tmp_path: Path
+) -> None:
+    history = histories.make(6)
+    first, second, _ = history.configurations
+    apply(connection, tmp_path / "1", *_told(first))
+    append_rows(connection, history.batches[0])
+    build(database_url, at(20))
+    with _polling(database_url) as seen:
+        append_rows(connection, history.batches[1])
+        build(database_url, at(20))
+        apply(connection, tmp_path / "2", *_told(second))
+        append_rows(connection, history.batches[2])
+        build(database_url, at(20), full_refresh=True)
+        append_rows(connection, history.batches[3])
+        build(database_url, at(20))
+    assert [found for found in seen if found is not True] == []
+    assert len(seen) > 100
+    assert_as_oracle(connection, at(20), ALL)
+
+
+def _told(configuration: tuple[Any, list[Row]]) -> tuple[Any, ...]:
+    instant, contents = configuration
+    return instant, *contents
+
+
+def test_a_full_refresh_keeps_what_others_made_of_its_relations(
+    database_url: str, connection: Connection, build: Build, tmp_path: Path
+) -> None:
+    apply(connection, tmp_path, at(0), STANDARD)
+    append_rows(connection, [_order(1, 1), _order(2, 1)])
+    build(database_url, at(5))
+    role = f"reader_{uuid.uuid4().hex[:8]}"
+    for statement in (
+        f"create role {role}",
+        f"grant usage on schema sla to {role}",
+        f"grant select on sla.entity_current_status to {role}",
+        f"grant select (entity_id) on sla.status_intervals to {role}",
+        f"alter default privileges in schema sla grant select on tables to {role}",
+        "create schema analyst",
+        "create view analyst.mine with (security_barrier = true) as"
+        " select entity_id, current_status from sla.entity_current_status",
+        "create view analyst.of_mine as select count(*) from analyst.mine",
+        "alter table sla.workflow_violations enable row level security",
+        f"create policy own on sla.workflow_violations for select to {role}"
+        " using (entity_id = 1)",
+        "create function analyst.told() returns trigger language plpgsql"
+        " as 'begin return null; end'",
+        "create trigger told after insert on sla.restatements"
+        " for each statement execute function analyst.told()",
+    ):
+        connection.execute(statement)
+    before = _made(connection)
+    append_rows(connection, [_order(3, 2)])
+    build(database_url, at(5), full_refresh=True)
+    assert _made(connection) == before
+    assert connection.execute("table analyst.of_mine").fetchone() == (3,)
+    append_rows(connection, [_order(4, 2)])
+    assert connection.execute("table analyst.of_mine").fetchone() == (4,)
+    left = "select nspname from pg_namespace where nspname ~ '^sla' order by 1"
+    assert connection.execute(left).fetchall() == [("sla",), ("sla_staging",)]
+
+    # What can't follow stops the swap, and nothing has changed.
+    connection.execute(
+        "create materialized view analyst.old as select * from sla.restatements"
+    )
+    with pytest.raises(StatusEngineError, match=r"view analyst\.old reads schema sla"):
+        build(database_url, at(5), full_refresh=True)
+    assert _made(connection) == before
+    connection.execute("drop schema analyst cascade")
+    connection.execute(f"drop owned by {role}")
+    connection.execute(f"drop role {role}")
+
+
+def _made(connection: Connection) -> list[Any]:
+    return connection.execute(
+        """
+        select 'grant', relname, relacl::text, relrowsecurity::text
+        from pg_class where relnamespace = 'sla'::regnamespace and relacl is not null
+        union all
+        select 'column', attrelid::regclass::text, attname, attacl::text
+        from pg_attribute
+        where attacl is not null and attrelid::regclass::text ~ '^sla'
+        union all
+        select 'schema', nspname, nspacl::text, '' from pg_namespace
+        where nspname = 'sla'
+        union all
+        select 'default', defaclacl::text, '', '' from pg_default_acl
+        where defaclnamespace = 'sla'::regnamespace
+        union all
+        select 'policy', policyname, tablename, qual from pg_policies
+        union all
+        select 'trigger', tgname, tgrelid::regclass::text, ''
+        from pg_trigger where tgrelid::regclass::text ~ '^sla[.]'
+        union all
+        select 'view', viewname, definition, reloptions::text
+        from pg_views
+        inner join pg_class on relname = viewname
+        where schemaname = 'analyst'
+        order by 1, 2, 3
+        """
+    ).fetchall()
+
+
+def test_a_long_query_holds_up_no_full_refresh_and_no_writer(
+    database_url: str, connection: Connection, build: Build, tmp_path: Path
+) -> None:
+    apply(connection, tmp_path, at(0), STANDARD)
+    append_rows(connection, [_order(number, 1) for number in range(50)])
+    build(database_url, at(5))
+    with database.connect(database_url) as analyst:
+        with analyst.transaction(), analyst.cursor("long") as long:
+            long.execute("select entity_id from sla.status_intervals")
+            read = long.fetchmany(10)
+            append_rows(connection, [_order(99, 2)])
+            build(database_url, at(5), full_refresh=True)
+            assert len(published(connection, "status_intervals", at(5))) == 51
+            read += long.fetchall()
+            # What it reads is there until it ends.
+            with pytest.raises(StatusEngineError, match="Somebody still reads"):
+                build(database_url, at(5), full_refresh=True)
+        assert len(read) == 50
+    build(database_url, at(5), full_refresh=True)
+    assert_as_oracle(connection, at(5), ALL)
+
+
+def _dbt_command(*arguments: str) -> list[str]:
+    program = Path(sys.executable).parent / "dbt"
+    folders = ("--project-dir", str(DBT), "--profiles-dir", str(DBT))
+    return [str(program), *arguments, *folders, "--log-level-file", "none"]
+
+
+SLEEPING = {
+    "built_cuts": "create trigger slow before insert on sla.built_cuts"
+    " for each statement execute function public.sleep()",
+}
+KILLED_IN = ["status_intervals", "sla_daily_counts", "built_cuts"]
+if os.environ.get("NIGHTLY"):
+    KILLED_IN += [
+        "touched_entities",
+        "workflow_versions",
+        "calendar_versions",
+        "workflow_violations",
+        "restatements",
+    ]
+
+
+@pytest.mark.parametrize("model", KILLED_IN)
+def test_a_build_that_was_killed_in_a_model_leaves_the_cut_before(
+    database_url: str, connection: Connection, build: Build, tmp_path: Path, model: str
+) -> None:
+    apply(connection, tmp_path, at(0), STANDARD)
+    append_rows(connection, [_order(1, 1), _order(2, 1)])
+    build(database_url, at(5))
+    before = {name: published(connection, name, at(5)) for name in BUILT}
+    _put_to_sleep_in(connection, model)
+    append_rows(connection, [_order(1, 2, "sent"), _order(3, 2)])
+    cut = cuts.pin(connection, uuid.uuid4().hex, at(5))
+    with Warehouse(database_url=database_url).building(cut) as building:
+        log = tmp_path / "log"
+        with log.open("wb") as file:
+            running = subprocess.Popen(
+                _dbt_command(
+                    *building.arguments, "--target-path", str(tmp_path / "target")
+                ),
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        sleeping = (
+            "select pid from pg_stat_activity where wait_event = 'PgSleep'"
+            " and datname = current_database()"
+        )
+        found: Any = None
+        while found is None and running.poll() is None:
+            found = connection.execute(sleeping).fetchone()
+            time.sleep(0.05)
+        assert found is not None, log.read_text()
+        assert {name: published(connection, name, at(5)) for name in BUILT} == before
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+        connection.execute("select pg_terminate_backend(%s)", found)
+    assert {name: published(connection, name, at(5)) for name in BUILT} == before
+    assert_as_oracle(connection, at(5), ["entity_current_status"])
+    connection.execute("drop event trigger if exists slow")
+    connection.execute("drop function public.sleep cascade")
+    build(database_url, at(5))
+    assert_as_oracle(connection, at(5), ALL)
+
+
+def _put_to_sleep_in(connection: Connection, model: str) -> None:
+    """A statement of the model sleeps, within its transaction."""
+    is_trigger = model in SLEEPING
+    connection.execute(
+        f"""
+        create function public.sleep()
+        returns {"trigger" if is_trigger else "event_trigger"} language plpgsql as $$
+        begin
+            if current_query() like '%model.status_engine.{model}"%' then
+                perform pg_sleep(60);
+            end if;
+            {"return null;" if is_trigger else ""}
+        end
+        $$
+        """
+    )
+    connection.execute(
+        SLEEPING.get(model)
+        or "create event trigger slow on ddl_command_end"
+        " when tag in ('CREATE TABLE AS') execute function public.sleep()"
+    )
+
+
+def test_dbt_whose_builder_was_killed_changes_nothing(
+    database_url: str, connection: Connection, build: Build, dbt: Any, tmp_path: Path
+) -> None:
+    apply(connection, tmp_path, at(0), STANDARD)
+    append_rows(connection, [_order(1, 1)])
+    build(database_url, at(5))
+    append_rows(connection, [_order(2, 1)])
+    cut = cuts.pin(connection, uuid.uuid4().hex, at(5))
+    builder = "select pid from pg_locks where locktype = 'advisory' and granted limit 1"
+    with Warehouse(database_url=database_url).building(cut):
+        found = connection.execute(builder).fetchone()
+        assert found is not None
+        connection.execute("select pg_terminate_backend(%s)", found)
+        while connection.execute(builder).fetchone() is not None:
+            time.sleep(0.01)
+        result = dbt("run")
+    messages = [r.message or "" for r in result.result if r.status == "error"]
+    assert messages
+    assert all("process that began this build has ended" in text for text in messages)
+    assert len(published(connection, "status_intervals", at(5))) == 1
+
+
+@pytest.mark.parametrize(
+    ("harm", "sentence"),
+    [
+        (
+            "update sla_staging.definitions set definition = 'another'"
+            " where relation_name = 'status_intervals'",
+            "Model status_intervals has changed since it was built.",
+        ),
+        (
+            "drop index sla.status_intervals_open",
+            "Table status_intervals lacks its key status_intervals_open.",
+        ),
+        (
+            "alter table sla.workflow_violations"
+            " drop constraint workflow_violations_pkey",
+            "Table workflow_violations lacks its key workflow_violations_pkey.",
+        ),
+        (
+            "alter table sla.status_intervals add column note text",
+            "Table status_intervals has other columns than its model.",
+        ),
+    ],
+)
+def test_what_only_a_full_refresh_mends_asks_for_it(
+    database_url: str,
+    connection: Connection,
+    build: Build,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    harm: str,
+    sentence: str,
+) -> None:
+    apply(connection, tmp_path, at(0), STANDARD)
+    append_rows(connection, [_order(1, 1)])
+    build(database_url, at(5))
+    connection.execute(harm)
+    append_rows(connection, [_order(1, 2, "sent")])
+    with pytest.raises(AssertionError):
+        build(database_url, at(5))
+    told = f"{sentence} Run status-engine build --full-refresh."
+    assert told in capfd.readouterr().out
+    build(database_url, at(5), full_refresh=True)
+    build(database_url, at(5))
+    assert_as_oracle(connection, at(5), ALL)
+
+
+def test_keys_are_kept_by_the_database(
+    database_url: str, connection: Connection, build: Build, tmp_path: Path
+) -> None:
+    apply(connection, tmp_path, at(0), STANDARD)
+    append_rows(connection, [_order(1, 1), _order(1, 2, "sent")])
+    build(database_url, at(5))
+    for change in (
+        "insert into sla.status_intervals select * from sla.status_intervals",
+        # Two open stays of one entity (S4).
+        "update sla.status_intervals set left_at = null",
+        "insert into sla.sla_daily_counts select * from sla.sla_daily_counts",
+    ):
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            connection.execute(change)
+    for change in (
+        "update sla.status_intervals set entered_at = null",
+        "update sla.status_intervals set verdict = 'late'",
+    ):
+        with pytest.raises(psycopg.errors.IntegrityError):
+            connection.execute(change)
+
+
+def test_rows_that_did_not_change_stay_where_they_are(
+    database_url: str, connection: Connection, build: Build, tmp_path: Path
+) -> None:
+    """Of an entity with many stays, a new transition writes two rows."""
+    apply(connection, tmp_path, at(0), STANDARD)
+    statuses = ("new", "sent")
+    append_rows(
+        connection, [_order(1, 1 + n / 100, statuses[n % 2]) for n in range(100)]
+    )
+    build(database_url, at(5))
+    places = "select ctid, xmin, entity_id, entered_at from sla.status_intervals"
+    before = set(connection.execute(places).fetchall())
+    append_rows(connection, [_order(1, 3, "new")])
+    build(database_url, at(5))
+    after = set(connection.execute(places).fetchall())
+    assert (len(before), len(after), len(after - before)) == (100, 101, 2)

@@ -1,0 +1,172 @@
+"""What a later cut changes of what was published is kept, nothing else (S9, S13)."""
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from facts import append_rows, apply, at, published, step, workflow
+from oracle import Row
+
+from ingest.cuts import Cut
+from ingest.database import Connection
+
+Build = Callable[..., Cut]
+STANDARD = workflow(
+    "order",
+    "standard",
+    [
+        step("new", 1, ["sent"], sla_hours=24),
+        step("sent", 2, ["done"], sla_hours=24),
+        step("done", 3, []),
+    ],
+    is_default=True,
+)
+
+
+def _order(number: int, day: float, status: str = "new", **given: Any) -> Row:
+    return {
+        "id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{number} {day} {status}")),
+        "created_at": at(day),
+        "entity_type": "order",
+        "entity_id": number,
+        "to_status": status,
+        **given,
+    }
+
+
+def _newest_batch(connection: Connection) -> int:
+    row = connection.execute("select max(batch_id) from raw.batches").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _told(connection: Connection) -> set[tuple[Any, ...]]:
+    """Verdicts by entity, status and visit; figures by day and status."""
+    return {
+        (
+            row["figure"],
+            row["entity_id"] if row["figure"] == "verdict" else row["entered_on"].day,
+            row["status"],
+            row["old_value"],
+            row["new_value"],
+        )
+        for row in published(connection, "restatements", at(9))
+    }
+
+
+def test_time_and_what_comes_in_time_restate_nothing(
+    database_url: str, connection: Connection, build: Build, tmp_path: Path
+) -> None:
+    apply(connection, tmp_path, at(0), STANDARD)
+    append_rows(connection, [_order(1, 1), _order(2, 1), _order(2, 1.5, "sent")])
+    build(database_url, at(2))
+    # One stay ends too late, another becomes overdue, an order is new.
+    append_rows(connection, [_order(1, 3, "sent"), _order(3, 2.5)])
+    build(database_url, at(4))
+    append_rows(connection, [_order(1, 4.5, "sent"), _order(2, 5, "done")])
+    build(database_url, at(6))
+    build(database_url, at(8), full_refresh=True)
+    assert _told(connection) == set()
+
+
+def test_a_late_row_restates_the_verdict_and_the_figures_of_its_day(
+    database_url: str, connection: Connection, build: Build, tmp_path: Path
+) -> None:
+    apply(connection, tmp_path, at(0), STANDARD)
+    append_rows(connection, [_order(1, 1), _order(1, 3, "sent"), _order(2, 1)])
+    first = build(database_url, at(4))
+    # It was sent in time after all; and another order of that day was never told of.
+    append_rows(connection, [_order(1, 1.5, "sent")])
+    append_rows(connection, [_order(3, 1.25), _order(3, 1.5, "sent")])
+    second = build(database_url, at(5))
+    assert _told(connection) == {
+        ("verdict", 1, "new", "breached", "met"),
+        ("interval_count", 1 + 1, "new", "2", "3"),
+        ("met_count", 1 + 1, "new", "0", "2"),
+        ("breached_count", 1 + 1, "new", "1", "0"),
+        ("compliance_ratio", 1 + 1, "new", "0", "0.6666666666666666"),
+        # Sent on the second day, not on the fourth; both are overdue there.
+        ("interval_count", 1 + 3, "sent", "1", "0"),
+        ("interval_count", 1 + 1, "sent", "0", "2"),
+        ("overdue_count", 1 + 1, "sent", "0", "2"),
+        ("compliance_ratio", 1 + 1, "sent", None, "0"),
+    }
+    newest = _newest_batch(connection)
+    rows = published(connection, "restatements", at(9))
+    assert {(r["previous_cut"], r["cut"], r["restated_at"]) for r in rows} == {
+        (first.number, second.number, at(5))
+    }
+    (verdict,) = [row for row in rows if row["figure"] == "verdict"]
+    assert (verdict["batch_id"], verdict["visit"]) == (newest - 1, 1)
+    assert max(row["batch_id"] for row in rows) == newest
+
+    # Kept by builds that restate nothing, full ones included.
+    build(database_url, at(6))
+    assert published(connection, "restatements", at(9)) == rows
+    build(database_url, at(7), full_refresh=True)
+    assert published(connection, "restatements", at(9)) == rows
+
+
+@pytest.mark.parametrize("full_refresh", [False, True])
+def test_configuration_restates_what_it_binds(
+    database_url: str,
+    connection: Connection,
+    build: Build,
+    tmp_path: Path,
+    full_refresh: bool,
+) -> None:
+    """S8: what is applied first holds for the time before."""
+    append_rows(connection, [_order(1, 1), _order(1, 3, "sent")])
+    build(database_url, at(4))
+    apply(connection, tmp_path, at(3.5), STANDARD)
+    build(database_url, at(5), full_refresh=full_refresh)
+    told = published(connection, "restatements", at(9))
+    assert {row["batch_id"] for row in told} == {_newest_batch(connection)}
+    # Group by group: without a workflow, and with it.
+    assert {
+        (r["figure"], r["status"], r["workflow_name"], r["old_value"], r["new_value"])
+        for r in told
+    } == {
+        ("interval_count", "new", None, "1", "0"),
+        ("interval_count", "sent", None, "1", "0"),
+        ("interval_count", "new", "standard", "0", "1"),
+        ("breached_count", "new", "standard", "0", "1"),
+        ("compliance_ratio", "new", "standard", None, "0"),
+        ("interval_count", "sent", "standard", "0", "1"),
+    }
+
+
+def test_a_deadline_that_comes_late_restates_what_was_overdue(
+    database_url: str, connection: Connection, build: Build, tmp_path: Path
+) -> None:
+    apply(connection, tmp_path, at(0), STANDARD)
+    append_rows(connection, [_order(1, 1)])
+    build(database_url, at(4))
+    append_rows(connection, [_order(1, 1.5, sla_deadline=at(8))])
+    build(database_url, at(5))
+    assert _told(connection) == {
+        ("overdue_count", 1 + 1, "new", "1", "0"),
+        ("compliance_ratio", 1 + 1, "new", "0", None),
+    }
+
+
+def test_what_no_batch_explains_is_restated_without_one(
+    database_url: str, connection: Connection, build: Build, tmp_path: Path
+) -> None:
+    """As when a new release judges otherwise: the published row said something else."""
+    apply(connection, tmp_path, at(0), STANDARD)
+    append_rows(connection, [_order(1, 1), _order(1, 1.5, "sent")])
+    build(database_url, at(4))
+    connection.execute(
+        "update sla.status_intervals set verdict = 'breached' where status = 'new'"
+    )
+    build(database_url, at(5), full_refresh=True)
+    (row,) = [
+        r
+        for r in published(connection, "restatements", at(9))
+        if r["figure"] == "verdict"
+    ]
+    assert (row["old_value"], row["new_value"]) == ("breached", "met")
+    assert row["batch_id"] is None

@@ -18,8 +18,9 @@ demo: $(VENV)/run ## Simulate a company, then ingest, build, test, publish, summ
 test: $(VENV)/dev ## Run all tests
 	@$(BIN)/python -m pytest
 
-nightly: $(VENV)/dev ## Run the tests of business time with 10,000 random stays, others each time
-	@NIGHTLY=1 $(BIN)/python -m pytest -n 0 tests/dbt/test_business_time.py
+nightly: $(VENV)/dev ## Run 10,000 random stays, 30 histories, and a kill in each model
+	@NIGHTLY=1 $(BIN)/python -m pytest -n 2 tests/dbt/test_business_time.py \
+		tests/dbt/test_histories.py tests/dbt/test_builds.py
 
 mutants: $(VENV)/dev ## Take guards away one by one and list those no test misses; ONLY=S12 for one rule
 	@$(BIN)/python tests/mutants.py $(ONLY)
@@ -34,7 +35,7 @@ check: $(VENV)/dev ## Lint, types, SQL style, one clock
 		|| { echo 'The clock is read in dbt/macros/clock.sql only (S15); no between on time.'; exit 1; }
 
 bench: $(VENV)/dev ## Measure every figure of the README against its peer; QUICK=--quick for a tenth
-	@failed=0; for name in ingest deadlines; do $(BIN)/python -m benchmarks.$$name $(QUICK) || failed=1; done; exit $$failed
+	@failed=0; for name in ingest deadlines serving; do $(BIN)/python -m benchmarks.$$name $(QUICK) || failed=1; done; exit $$failed
 
 format: $(VENV)/dev ## Format Python and SQL
 	$(BIN)/ruff check --fix .

@@ -21,7 +21,7 @@ import yaml
 from benchmarks import rows
 from benchmarks.report import Figure, at_least, at_most, report, seconds
 from benchmarks.server import fresh_database, server
-from dagster_project.resources import session_environment
+from dagster_project.resources import Warehouse
 from ingest import cuts, database, deliver, workflows
 from ingest.database import PROJECT, Connection
 
@@ -139,12 +139,12 @@ def build(url: str, target: Path) -> float:
     """Derive all intervals anew; the seconds of SQL that it took, as dbt has them."""
     with database.connect(url) as connection:
         cut = cuts.pin(connection, uuid.uuid4().hex, rows.END)
-    with session_environment(url, cut):
+    warehouse = Warehouse(database_url=url)
+    with warehouse.building(cut, full_refresh=True):
         subprocess.run(
             [
                 str(Path(sys.executable).parent / "dbt"),
                 *("--quiet", "run", "--full-refresh"),
-                *("--select", "+status_intervals"),
                 *("--project-dir", str(PROJECT / "dbt")),
                 *("--profiles-dir", str(PROJECT / "dbt")),
                 *("--target-path", str(target)),

@@ -9,7 +9,7 @@
 {% endmacro %}
 
 {# Restricts a relation with entity_type and entity_id, unless all is built. What
-   stands between the two comments is no part of a model's definition. #}
+   stands within the two comments is no part of a model's definition. #}
 {% macro only_touched() %}
     {%- if not is_full_build() %}/* touched */
     inner join {{ ref("touched_entities") }} using (entity_type, entity_id)

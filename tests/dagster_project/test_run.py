@@ -1,6 +1,8 @@
 """The whole job in this process, on a small inbox: what it records and leaves."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
@@ -233,3 +235,23 @@ def test_a_failing_test_of_dbt_fails_the_run_by_its_name(ran: Ran) -> None:
     )
     assert again.metadata["sla/status_intervals"]["dagster/row_count"] == rows
     assert current.resolve() != before
+
+
+def test_of_two_builds_at_once_the_second_waits_and_doubles_nothing(ran: Ran) -> None:
+    with database.connect(ran.url) as connection:
+        stays = "select count(*), count(distinct interval_id) from sla.status_intervals"
+        before = connection.execute(stays).fetchone()
+        both = [
+            subprocess.Popen(
+                [sys.executable, "-m", "dagster_project.cli", "build"],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+            )
+            for _ in range(2)
+        ]
+        said = [build.communicate()[1].decode() for build in both]
+        assert connection.execute(stays).fetchone() == before
+    codes = sorted(build.returncode for build in both)
+    # The one whose cut is older may find that a later one is built, which holds it.
+    assert codes in ([0, 0], [0, 1]), said
+    assert codes == [0, 0] or any("is built already and holds" in text for text in said)

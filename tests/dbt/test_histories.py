@@ -1,10 +1,11 @@
 """Random histories against the oracle, row for row, whatever is built in between."""
 
+import os
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import histories
@@ -20,6 +21,8 @@ from facts import (
     published,
     sort,
 )
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from oracle import Row, in_order, intervals, violations
 from psycopg.sql import SQL, Identifier
 
@@ -83,6 +86,47 @@ def test_every_build_and_every_moment_between_equals_the_oracle(
     assert _contents(connection, END) == incremental
     build(database_url, AS_OF)
     assert _contents(connection, END) == incremental
+
+
+@settings(
+    max_examples=30 if os.environ.get("NIGHTLY") else 2,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    seed=st.integers(0, 2**32),
+    steps=st.lists(
+        st.sampled_from(["arrive", "arrive", "configure", "build", "full build"]),
+        min_size=4,
+        max_size=9,
+    ),
+)
+def test_whatever_comes_in_whichever_order_builds_and_views_equal_the_oracle(
+    fresh_database: FreshDatabase,
+    build: Build,
+    tmp_path_factory: pytest.TempPathFactory,
+    seed: int,
+    steps: list[str],
+) -> None:
+    """S5, S16: batches, configuration and builds in any order; a full one at last."""
+    history = histories.make(seed)
+    batches, configurations = iter(history.batches), iter(history.configurations)
+    with fresh_database() as url, database.connect(url) as connection:
+        build(url, AS_OF)
+        for step in [*steps, "build"]:
+            if step == "arrive":
+                append_rows(connection, next(batches, history.batches[0]))
+            elif step == "configure":
+                for instant, contents in islice(configurations, 1):
+                    folder = tmp_path_factory.mktemp("files")
+                    apply(connection, folder, instant, *contents)
+            else:
+                build(url, AS_OF, full_refresh=step == "full build")
+            assert_as_oracle(connection, END, ["entity_current_status"])
+        assert_as_oracle(connection, END, ALL)
+        incremental = _contents(connection, END)
+        build(url, AS_OF, full_refresh=True)
+        assert _contents(connection, END) == incremental
 
 
 def test_the_histories_hold_everything_that_the_rules_speak_of(

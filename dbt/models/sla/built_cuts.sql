@@ -1,9 +1,12 @@
 {{ config(materialized="publication") }}
 -- depends_on: {{ ref("touched_entities") }}
 -- One row per stored table: the cut that it is of (S17).
-{% for table in ["status_intervals", "workflow_violations", "sla_daily_counts", "restatements", "workflow_versions", "calendar_versions"] -%}
--- depends_on: {{ ref(table) }}
-{% endfor -%}
+-- depends_on: {{ ref("status_intervals") }}
+-- depends_on: {{ ref("workflow_violations") }}
+-- depends_on: {{ ref("sla_daily_counts") }}
+-- depends_on: {{ ref("restatements") }}
+-- depends_on: {{ ref("workflow_versions") }}
+-- depends_on: {{ ref("calendar_versions") }}
 select
     built.relation_name,
     {{ session_cut() }} as cut

@@ -1,11 +1,11 @@
 {{ config(materialized="view") }}
--- One row per entity: its open interval, as of the clock (S4, S13, S15). The built rows;
--- for entities that changed after the built cut, what the same SQL makes of all their
--- transitions (S16).
+-- One row per entity: its open interval, as of the clock (S4, S13, S15). The built
+-- rows; for entities that changed after the built cut, what the same SQL makes of all
+-- their transitions (S16).
 --
--- No `with`, and the built rows without a condition of their own: so a query's order and
--- limit reach the table's indexes. What is rarely needed is behind functions, because
--- PostgreSQL starts every node of a plan, also those that it never runs.
+-- No `with`, and the built rows without a condition of their own: so a query's order
+-- and limit reach the table's indexes. What is rarely needed is behind functions,
+-- because PostgreSQL starts every node of a plan, also those that it never runs.
 {% set is_reconfigured -%}
     (
         select

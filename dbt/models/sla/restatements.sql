@@ -12,9 +12,9 @@
 -- depends_on: {{ ref("stg_transitions") }}
 -- depends_on: {{ ref("stg_batches") }}
 -- depends_on: {{ source("raw", "cuts") }}
--- One row per verdict or published figure that a later cut changed. Before and after are
--- held against each other as of the instant of the cut that was published, so that what
--- changes because time passes is none.
+-- One row per verdict or published figure that a later cut changed. Before and after
+-- are held against each other as of the instant of the cut that was published, so that
+-- what changes because time passes is none.
 /* touched */
 {% set previous = previous_build() %}
 {%- if is_full_build() and previous is not none %}

@@ -1,7 +1,7 @@
 {{ config(materialized="view") }}
 -- One row per entity: its status at the session's status_engine.at, by the batches that
--- were recorded by its status_engine.known_at. Derived from its transitions: for looking
--- up one entity; status-engine build --as-of makes tables of all.
+-- were recorded by its status_engine.known_at. Derived from its transitions: to look up
+-- one entity; status-engine build --as-of makes tables of all.
 with
 
 {{ interval_ctes(ref("known_transitions"), known_configuration()) }},

@@ -18,7 +18,8 @@ transitions as (
 
 select {{ current_columns() }}
 from intervals
-where left_at is null
+where
+    left_at is null
     and not exists (
         select 1 from {{ ref("stg_batches") }}
         where kind = 'configuration' and {{ is_after("batch_cut", built_cut()) }}

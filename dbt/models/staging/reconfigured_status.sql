@@ -1,6 +1,6 @@
 {{ config(materialized="stay_function") }}
--- S16: the open stays of all entities that differ from what is built, while configuration
--- waits for a build. A function, so that no other query pays for it.
+-- S16: the open stays of all entities that differ from what is built, while
+-- configuration waits for a build. A function, so that no other query pays for it.
 with
 
 unbuilt as (

@@ -1,6 +1,6 @@
 {{ config(materialized="scratch_table") }}
--- One row per entity whose derived rows may differ from what is published; none in a full
--- build, which reads all.
+-- One row per entity whose derived rows may differ from what is published; none in a
+-- full build, which reads all.
 {% set previous = previous_cut() %}
 {{ touched_since(previous) }}
 union

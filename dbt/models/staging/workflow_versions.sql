@@ -3,5 +3,5 @@
     meta={"change": "whole", "grain": ["workflow_id"]},
     keys={"workflow_versions_pkey": "primary key (workflow_id)"},
 ) }}
--- One row per workflow version of the built cut: few, so stored, for plans that know it.
+-- One row per workflow version of the built cut, stored: so a plan knows how few.
 select * from {{ ref("stg_workflow_versions") }}

@@ -105,7 +105,17 @@ STEP = _mapping(
             _OBJECT, "When other systems move it on; kept, not judged."
         ),
         "notification_settings": _of(
-            _OBJECT, "Whom alerts about it go to, and how early."
+            {
+                "type": "object",
+                "properties": {
+                    "at_risk_hours": _of(
+                        {"type": "number", "minimum": 0, "maximum": LONGEST_HOURS},
+                        "Hours before its deadline from which a stay is at risk.",
+                        or_null=True,
+                    )
+                },
+            },
+            "Whom alerts about it go to, and how early; other keys are kept.",
         ),
         "is_final": _of(_FLAG, "Whether its clock stands still for good (S14)."),
     }

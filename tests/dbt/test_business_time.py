@@ -340,3 +340,24 @@ def _differing(
     return [
         found for found in zip(stays, rows, said, strict=True) if found[1] != found[2]
     ]
+
+
+def test_a_function_asks_the_version_in_force_at_its_instant(
+    connection: Connection, tmp_path: Path
+) -> None:
+    """S9: a calendar's first version also holds for the time before it."""
+    for day, hours in ((40, "09:00-17:00"), (80, "06:00-10:00")):
+        week = {weekday: [hours] for weekday in WEEKDAYS}
+        apply(connection, tmp_path / f"{day}", at(day), calendar("office", "UTC", week))
+    asked = "select raw.business_deadline('office', %s, 2)"
+    told = {
+        day: connection.execute(asked, [at(day)]).fetchone()
+        for day in (5, 45, 79.99, 85)
+    }
+    morning, early = timedelta(hours=11), timedelta(hours=8)
+    assert told == {
+        5: (at(5) + morning,),
+        45: (at(45) + morning,),
+        79.99: (at(80) + morning,),
+        85: (at(85) + early,),
+    }

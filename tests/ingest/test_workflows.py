@@ -175,6 +175,11 @@ WORKFLOW_DEFECTS: list[tuple[Alter, str, str]] = [
         f"key 'colour' is unknown; known are {', '.join(shapes.STEP['properties'])}.",
     ),
     (
+        _set("steps.0.notification_settings", {"at_risk_hours": "soon"}),
+        "at_risk_hours",
+        "'at_risk_hours' must be a number from 0 to 1000000 or null, not 'soon'.",
+    ),
+    (
         lambda w: _remove(w, "calendar"),
         "entity_type",
         "key 'calendar' is missing.",

@@ -57,10 +57,10 @@
 
 {# S11: when a stay's hours have run out, in the business time of its calendar; elapsed
    time without one. The clock's reading then, and its page, are joined. #}
-{% macro business_deadline(calendar_id, entered_at, hours_given, page, clock) -%}
+{% macro business_deadline(calendar_id, entered_at, hours_given, time, page, clock) -%}
     case
         when {{ calendar_id }} is null or {{ hours_given }} = 0
-            then {{ entered_at }} + {{ hours(hours_given) }}
+            then {{ entered_at }} + {{ time }}
         else {{ instant_of_clock(page, clock) }}
     end
 {%- endmacro %}
@@ -77,7 +77,7 @@
 {# A number of hours, at most six decimals. Whole microseconds, because an interval is
    multiplied in floating point. #}
 {% macro hours(number) -%}
-    ({{ number }} * 3600000000)::bigint * interval '1 microsecond'
+    (({{ number }}) * 3600000000)::bigint * interval '1 microsecond'
 {%- endmacro %}
 
 {# Whole seconds from one instant, or reading of a business clock, to another. #}

@@ -21,13 +21,15 @@
     numbered as (
         select
             *,
-            count(*) filter (where previous_status is distinct from to_status) over (
+            count(*) filter (where is_change) over (
                 partition by entity_type, entity_id
                 order by created_at, batch_id, batch_row
             ) as stay
         from ordered
     ),
 
+    -- Aggregates without an order of their own, which would sort every stay again: the
+    -- flags pick the first and the last; of deadlines the one at the greatest place.
     stays as (
         select
             entity_type,
@@ -36,14 +38,17 @@
             min(to_status) as status,
             min(created_at) as entered_at,
             count(*) as transition_count,
-            (array_agg(batch_id order by place))[1] as first_batch_id,
+            min(batch_id) filter (where is_change) as first_batch_id,
             max(batch_id) as last_batch_id,
-            (array_agg(id order by place))[1] as first_transition_id,
-            (array_agg(id order by place desc))[1] as last_transition_id,
+            (array_agg(id) filter (where is_change))[1] as first_transition_id,
+            (array_agg(id) filter (where is_last))[1] as last_transition_id,
             (
-                array_agg(sla_deadline order by place desc)
-                filter (where sla_deadline is not null)
-            )[1] as explicit_deadline,
+                max(
+                    array[
+                        timestamptz 'epoch' + place * interval '1 second', sla_deadline
+                    ]
+                ) filter (where sla_deadline is not null)
+            )[2] as explicit_deadline,
             min(business_entity_id) filter (where place = 1) as business_entity_id,
             (array_agg(business_context) filter (where place = 1))[1]
                 as business_context
@@ -53,25 +58,34 @@
 
     bound_stays as (
         select
-            stays.*,
-            binding.workflow_key as bound_by
+            *,
+            case
+                when stay = 1 then {{ binding("stays", "entered_at") }}
+            end as bound_by
         from stays
-        left join lateral {{ binding("stays", "stay", "entered_at") }} as binding on true
     ),
 
-    placed as (
+    -- Two steps: PostgreSQL would order by status first, and sort once more.
+    in_order as (
         select
             *,
             first_value(bound_by) over entity as workflow_key,
             first_value(business_entity_id) over entity as entity_business_entity_id,
             first_value(entered_at) over entity as entity_created_at,
             lead(entered_at) over entity as left_at,
-            greatest(last_batch_id, lead(first_batch_id) over entity) as batch_id,
+            greatest(last_batch_id, lead(first_batch_id) over entity) as batch_id
+        from bound_stays
+        window entity as (partition by entity_type, entity_id order by stay)
+        {{ configuration.barrier }}
+    ),
+
+    placed as (
+        select
+            *,
             row_number() over (
                 partition by entity_type, entity_id, status order by stay
             ) as visit
-        from bound_stays
-        window entity as (partition by entity_type, entity_id order by stay)
+        from in_order
     ),
 
     stepped as (
@@ -84,7 +98,8 @@
             steps.status_label,
             steps.status_color,
             steps.sla_hours,
-            steps.at_risk_hours,
+            steps.sla_time,
+            steps.at_risk_time,
             coalesce(steps.is_final, false) as is_final
         from placed
         left join versions
@@ -105,27 +120,35 @@
         select
             stepped.*,
             {{ business_clock("entered_page", "entered_at") }} as entered_clock,
-            {{ business_clock("left_page", "left_at") }} as left_clock,
-            {{ business_clock("entered_page", "entered_at") }}
-            + {{ hours("sla_hours") }} as due_clock
+            {{ business_clock("left_page", "left_at") }} as left_clock
         from stepped
         {{ join_calendar_page("entered_page", "stepped.calendar_id", "entered_at") }}
         {{ join_calendar_page("left_page", "stepped.calendar_id", "left_at") }}
+        {{ configuration.barrier }}
+    ),
+
+    due as (
+        select
+            *,
+            entered_clock + sla_time as due_clock
+        from clocked
+        {{ configuration.barrier }}
     ),
 
     decided as (
         select
-            clocked.*,
+            due.*,
             case
                 when workflow_id is null or is_final then null
                 when explicit_deadline is not null then explicit_deadline
                 else {{ business_deadline(
-                    "clocked.calendar_id", "entered_at", "sla_hours",
+                    "due.calendar_id", "entered_at", "sla_hours", "sla_time",
                     "due_page", "due_clock"
                 ) }}
             end as sla_deadline
-        from clocked
-        {{ join_clock_page("due_page", "clocked.calendar_id", "due_clock") }}
+        from due
+        {{ join_clock_page("due_page", "due.calendar_id", "due_clock") }}
+        {{ configuration.barrier }}
     ),
 
     intervals as (
@@ -146,7 +169,7 @@
             status_label,
             status_color,
             entity_business_entity_id as business_entity_id,
-            sla_hours::numeric(18, 6) as sla_hours,
+            sla_hours,
             calendar_id,
             sla_deadline,
             case
@@ -154,7 +177,7 @@
                 when explicit_deadline is not null then 'explicit'
                 else 'workflow'
             end as deadline_source,
-            sla_deadline - {{ hours("at_risk_hours") }} as at_risk_from,
+            sla_deadline - at_risk_time as at_risk_from,
             case
                 when left_at <= sla_deadline then 'met'
                 when left_at > sla_deadline then 'breached'
@@ -211,12 +234,12 @@
     bound as (
         select
             ordered.*,
-            first_value(binding.workflow_key) over entity as workflow_key,
+            first_value(
+                case when place = 1 then {{ binding("ordered", "created_at") }} end
+            ) over entity as workflow_key,
             first_value(ordered.business_entity_id) over entity
                 as entity_business_entity_id
         from ordered
-        left join lateral {{ binding("ordered", "place", "created_at") }} as binding
-            on true
         window entity as (
             partition by ordered.entity_type, ordered.entity_id
             order by ordered.place
@@ -240,7 +263,9 @@
     select
         *,
         row_number() over entity as place,
-        lag(to_status) over entity as previous_status
+        lag(to_status) over entity as previous_status,
+        lag(to_status) over entity is distinct from to_status as is_change,
+        lead(to_status) over entity is distinct from to_status as is_last
     from {{ transitions }}
     window entity as (
         partition by entity_type, entity_id
@@ -248,9 +273,8 @@
     )
 {%- endmacro %}
 
-{# S8: the workflow that the first of a relation's rows of an entity binds it to, to be
-   joined laterally; place counts them, from 1. #}
-{% macro binding(rows, place, instant) -%}
+{# S8: the workflow that an entity is bound to by its first row. #}
+{% macro binding(rows, instant) -%}
     {%- set is_in_force = is_within(rows ~ "." ~ instant, "versions.in_force") -%}
     (
         select
@@ -261,11 +285,10 @@
                     {{ is_in_force }}
                     or {{ rows }}.{{ instant }} < versions.in_force_from
                     then versions.workflow_key
-            end as workflow_key
+            end
         from versions
         where
-            {{ rows }}.{{ place }} = 1
-            and {{ rows }}.entity_type = versions.entity_type
+            {{ rows }}.entity_type = versions.entity_type
             and (
                 versions.business_entity_id is null
                 or {{ rows }}.business_entity_id = versions.business_entity_id
@@ -285,12 +308,15 @@
     )
 {%- endmacro %}
 
-{# The configuration that a build reads: of its cut, as tables with statistics. #}
+{# The configuration that a build reads: of its cut, as tables with statistics. The
+   barrier keeps what is computed once from being written out wherever it is used; it also
+   keeps conditions out, so views have none. #}
 {% macro fresh_configuration() %}
     {{ return({
         "versions": fresh(ref("workflow_versions")),
         "calendars": fresh(ref("calendar_versions")),
         "hint": "not materialized",
+        "barrier": "offset 0",
     }) }}
 {% endmacro %}
 

@@ -52,7 +52,6 @@ judged as (
     select
         bound.*,
         beyond.detail as beyond_calendar,
-        (bound.previous_status is distinct from bound.to_status) as is_change,
         versions.workflow_id,
         versions.workflow_name,
         steps.step_id,

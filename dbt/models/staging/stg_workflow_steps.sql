@@ -9,11 +9,12 @@ select
     status_color,
     step_order,
     allowed_transitions,
-    sla_hours,
+    sla_hours::numeric(18, 6) as sla_hours,
+    {{ hours("sla_hours") }} as sla_time,
     requires_approval,
     approval_role,
     auto_transition_conditions,
     notification_settings,
-    {{ json_number("notification_settings", "at_risk_hours") }} as at_risk_hours,
+    {{ hours(json_number("notification_settings", "at_risk_hours")) }} as at_risk_time,
     is_final
 from {{ source("raw", "status_workflow_steps") }}

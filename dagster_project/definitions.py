@@ -28,12 +28,17 @@ def narration(_: dg.InitLoggerContext) -> logging.Logger:
     return logger
 
 
-def build_definitions(warehouse: Warehouse | None = None) -> dg.Definitions:
+def build_definitions(
+    warehouse: Warehouse | None = None, part: dg.AssetSelection | None = None
+) -> dg.Definitions:
     """The definitions over a database and a home folder.
 
     Args:
         warehouse: both; what the environment says by default.
+        part: what the job is restricted to, for a run in this process; everything,
+            with schedules and sensors, by default.
     """
+    job = schedules.job_of(part) if part else schedules.status_engine
     return dg.Definitions(
         assets=[
             assets.configuration,
@@ -47,9 +52,9 @@ def build_definitions(warehouse: Warehouse | None = None) -> dg.Definitions:
             checks.files_hold_what_the_manifest_says,
             checks.equals_a_full_build,
         ],
-        jobs=[schedules.status_engine, schedules.verify],
-        schedules=[schedules.every_five_minutes, schedules.every_night],
-        sensors=[sensors.files_in_the_inbox],
+        jobs=[job, schedules.verify],
+        schedules=[] if part else [schedules.every_five_minutes, schedules.every_night],
+        sensors=[] if part else [sensors.files_in_the_inbox],
         loggers={"console": narration},
         resources={"warehouse": warehouse or Warehouse(), "dbt": dbt_cli()},
     )

@@ -99,7 +99,7 @@ def run(
         RunError: a step failed; says which, and why.
     """
     dagster_home(warehouse.folder)
-    definitions = build_definitions(warehouse)
+    definitions = build_definitions(warehouse, _selection(parts))
     job = definitions.resolve_job_def("status_engine")
     config = run_config(
         as_of if "cut" in parts else None,
@@ -117,7 +117,6 @@ def run(
             tags={PROCESS_TAG: str(os.getpid())},
             run_config={**config, "loggers": {"console": {}}},
             instance=instance,
-            asset_selection=_selection(definitions, parts),
             raise_on_error=False,
         )
     if not result.success:
@@ -134,18 +133,15 @@ def _end_dead_runs(instance: dg.DagsterInstance) -> None:
             instance.report_run_failed(dead, "Its process has ended.")
 
 
-def _selection(definitions: dg.Definitions, parts: Sequence[str]) -> list[dg.AssetKey]:
-    keys = {
-        **{part: [dg.AssetKey(key) for key in keys] for part, keys in PARTS.items()},
-        "build": [],
-        "publish": [],
-    }
-    for spec in definitions.resolve_all_asset_specs():
-        if spec.group_name in ("staging", "sla"):
-            keys["build"].append(spec.key)
-        elif spec.group_name == "published":
-            keys["publish"].append(spec.key)
-    return [key for part in parts for key in keys[part]]
+def _selection(parts: Sequence[str]) -> dg.AssetSelection:
+    groups = {"build": ("staging", "sla"), "publish": ("published",)}
+    selection: dg.AssetSelection = dg.AssetSelection.assets()
+    for part in parts:
+        if part in groups:
+            selection |= dg.AssetSelection.groups(*groups[part])
+        else:
+            selection |= dg.AssetSelection.assets(*map(dg.AssetKey, PARTS[part]))
+    return selection
 
 
 def _metadata(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Any]]:

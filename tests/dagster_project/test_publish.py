@@ -86,7 +86,8 @@ def test_every_row_is_in_both_formats_as_it_is_in_postgres(
 ) -> None:
     folder = publish(connection, home).folder
     rows = _sorted(_in_postgres(database_url, built, table))
-    assert rows != []
+    # Nothing was restated.
+    assert (rows == []) is (table == "restatements")
     parquet = _in_files(f"select * from read_parquet('{folder / table}.parquet')")
     assert _sorted(parquet) == rows
     stored = _in_files(f"select * from {table}", folder / "analytics.duckdb")

@@ -18,7 +18,7 @@ def job_of(selection: dg.AssetSelection) -> Any:
     return dg.define_asset_job(
         "status_engine",
         selection=selection - NIGHTLY,
-        description="Apply workflows, empty the inbox, pin a cut, build, test, publish.",
+        description="Apply workflows, empty the inbox, pin, build, test, publish.",
         executor_def=dg.in_process_executor,
     )
 

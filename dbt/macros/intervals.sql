@@ -264,8 +264,8 @@
         *,
         row_number() over entity as place,
         lag(to_status) over entity as previous_status,
-        lag(to_status) over entity is distinct from to_status as is_change,
-        lead(to_status) over entity is distinct from to_status as is_last
+        (to_status is distinct from lag(to_status) over entity) as is_change,
+        (to_status is distinct from lead(to_status) over entity) as is_last
     from {{ transitions }}
     window entity as (
         partition by entity_type, entity_id

@@ -67,7 +67,7 @@ MUTANTS = (
     Mutant(
         "S3: a self-transition restarts the clock",
         INTERVALS,
-        "count(*) filter (where previous_status is distinct from to_status) over (",
+        "count(*) filter (where is_change) over (",
         "count(*) over (",
     ),
     Mutant(
@@ -79,8 +79,8 @@ MUTANTS = (
     Mutant(
         "S4: the last transition is the one that opened the stay",
         INTERVALS,
-        "(array_agg(id order by place desc))[1] as last_transition_id",
-        "(array_agg(id order by place))[1] as last_transition_id",
+        "(array_agg(id) filter (where is_last))[1] as last_transition_id",
+        "(array_agg(id) filter (where is_change))[1] as last_transition_id",
     ),
     Mutant(
         "S5: what came later is later",
@@ -316,14 +316,14 @@ MUTANTS = (
     Mutant(
         "S10: the first deadline given wins",
         INTERVALS,
-        "array_agg(sla_deadline order by place desc)",
-        "array_agg(sla_deadline order by place)",
+        "timestamptz 'epoch' + place * interval '1 second', sla_deadline",
+        "timestamptz 'epoch' - place * interval '1 second', sla_deadline",
     ),
     Mutant(
         "S10: a transition without a deadline takes it away",
         INTERVALS,
-        "                filter (where sla_deadline is not null)\n",
-        "",
+        "                ) filter (where sla_deadline is not null)\n",
+        "                )\n",
     ),
     Mutant(
         "S10: a given deadline counts for nothing",

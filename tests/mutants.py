@@ -108,7 +108,7 @@ MUTANTS = (
         TOUCHED,
         "        where batch_cut > {{ previous }}\n",
         "        where false\n",
-        (HISTORIES,),
+        (CONFIGURATION,),
     ),
     Mutant(
         "S5: a build reads what is above the newest built batch",

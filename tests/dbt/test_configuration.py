@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import histories
 import pytest
 from facts import (
     BUILT,
@@ -286,3 +287,29 @@ def test_an_entity_reopened_after_a_final_status_has_a_clock_again(
     (violation,) = published(connection, "workflow_violations", AS_OF)
     assert violation["violation"] == "left_final"
     assert_as_oracle(connection, AS_OF, ALL)
+
+
+def test_users_that_become_known_touch_what_they_did(
+    database_url: str, connection: Connection, build: Build, tmp_path: Path
+) -> None:
+    """S19: nothing else of that cut would have this order judged again."""
+    order = {
+        "id": "00000000-0000-4000-8000-0000000000a1",
+        "created_at": at(1),
+        "entity_type": "order",
+        "entity_id": 1,
+        "to_status": "new",
+        "triggered_by_user_id": histories.CLERK,
+    }
+    append_rows(connection, [order])
+    build(database_url, at(5))
+
+    def told() -> set[str]:
+        rows = published(connection, "workflow_violations", at(5))
+        return {row["violation"] for row in rows}
+
+    assert told() == {"no_workflow", "unknown_user"}
+    apply(connection, tmp_path, at(2), *histories.parties([]))
+    build(database_url, at(5))
+    assert told() == {"no_workflow"}
+    assert_as_oracle(connection, at(5), BUILT)

@@ -26,6 +26,7 @@ PLANNING = {
     "work_mem": "128MB",
     "maintenance_work_mem": "512MB",
     "random_page_cost": "1.1",
+    "parallel_tuple_cost": "0.01",
     "jit": "off",
 }
 

@@ -2,20 +2,36 @@
    and for what came after it alike. CTEs, to follow a `with`; ends in `intervals`.
 
    transitions: a relation with the columns of stg_transitions that holds each of its
-   entities whole.
+   entities whole. It is read twice over: where many are built, say `not materialized`,
+   so that an index gives what most of it needs.
    configuration: see `fresh_configuration`, `built_configuration`, `live_configuration`.
 
    No CTE is joined to itself: the planner has no statistics of CTEs, and a nested loop
    over two of them took 65 s for 20,000 transitions. #}
 {% macro interval_ctes(transitions, configuration) -%}
-    {{ configuration_ctes(configuration) }},
+    {{ binding_ctes(transitions, configuration) }},
 
     calendars as {{ configuration.hint }} (
         select * from {{ configuration.calendars }}
     ),
 
+    -- Columns of the index on entities only.
     ordered as (
-        {{ ordered(transitions) }}
+        select
+            id,
+            entity_type,
+            entity_id,
+            created_at,
+            batch_id,
+            batch_row,
+            to_status,
+            sla_deadline,
+            row_number() over entity as place,
+            lead(created_at) over entity as next_created_at,
+            lead(batch_id) over entity as next_batch_id,
+            {{ is_change_and_is_last() }}
+        from {{ transitions }}
+        {{ window_of_entity() }}
     ),
 
     numbered as (
@@ -35,11 +51,10 @@
             entity_type,
             entity_id,
             stay,
-            min(to_status) as status,
+            min(to_status) filter (where is_change) as status,
             min(created_at) as entered_at,
+            min(next_created_at) filter (where is_last) as left_at,
             count(*) as transition_count,
-            min(batch_id) filter (where is_change) as first_batch_id,
-            max(batch_id) as last_batch_id,
             (array_agg(id) filter (where is_change))[1] as first_transition_id,
             (array_agg(id) filter (where is_last))[1] as last_transition_id,
             (
@@ -49,43 +64,30 @@
                     ]
                 ) filter (where sla_deadline is not null)
             )[2] as explicit_deadline,
-            min(business_entity_id) filter (where place = 1) as business_entity_id,
-            (array_agg(business_context) filter (where place = 1))[1]
-                as business_context
+            greatest(
+                max(batch_id), min(next_batch_id) filter (where is_last)
+            ) as batch_id
         from numbered
         group by entity_type, entity_id, stay
     ),
 
-    bound_stays as (
-        select
-            *,
-            case
-                when stay = 1 then {{ binding("stays", "entered_at") }}
-            end as bound_by
-        from stays
-    ),
-
-    -- Two steps: PostgreSQL would order by status first, and sort once more.
-    in_order as (
-        select
-            *,
-            first_value(bound_by) over entity as workflow_key,
-            first_value(business_entity_id) over entity as entity_business_entity_id,
-            first_value(entered_at) over entity as entity_created_at,
-            lead(entered_at) over entity as left_at,
-            greatest(last_batch_id, lead(first_batch_id) over entity) as batch_id
-        from bound_stays
-        window entity as (partition by entity_type, entity_id order by stay)
-        {{ configuration.barrier }}
-    ),
-
-    placed as (
+    visits as (
         select
             *,
             row_number() over (
                 partition by entity_type, entity_id, status order by stay
             ) as visit
-        from in_order
+        from stays
+    ),
+
+    placed as (
+        select
+            visits.*,
+            bindings.workflow_key,
+            bindings.business_entity_id,
+            bindings.entity_created_at
+        from visits
+        inner join bindings using (entity_type, entity_id)
     ),
 
     stepped as (
@@ -168,7 +170,7 @@
             step_id,
             status_label,
             status_color,
-            entity_business_entity_id as business_entity_id,
+            business_entity_id,
             sla_hours,
             calendar_id,
             sla_deadline,
@@ -201,7 +203,7 @@
         {{ touched_since(built_cut()) }}
     ),
 
-    transitions as (
+    transitions as not materialized (
         select * from {{ ref("stg_transitions") }}
         inner join unbuilt using (entity_type, entity_id)
     ),
@@ -225,29 +227,47 @@
    workflow and the business entity of its entity, which its first transition decides.
    CTEs; ends in `bound`, with `versions` and `steps` before it. #}
 {% macro bound_ctes(transitions, configuration) -%}
-    {{ configuration_ctes(configuration) }},
+    {{ binding_ctes(transitions, configuration) }},
 
     ordered as (
-        {{ ordered(transitions) }}
+        select
+            *,
+            row_number() over entity as place,
+            lag(to_status) over entity as previous_status,
+            {{ is_change_and_is_last() }}
+        from {{ transitions }}
+        {{ window_of_entity() }}
     ),
 
     bound as (
         select
             ordered.*,
-            first_value(
-                case when place = 1 then {{ binding("ordered", "created_at") }} end
-            ) over entity as workflow_key,
-            first_value(ordered.business_entity_id) over entity
-                as entity_business_entity_id
+            bindings.workflow_key,
+            bindings.business_entity_id as entity_business_entity_id
         from ordered
-        window entity as (
-            partition by ordered.entity_type, ordered.entity_id
-            order by ordered.place
-        )
+        inner join bindings using (entity_type, entity_id)
     )
 {%- endmacro %}
 
-{% macro configuration_ctes(configuration) -%}
+{# The order of S2. #}
+{% macro window_of_entity() -%}
+    window entity as (
+        partition by entity_type, entity_id
+        order by created_at, batch_id, batch_row
+    )
+{%- endmacro %}
+
+{# S3: whether a transition begins a stay, and whether it is the last of one. #}
+{% macro is_change_and_is_last() -%}
+    (to_status is distinct from lag(to_status) over entity) as is_change,
+    (to_status is distinct from lead(to_status) over entity) as is_last
+{%- endmacro %}
+
+{# S8: the workflow and the business entity of each entity, by its first transition.
+   CTEs; ends in `bindings`, with `versions` and `steps` before it. The wide columns of
+   the first transition are joined by its id alone: the planner takes equal types, ids
+   and entities for independent, and would expect a single row. #}
+{% macro binding_ctes(transitions, configuration) -%}
     versions as {{ configuration.hint }} (
         select * from {{ configuration.versions }}
         where is_active
@@ -255,56 +275,71 @@
 
     steps as (
         select * from {{ ref("stg_workflow_steps") }}
-    )
-{%- endmacro %}
+    ),
 
-{# Transitions in the order of S2. #}
-{% macro ordered(transitions) -%}
-    select
-        *,
-        row_number() over entity as place,
-        lag(to_status) over entity as previous_status,
-        (to_status is distinct from lag(to_status) over entity) as is_change,
-        (to_status is distinct from lead(to_status) over entity) as is_last
-    from {{ transitions }}
-    window entity as (
-        partition by entity_type, entity_id
-        order by created_at, batch_id, batch_row
-    )
-{%- endmacro %}
+    first_ids as (
+        select distinct on (entity_type, entity_id)
+            entity_type,
+            entity_id,
+            id
+        from {{ transitions }}
+        order by entity_type, entity_id, created_at, batch_id, batch_row
+    ),
 
-{# S8: the workflow that an entity is bound to by its first row. #}
-{% macro binding(rows, instant) -%}
-    {%- set is_in_force = is_within(rows ~ "." ~ instant, "versions.in_force") -%}
-    (
+    firsts as (
         select
+            first_ids.entity_type,
+            first_ids.entity_id,
+            transitions.created_at,
+            transitions.business_entity_id,
+            transitions.business_context
+        from first_ids
+        inner join {{ transitions }} as transitions using (id)
+    ),
+
+    bindings as (
+        select distinct on (firsts.entity_type, firsts.entity_id)
+            firsts.entity_type,
+            firsts.entity_id,
+            firsts.created_at as entity_created_at,
+            firsts.business_entity_id,
+            firsts.business_context,
             -- Where none is in force, what was applied first holds for the time before;
             -- what began before and is retired binds no more.
             case
                 when
-                    {{ is_in_force }}
-                    or {{ rows }}.{{ instant }} < versions.in_force_from
+                    {{ is_within("firsts.created_at", "versions.in_force") }}
+                    or firsts.created_at < versions.in_force_from
                     then versions.workflow_key
-            end
-        from versions
-        where
-            {{ rows }}.entity_type = versions.entity_type
-            and (
-                versions.business_entity_id is null
-                or {{ rows }}.business_entity_id = versions.business_entity_id
-            )
-            and {{ json_contains(
-                "coalesce(" ~ rows ~ ".business_context, '{}')", "versions.conditions"
-            ) }}
-            and (versions.is_first or {{ is_in_force }})
+            end as workflow_key
+        from firsts
+        left join versions
+            on
+                firsts.entity_type = versions.entity_type
+                and (
+                    versions.business_entity_id is null
+                    or firsts.business_entity_id = versions.business_entity_id
+                )
+                and {{ json_contains(
+                    "coalesce(firsts.business_context, '{}')", "versions.conditions"
+                ) }}
+                and (
+                    versions.is_first
+                    or {{ is_within("firsts.created_at", "versions.in_force") }}
+                )
         order by
-            case when {{ is_in_force }} then '-infinity' else versions.in_force_from end,
+            firsts.entity_type,
+            firsts.entity_id,
+            case
+                when {{ is_within("firsts.created_at", "versions.in_force") }}
+                    then '-infinity'
+                else versions.in_force_from
+            end,
             case when versions.business_entity_id is null then 1 else 0 end,
             versions.condition_count desc,
             case when versions.is_default then 0 else 1 end,
             versions.workflow_name collate "C",
             versions.workflow_key
-        limit 1
     )
 {%- endmacro %}
 

@@ -13,6 +13,14 @@ batches as (
 )
 
 select
+    {{ transition_columns() }},
+    batches.batch_cut
+from transitions
+inner join batches using (batch_id)
+where {{ is_wanted() }}
+{%- endmacro %}
+
+{% macro transition_columns() -%}
     transitions.id,
     transitions.created_at,
     transitions.entity_type,
@@ -31,15 +39,18 @@ select
     transitions.is_milestone,
     transitions.metadata,
     transitions.batch_id,
-    transitions.batch_row,
-    batches.batch_cut
-from transitions
-inner join batches using (batch_id)
-{%- if var("frozen_as_of") is not none %}
-where transitions.created_at <= {{ as_of() }}
-{%- elif var("sample") is not none %}
-where mod(transitions.entity_id, {{ var("sample") }}) = 0
-{%- endif %}
+    transitions.batch_row
+{%- endmacro %}
+
+{# Up to the instant of what a build as of it makes; of a sample, where one is verified. #}
+{% macro is_wanted() -%}
+    {%- if var("frozen_as_of") is not none -%}
+        transitions.created_at <= {{ as_of() }}
+    {%- elif var("sample") is not none -%}
+        mod(transitions.entity_id, {{ var("sample") }}) = 0
+    {%- else -%}
+        true
+    {%- endif -%}
 {%- endmacro %}
 
 {% macro workflow_versions_of(batches) -%}

@@ -20,8 +20,8 @@
 -- One row per stay of an entity in a status. [entered_at, left_at) (S3).
 with
 
-transitions as (
-    select * from {{ ref("stg_transitions") }}
+transitions as not materialized (
+    select * from {{ ref("pinned_transitions") }}
     {{ only_touched() }}
 ),
 

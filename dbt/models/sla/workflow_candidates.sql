@@ -3,12 +3,7 @@
 -- (S8), by the entity's first transition.
 with
 
-{{ bound_ctes(ref("stg_transitions"), live_configuration()) }},
-
-firsts as (
-    select * from bound
-    where place = 1
-),
+{{ binding_ctes(ref("stg_transitions"), live_configuration()) }},
 
 applied as (
     select
@@ -30,25 +25,25 @@ applied as (
 -- Of each workflow, the version in force then, active or not; else its first.
 candidates as (
     select
-        firsts.entity_type,
-        firsts.entity_id,
-        firsts.created_at as entity_created_at,
+        bindings.entity_type,
+        bindings.entity_id,
+        bindings.entity_created_at,
         applied.*,
-        coalesce(firsts.workflow_key = applied.workflow_key, false) as is_bound,
-        applied.in_force_from <= firsts.created_at as is_in_force,
+        coalesce(bindings.workflow_key = applied.workflow_key, false) as is_bound,
+        applied.in_force_from <= bindings.entity_created_at as is_in_force,
         applied.of_business_entity_id is null
-        or coalesce(firsts.business_entity_id = applied.of_business_entity_id, false)
+        or coalesce(bindings.business_entity_id = applied.of_business_entity_id, false)
             as is_of_business_entity,
         {{ json_contains(
-            "coalesce(firsts.business_context, '{}')", "applied.conditions"
+            "coalesce(bindings.business_context, '{}')", "applied.conditions"
         ) }} as has_conditions
-    from firsts
+    from bindings
     inner join applied
         on
-            firsts.entity_type = applied.of_entity_type
+            bindings.entity_type = applied.of_entity_type
             and (
-                {{ is_within("firsts.created_at", "applied.in_force") }}
-                or (applied.is_first and firsts.created_at < applied.in_force_from)
+                {{ is_within("bindings.entity_created_at", "applied.in_force") }}
+                or (applied.is_first and bindings.entity_created_at < applied.in_force_from)
             )
 )
 

@@ -12,8 +12,8 @@
 -- transition, a stay without an end in its calendar (S12) by the one that opened it.
 with
 
-transitions as (
-    select * from {{ ref("stg_transitions") }}
+transitions as not materialized (
+    select * from {{ ref("pinned_transitions") }}
     {{ only_touched() }}
 ),
 
@@ -98,74 +98,87 @@ judged as (
         on bound.business_entity_id = entities.business_entity_id
     left join beyond
         on bound.id = beyond.first_transition_id
+),
+
+-- What few transitions have: details are told of these alone.
+flagged as (
+    select
+        *,
+        place = 1 and workflow_key is null as has_no_workflow,
+        beyond_calendar is not null as is_beyond_calendar,
+        workflow_id is not null and step_id is null as is_unknown_status,
+        is_change
+        and previous_step_id is not null
+        and not {{ json_contains("allowed_transitions", "to_jsonb(to_status)") }}
+            as is_not_allowed,
+        from_status is not null and from_status is distinct from previous_status
+            as is_broken_chain,
+        is_change and requires_approval and approver_id is null
+            as is_missing_approval,
+        is_change and requires_approval and is_known_approver and not has_role
+            as is_wrong_role,
+        is_unknown_trigger or is_unknown_approver as is_unknown_user
+    from judged
+),
+
+violating as (
+    select * from flagged
+    where
+        has_no_workflow
+        or is_beyond_calendar
+        or is_unknown_status
+        or is_not_allowed
+        or is_broken_chain
+        or is_missing_approval
+        or is_wrong_role
+        or is_unknown_user
+        or is_unknown_business_entity
 )
 
 select
-    judged.id as transition_id,
+    violating.id as transition_id,
     violations.violation,
-    judged.created_at,
-    judged.entity_type,
-    judged.entity_id,
-    judged.previous_status,
-    judged.from_status,
-    judged.to_status,
-    judged.workflow_id,
-    judged.workflow_name,
+    violating.created_at,
+    violating.entity_type,
+    violating.entity_id,
+    violating.previous_status,
+    violating.from_status,
+    violating.to_status,
+    violating.workflow_id,
+    violating.workflow_name,
     violations.detail
-from judged
+from violating
 cross join
     lateral (
         values
         (
             'no_workflow',
-            place = 1 and workflow_key is null,
+            has_no_workflow,
             concat('none matches ', coalesce(business_context, '{}'))
         ),
-        (
-            'beyond_calendar',
-            beyond_calendar is not null,
-            beyond_calendar
-        ),
-        (
-            'unknown_status',
-            workflow_id is not null and step_id is null,
-            to_status
-        ),
+        ('beyond_calendar', is_beyond_calendar, beyond_calendar),
+        ('unknown_status', is_unknown_status, to_status),
         (
             case when previous_is_final then 'left_final' else 'illegal_transition' end,
-            is_change
-            and previous_step_id is not null
-            and not {{ json_contains("allowed_transitions", "to_jsonb(to_status)") }},
+            is_not_allowed,
             concat_ws(' -> ', previous_status, to_status)
         ),
         (
             'broken_chain',
-            from_status is not null and from_status is distinct from previous_status,
+            is_broken_chain,
             'claims ' || from_status || ', was ' || coalesce(previous_status, 'new')
         ),
-        (
-            'missing_approval',
-            is_change and requires_approval and approver_id is null,
-            approval_role
-        ),
-        (
-            'wrong_role',
-            is_change and requires_approval and is_known_approver and not has_role,
-            approver_id || ' is no ' || approval_role
-        ),
+        ('missing_approval', is_missing_approval, approval_role),
+        ('wrong_role', is_wrong_role, approver_id || ' is no ' || approval_role),
         (
             'unknown_user',
-            is_unknown_trigger or is_unknown_approver,
+            is_unknown_user,
             concat_ws(
                 ', ',
                 case when is_unknown_trigger then triggered_by_user_id::text end,
                 case when is_unknown_approver then approved_by_user_id end
             )
         ),
-        (
-            'unknown_business_entity',
-            is_unknown_business_entity,
-            business_entity_id
-        )
+        ('unknown_business_entity', is_unknown_business_entity, business_entity_id)
     ) as violations (violation, is_violated, detail)
 where violations.is_violated

@@ -3,13 +3,15 @@
 import fcntl
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import dagster as dg
 from dagster_dbt import DbtCliResource, DbtProject
+from dagster_dbt.compat import DBT_PYTHON_VERSION
 
 from dagster_project import schemas
 from ingest import database
@@ -170,9 +172,24 @@ def dbt_project() -> DbtProject:
     return project
 
 
-def dbt_cli() -> DbtCliResource:
-    """Dbt of this environment, whatever PATH says."""
-    return DbtCliResource(project_dir=str(DBT), dbt_executable=str(_bin() / "dbt"))
+class Dbt(DbtCliResource):
+    """Dbt of this environment, whatever PATH says.
+
+    Without what costs each run seconds: a process that prints dbt's version, which is
+    that of the package, and an adapter for metadata that nobody asks for.
+    """
+
+    @cached_property
+    def _cli_version(self) -> Any:
+        return DBT_PYTHON_VERSION
+
+    def _initialize_dbt_core_adapter(self, args: Sequence[str]) -> Any:  # noqa: ARG002
+        return None
+
+
+def dbt_cli() -> Dbt:
+    """Dbt beside this Python."""
+    return Dbt(project_dir=str(DBT), dbt_executable=str(_bin() / "dbt"))
 
 
 def _bin() -> Path:

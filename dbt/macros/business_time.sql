@@ -13,17 +13,17 @@
         on
             {{ calendar_id }} = {{ page }}.calendar_id
             and not {{ page }}.is_by_clock
-            and (({{ instant }} at time zone 'UTC')::date - date '2000-01-01') >> 4
+            and (({{ instant }} {{ in_utc() }})::date - date '2000-01-01') >> 4
             = {{ page }}.page
-            and {{ instant }} at time zone 'UTC' <= {{ page }}.covers_until
+            and {{ instant }} {{ in_utc() }} <= {{ page }}.covers_until
 {%- endmacro %}
 
 {# What the business clock shows at an instant, by its page. #}
 {% macro business_clock(page, instant) -%}
-    {%- set place %}width_bucket({{ instant }} at time zone 'UTC', {{ page }}.opens_at){% endset -%}
+    {%- set place %}width_bucket({{ instant }} {{ in_utc() }}, {{ page }}.opens_at){% endset -%}
     {{ page }}.business_clock[{{ place }}]
     + (
-        least({{ instant }} at time zone 'UTC', {{ page }}.closes_at[{{ place }}])
+        least({{ instant }} {{ in_utc() }}, {{ page }}.closes_at[{{ place }}])
         - {{ page }}.opens_at[{{ place }}]
     )
 {%- endmacro %}
@@ -51,7 +51,7 @@
                 (
                     {{ page }}.opens_at[{{ place }}]
                     + ({{ clock }} - {{ page }}.business_clock[{{ place }}])
-                ) at time zone 'UTC'
+                ) {{ in_utc() }}
     end
 {%- endmacro %}
 
@@ -83,4 +83,9 @@
 {# Whole seconds from one instant, or reading of a business clock, to another. #}
 {% macro seconds_between(earlier, later) -%}
     floor(extract(epoch from {{ later }} - {{ earlier }}))::bigint
+{%- endmacro %}
+
+{# To or from UTC. Not by its name, which PostgreSQL would parse for every row. #}
+{% macro in_utc() -%}
+    at time zone interval '0'
 {%- endmacro %}

@@ -361,6 +361,7 @@
         "versions": ref("workflow_versions"),
         "calendars": ref("calendar_versions"),
         "hint": "not materialized",
+        "barrier": "offset 0",
     }) }}
 {% endmacro %}
 

@@ -1,22 +1,14 @@
 {# Staging relations by the batches that they hold: those of a session's cut, or those
    that were known at an instant. #}
 
+{# No `with`: PostgreSQL would plan this apart from the query that reads it, and scan all
+   of it where an index finds the few rows that a join asks for. #}
 {% macro transitions_of(batches) -%}
-with
-
-transitions as (
-    select * from {{ source("raw", "status_transitions") }}
-),
-
-batches as (
-    select * from {{ batches }}
-)
-
 select
     {{ transition_columns() }},
     batches.batch_cut
-from transitions
-inner join batches using (batch_id)
+from {{ source("raw", "status_transitions") }} as transitions
+inner join {{ batches }} as batches using (batch_id)
 where {{ is_wanted() }}
 {%- endmacro %}
 

@@ -10,7 +10,7 @@
 with
 
 transitions as (
-    select * from {{ ref("stg_transitions") }}
+    select * from {{ ref("pinned_transitions") }}
     where entity_type = of_type and entity_id = of_id
 ),
 

@@ -1,22 +1,19 @@
--- As stg_transitions, for builds: told by the few batches that are not in the cut, which
--- keeps the order of an index. A cut of long ago leaves out many: it is joined.
-with
-
-transitions as (
-    {% if var("frozen_cut") is none -%}
-    select * from {{ source("raw", "status_transitions") }}
-    where
-        batch_id not in (
-            select batches.batch_id from {{ source("raw", "batches") }} as batches
-            where not coalesce({{ is_in_cut("batches.cut") }}, false)
-        )
-    {%- else -%}
-    select transitions.* from {{ source("raw", "status_transitions") }} as transitions
-    inner join {{ ref("stg_batches") }} as batches using (batch_id)
-    {%- endif %}
-)
-
+-- As stg_transitions, but told by the few batches that are not in the cut: nothing is
+-- joined, which keeps the order of an index; a session without a cut leaves out none. A
+-- cut of long ago leaves out many: there it is joined.
 select
     {{ transition_columns() }}
-from transitions
+from {{ source("raw", "status_transitions") }} as transitions
+{% if var("frozen_cut") is not none -%}
+inner join {{ ref("stg_batches") }} as batches using (batch_id)
 where {{ is_wanted() }}
+{%- else -%}
+where
+    {{ is_wanted() }}
+    and batch_id not in (
+        select batches.batch_id from {{ source("raw", "batches") }} as batches
+        where
+            {{ session_cut() }} is not null
+            and coalesce(batches.cut > {{ session_cut() }}, true)
+    )
+{%- endif %}

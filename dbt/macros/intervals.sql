@@ -273,7 +273,8 @@
         where is_active
     ),
 
-    steps as (
+    -- By its index, however few rows the planner expects to look for.
+    steps as not materialized (
         select * from {{ ref("stg_workflow_steps") }}
     ),
 

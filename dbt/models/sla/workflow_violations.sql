@@ -51,7 +51,6 @@ beyond as (
 judged as (
     select
         bound.*,
-        beyond.detail as beyond_calendar,
         versions.workflow_id,
         versions.workflow_name,
         steps.step_id,
@@ -96,8 +95,6 @@ judged as (
         on bound.approved_by_user_id = approving.user_id
     left join entities
         on bound.business_entity_id = entities.business_entity_id
-    left join beyond
-        on bound.id = beyond.first_transition_id
 ),
 
 -- What few transitions have: details are told of these alone.
@@ -105,7 +102,8 @@ flagged as (
     select
         *,
         place = 1 and workflow_key is null as has_no_workflow,
-        beyond_calendar is not null as is_beyond_calendar,
+        -- No join, because there are none as a rule, and the planner expects many.
+        id in (select first_transition_id from beyond) as is_beyond_calendar,
         workflow_id is not null and step_id is null as is_unknown_status,
         is_change
         and previous_step_id is not null
@@ -156,7 +154,14 @@ cross join
             has_no_workflow,
             concat('none matches ', coalesce(business_context, '{}'))
         ),
-        ('beyond_calendar', is_beyond_calendar, beyond_calendar),
+        (
+            'beyond_calendar',
+            is_beyond_calendar,
+            (
+                select beyond.detail from beyond
+                where beyond.first_transition_id = violating.id
+            )
+        ),
         ('unknown_status', is_unknown_status, to_status),
         (
             case when previous_is_final then 'left_final' else 'illegal_transition' end,

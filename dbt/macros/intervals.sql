@@ -268,6 +268,7 @@
    the first transition are joined by its id alone: the planner takes equal types, ids
    and entities for independent, and would expect a single row. #}
 {% macro binding_ctes(transitions, configuration) -%}
+    {%- set is_in_force = is_within("firsts.created_at", "versions.in_force") -%}
     versions as {{ configuration.hint }} (
         select * from {{ configuration.versions }}
         where is_active
@@ -309,7 +310,7 @@
             -- what began before and is retired binds no more.
             case
                 when
-                    {{ is_within("firsts.created_at", "versions.in_force") }}
+                    {{ is_in_force }}
                     or firsts.created_at < versions.in_force_from
                     then versions.workflow_key
             end as workflow_key
@@ -324,18 +325,11 @@
                 and {{ json_contains(
                     "coalesce(firsts.business_context, '{}')", "versions.conditions"
                 ) }}
-                and (
-                    versions.is_first
-                    or {{ is_within("firsts.created_at", "versions.in_force") }}
-                )
+                and (versions.is_first or {{ is_in_force }})
         order by
             firsts.entity_type,
             firsts.entity_id,
-            case
-                when {{ is_within("firsts.created_at", "versions.in_force") }}
-                    then '-infinity'
-                else versions.in_force_from
-            end,
+            case when {{ is_in_force }} then '-infinity' else versions.in_force_from end,
             case when versions.business_entity_id is null then 1 else 0 end,
             versions.condition_count desc,
             case when versions.is_default then 0 else 1 end,

@@ -31,6 +31,7 @@ ASSETS = {
         "known_transitions",
         "known_workflow_versions",
         "live_status",
+        "pinned_transitions",
         "reconfigured_entities",
         "reconfigured_status",
         "stg_batches",

@@ -43,7 +43,10 @@ candidates as (
             bindings.entity_type = applied.of_entity_type
             and (
                 {{ is_within("bindings.entity_created_at", "applied.in_force") }}
-                or (applied.is_first and bindings.entity_created_at < applied.in_force_from)
+                or (
+                    applied.is_first
+                    and bindings.entity_created_at < applied.in_force_from
+                )
             )
 )
 

@@ -101,21 +101,22 @@ judged as (
 flagged as (
     select
         *,
-        place = 1 and workflow_key is null as has_no_workflow,
+        (place = 1 and workflow_key is null) as has_no_workflow,
         -- No join, because there are none as a rule, and the planner expects many.
-        id in (select first_transition_id from beyond) as is_beyond_calendar,
-        workflow_id is not null and step_id is null as is_unknown_status,
-        is_change
-        and previous_step_id is not null
-        and not {{ json_contains("allowed_transitions", "to_jsonb(to_status)") }}
-            as is_not_allowed,
-        from_status is not null and from_status is distinct from previous_status
+        (id in (select first_transition_id from beyond)) as is_beyond_calendar,
+        (workflow_id is not null and step_id is null) as is_unknown_status,
+        (
+            is_change
+            and previous_step_id is not null
+            and not {{ json_contains("allowed_transitions", "to_jsonb(to_status)") }}
+        ) as is_not_allowed,
+        (from_status is not null and from_status is distinct from previous_status)
             as is_broken_chain,
-        is_change and requires_approval and approver_id is null
+        (is_change and requires_approval and approver_id is null)
             as is_missing_approval,
-        is_change and requires_approval and is_known_approver and not has_role
+        (is_change and requires_approval and is_known_approver and not has_role)
             as is_wrong_role,
-        is_unknown_trigger or is_unknown_approver as is_unknown_user
+        (is_unknown_trigger or is_unknown_approver) as is_unknown_user
     from judged
 ),
 

@@ -5,15 +5,15 @@ select
     {{ transition_columns() }}
 from {{ source("raw", "status_transitions") }} as transitions
 {% if var("frozen_cut") is not none -%}
-inner join {{ ref("stg_batches") }} as batches using (batch_id)
+inner join {{ ref("stg_batches") }} using (batch_id)
 where {{ is_wanted() }}
 {%- else -%}
 where
     {{ is_wanted() }}
     and batch_id not in (
-        select batches.batch_id from {{ source("raw", "batches") }} as batches
+        select batch_id from {{ source("raw", "batches") }}
         where
             {{ session_cut() }} is not null
-            and coalesce(batches.cut > {{ session_cut() }}, true)
+            and coalesce(cut > {{ session_cut() }}, true)
     )
 {%- endif %}

@@ -1,3 +1,4 @@
+-- depends_on: {{ source("raw", "cuts") }}
 -- As stg_transitions, but told by the few batches that are not in the cut: nothing is
 -- joined, which keeps the order of an index; a session without a cut leaves out none. A
 -- cut of long ago leaves out many: there it is joined.

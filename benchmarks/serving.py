@@ -126,6 +126,9 @@ select entity_type, entity_id, status, entered_at, sla_deadline
 from sla.status_intervals where left_at is null and sla_deadline < now()
 order by sla_deadline limit 100
 """
+ACTIVE = """
+select active_time / 1000 from pg_stat_database where datname = current_database()
+"""
 LAST_TRANSITION = """
 select last_transition_id from sla.entity_current_status
 where entity_type = 'order' and entity_id = %s
@@ -142,9 +145,10 @@ class Files(NamedTuple):
 
 
 class Built(NamedTuple):
-    """Seconds: the wall time of dbt, and what it has as the time of each node."""
+    """Seconds: of dbt in all, of PostgreSQL, and of each node as dbt tells it."""
 
     wall: float
+    sql: float
     nodes: dict[str, float]
 
 
@@ -219,9 +223,20 @@ def build(url: str, home: Path, *, full_refresh: bool = False) -> Built:
             *("--profiles-dir", str(PROJECT / "dbt")),
             *("--target-path", str(target), "--log-path", str(target)),
         ]
+        before = sql_seconds(url)
         wall = seconds(partial(subprocess.run, command, check=True))
+        # Its sessions have ended, and with that told their time.
+        sql = sql_seconds(url) - before
     results = json.loads((target / "run_results.json").read_text())["results"]
-    return Built(wall, {r["unique_id"]: r["execution_time"] for r in results})
+    return Built(wall, sql, {r["unique_id"]: r["execution_time"] for r in results})
+
+
+def sql_seconds(url: str) -> float:
+    """How long sessions of the database have been executing statements, in all."""
+    with database.connect(url) as connection:
+        row = connection.execute(ACTIVE).fetchone()
+    assert row is not None
+    return float(row[0])
 
 
 def program(name: str) -> str:
@@ -247,7 +262,7 @@ def full_build(url: str, home: Path) -> list[Figure]:
     with database.connect(url) as connection:
         connection.execute("vacuum analyze")
         connection.execute("checkpoint")
-        nodes = build(url, home, full_refresh=True).nodes
+        _, sql, nodes = build(url, home, full_refresh=True)
         connection.execute("checkpoint")
         for name, value in PLANNING.items():
             connection.execute("select set_config(%s, %s, false)", [name, value])
@@ -265,7 +280,7 @@ def full_build(url: str, home: Path) -> list[Figure]:
         at_most("that build : hand-written SQL", own / by_hand, 2.5, "ratio"),
         at_most("intervals that differ from its", row[1], 0, "rows"),
         Figure("DuckDB from Parquet, without deadlines", by_duckdb, "s"),
-        Figure(FULL, sum(nodes.values()), "s"),
+        Figure(FULL, sql, "s"),
     ]
 
 
@@ -296,7 +311,7 @@ def serving(url: str, files: Files, home: Path, scale: int) -> list[Figure]:
     load(url, files.some)
     figures += lookups(url, home, f"{some:,} unbuilt", scale)
     unbuilt = worst(url)["own"]
-    incremental = sum(build(url, home).nodes.values())
+    incremental = build(url, home).sql
     load(url, files.many)
     figures += lookups(url, home, f"{many:,} unbuilt", scale)
     own, bare = built["own"], built["bare"]

@@ -22,8 +22,8 @@ DBT = database.PROJECT / "dbt"
 # Any fixed number: one build of a database at a time, the second waits.
 BUILD_LOCK = 7_361_820_148
 BUILD_AND_TEST = ("build", "--exclude-resource-type", "unit_test")
-# A build sorts and hashes much, and finds the few rows that a cut touched by indexes;
-# compiling its queries takes longer than running them.
+# A build sorts and hashes much, on all cores, and finds the few rows that a cut touched
+# by indexes; compiling its queries takes longer than running them.
 PLANNING = {
     "work_mem": "128MB",
     "maintenance_work_mem": "512MB",

@@ -6,8 +6,9 @@
    so that an index gives what most of it needs.
    configuration: see `fresh_configuration`, `built_configuration`, `live_configuration`.
 
-   No CTE is joined to itself: the planner has no statistics of CTEs, and a nested loop
-   over two of them took 65 s for 20,000 transitions. #}
+   The planner has no statistics of CTEs, and a nested loop over two of them took 65 s for
+   20,000 transitions. Stays and bindings both come in the order of entities, for a merge
+   join; whatever else is joined is small or has an index. #}
 {% macro interval_ctes(transitions, configuration) -%}
     {{ binding_ctes(transitions, configuration) }},
 

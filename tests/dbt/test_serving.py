@@ -8,6 +8,7 @@ from typing import Any, LiteralString
 import pytest
 from facts import append_rows, apply, at, step, workflow
 
+from dagster_project.resources import PLANNING
 from ingest import database
 from ingest.cuts import Cut
 from ingest.database import Connection
@@ -131,6 +132,29 @@ def test_a_look_up_and_a_list_read_no_large_table_whole(
         append_rows(large, [_order(2_000_000 + n) for n in range(unbuilt)])
     query: LiteralString = f"select * from sla.entity_current_status {LISTS[name]}"
     assert _read_whole(_plan(large, query)) == set()
+
+
+def test_a_build_finds_the_transitions_of_touched_entities_by_an_index(
+    large: Connection,
+) -> None:
+    """S17. As it did not while views of staging had a `with`."""
+    with large.transaction(force_rollback=True):
+        large.execute(
+            "create temporary table touched as"
+            " select 'order' as entity_type, 1000 + 997 * n as entity_id"
+            " from generate_series(1, 1000) as n"
+        )
+        large.execute("analyze touched")
+        large.execute("set local status_engine.cut = 1")
+        for name, value in PLANNING.items():
+            large.execute("select set_config(%s, %s, true)", [name, value])
+        nodes = _plan(
+            large,
+            "select transitions.* from sla_staging.pinned_transitions as transitions"
+            " inner join touched using (entity_type, entity_id)",
+        )
+    assert nodes[0]["Actual Rows"] == 1000
+    assert not _read_whole(nodes)
 
 
 def test_what_is_at_risk_is_due_within_the_hours_of_its_step(

@@ -107,7 +107,7 @@ def _raw_specs(tables: dict[str, str]) -> list[dg.AssetSpec]:
 
 def _row_counts(
     connection: Connection, tables: dict[str, str]
-) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
+) -> Iterator[dg.MaterializeResult[Any]]:
     for name in tables:
         row = connection.execute(f"select count(*) from raw.{name}").fetchone()
         yield dg.MaterializeResult(
@@ -173,7 +173,7 @@ def describe(result: AppendResult) -> str:
 )
 def cut(
     context: dg.AssetExecutionContext, config: CutConfig, warehouse: Warehouse
-) -> dg.MaterializeResult:  # type: ignore[type-arg]
+) -> dg.MaterializeResult[Any]:
     """Pin the cut of this run; its instant is the tick's (S15)."""
     as_of = datetime.fromisoformat(config.as_of) if config.as_of else None
     with warehouse.session() as connection:

@@ -27,7 +27,7 @@ FIRST_YEAR, LAST_YEAR = 1990, 2100
 DAY = timedelta(days=1)
 MIDNIGHT = time()
 # Where every business clock begins, and where pages are counted from.
-CLOCK_START = datetime(2000, 1, 1)  # noqa: DTZ001
+CLOCK_START = datetime.combine(date(2000, 1, 1), MIDNIGHT)
 PAGE_DAYS, CLOCK_PAGE_DAYS = 16, 8
 
 _TIME = r"([01][0-9]|2[0-3]):([0-5][0-9])(?::([0-5][0-9]))?"

@@ -4,6 +4,7 @@
 """
 
 import json
+import sys
 from typing import Any
 
 from ingest.transition import (
@@ -71,4 +72,4 @@ def _property(column: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(json_schema(), indent=2))  # noqa: T201
+    sys.stdout.write(f"{json.dumps(json_schema(), indent=2)}\n")

@@ -137,10 +137,13 @@ class _Breaker:
             raise BrokenOffError(msg)
 
 
+AS_IT_IS = Settings()
+
+
 def deliver(
     connection: Connection,
     path: Path,
-    settings: Settings = Settings(),  # noqa: B008
+    settings: Settings = AS_IT_IS,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Delivery:
     """Bring a file into schema raw, batch by batch; run again, it continues.

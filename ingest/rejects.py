@@ -46,6 +46,9 @@ class Selection(NamedTuple):
     file_name: str | None = None
 
 
+ALL = Selection()
+
+
 class Group(NamedTuple):
     """The rejects of a file with one code; no file where the library was called."""
 
@@ -210,7 +213,7 @@ def readable(original: bytes) -> str:
 
 def replay(
     connection: Connection,
-    selection: Selection = Selection(),  # noqa: B008
+    selection: Selection = ALL,
     *,
     mapping: Mapping | None = None,
     timezone: str | None = None,

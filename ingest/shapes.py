@@ -27,14 +27,14 @@ CALENDAR_DEFAULTS: dict[str, Any] = {
     "covers": [FIRST_YEAR, LAST_YEAR],
 }
 
-_WORDS = {
-    "string": ("a text", str),
-    "boolean": ("true or false", bool),
-    "integer": ("a whole number", int),
+_WORDS: dict[str, tuple[str, tuple[type, ...]]] = {
+    "string": ("a text", (str,)),
+    "boolean": ("true or false", (bool,)),
+    "integer": ("a whole number", (int,)),
     "number": ("a number", (int, float)),
-    "object": ("a mapping", dict),
-    "array": ("a list", list),
-    "null": ("null", type(None)),
+    "object": ("a mapping", (dict,)),
+    "array": ("a list", (list,)),
+    "null": ("null", (type(None),)),
 }
 
 
@@ -300,10 +300,10 @@ def _types(shape: Shape) -> list[str]:
 
 def _is_fit(value: Any, shape: Shape) -> bool:
     """Whether a value, apart from what it holds, has a shape."""
-    classes = [_WORDS[name][1] for name in _types(shape)]
+    classes = [c for name in _types(shape) for c in _WORDS[name][1]]
     if isinstance(value, bool):
         return bool in classes
-    if not any(isinstance(value, c) for c in classes):  # type: ignore[arg-type]
+    if not isinstance(value, tuple(classes)):
         return False
     if isinstance(value, str):
         size, pattern = len(value), shape.get("pattern")
@@ -319,7 +319,7 @@ def _is_fit(value: Any, shape: Shape) -> bool:
 
 
 def _words(shape: Shape) -> str:
-    first, *rest = (str(_WORDS[name][0]) for name in _types(shape))
+    first, *rest = (_WORDS[name][0] for name in _types(shape))
     if shape.get("minLength") or shape.get("minItems"):
         first = first.replace("a ", "a non-empty ", 1)
     for word, key in (("items", "maxItems"), ("characters", "maxLength")):

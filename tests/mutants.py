@@ -67,8 +67,8 @@ MUTANTS = (
     Mutant(
         "S3: a self-transition restarts the clock",
         INTERVALS,
-        "count(*) filter (where is_change) over (",
-        "count(*) over (",
+        "count(*) filter (where is_change) over entity",
+        "count(*) over entity",
     ),
     Mutant(
         "S3: a stay ends with its last transition",

@@ -38,11 +38,9 @@
     numbered as (
         select
             *,
-            count(*) filter (where is_change) over (
-                partition by entity_type, entity_id
-                order by created_at, batch_id, batch_row
-            ) as stay
+            count(*) filter (where is_change) over entity as stay
         from ordered
+        {{ window_of_entity() }}
     ),
 
     -- Aggregates without an order of their own, which would sort every stay again: the
@@ -243,8 +241,7 @@
     bound as (
         select
             ordered.*,
-            bindings.workflow_key,
-            bindings.business_entity_id as entity_business_entity_id
+            bindings.workflow_key
         from ordered
         inner join bindings using (entity_type, entity_id)
     )

@@ -197,7 +197,7 @@
     {%- set group = ["entered_on", "entity_type", "workflow_name", "status", "business_entity_id"] %}
     signed as (
         select
-            (old_entered_at at time zone 'UTC')::date as entered_on,
+            (old_entered_at {{ in_utc() }})::date as entered_on,
             entity_type,
             old_workflow_name as workflow_name,
             status,
@@ -209,7 +209,7 @@
         where old_entered_at is not null
         union all
         select
-            (new_entered_at at time zone 'UTC')::date as entered_on,
+            (new_entered_at {{ in_utc() }})::date as entered_on,
             entity_type,
             new_workflow_name as workflow_name,
             status,
@@ -254,7 +254,7 @@
             on
                 moved.entity_type = intervals.entity_type
                 and moved.status = intervals.status
-                and moved.entered_on = (intervals.entered_at at time zone 'UTC')::date
+                and moved.entered_on = (intervals.entered_at {{ in_utc() }})::date
                 and moved.workflow_name is not distinct from intervals.workflow_name
                 and moved.business_entity_id
                 is not distinct from intervals.business_entity_id

@@ -46,7 +46,7 @@ counted as (
 
 grouped as (
     select
-        (entered_at at time zone 'UTC')::date as entered_on,
+        (entered_at {{ in_utc() }})::date as entered_on,
         entity_type,
         workflow_name,
         status,
@@ -58,7 +58,7 @@ grouped as (
         sum(coalesce(elapsed_seconds, 0) * sign)::bigint as elapsed_seconds
     from counted
     group by
-        (entered_at at time zone 'UTC')::date,
+        (entered_at {{ in_utc() }})::date,
         entity_type,
         workflow_name,
         status,

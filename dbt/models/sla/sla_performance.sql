@@ -9,7 +9,7 @@ counts as (
 
 open_overdue as (
     select
-        (entered_at at time zone 'UTC')::date as entered_on,
+        (entered_at {{ in_utc() }})::date as entered_on,
         entity_type,
         workflow_name,
         status,
@@ -18,7 +18,7 @@ open_overdue as (
     from {{ ref("status_intervals") }}
     where left_at is null and sla_deadline < {{ as_of() }}
     group by
-        (entered_at at time zone 'UTC')::date,
+        (entered_at {{ in_utc() }})::date,
         entity_type,
         workflow_name,
         status,

@@ -9,8 +9,8 @@
    The planner has no statistics of CTEs, and a nested loop over two of them took 65 s for
    20,000 transitions. Stays and bindings both come in the order of entities, for a merge
    join; whatever else is joined is small or has an index. #}
-{% macro interval_ctes(transitions, configuration) -%}
-    {{ binding_ctes(transitions, configuration) }},
+{% macro interval_ctes(transitions, configuration, by_id=none) -%}
+    {{ binding_ctes(transitions, configuration, by_id) }},
 
     calendars as {{ configuration.hint }} (
         select * from {{ configuration.calendars }}
@@ -225,8 +225,8 @@
 {# S2 and S8: transitions in their order, each with what it follows, and with the
    workflow and the business entity of its entity, which its first transition decides.
    CTEs; ends in `bound`, with `versions` and `steps` before it. #}
-{% macro bound_ctes(transitions, configuration) -%}
-    {{ binding_ctes(transitions, configuration) }},
+{% macro bound_ctes(transitions, configuration, by_id=none) -%}
+    {{ binding_ctes(transitions, configuration, by_id) }},
 
     ordered as (
         select
@@ -264,8 +264,9 @@
 {# S8: the workflow and the business entity of each entity, by its first transition.
    CTEs; ends in `bindings`, with `versions` and `steps` before it. The wide columns of
    the first transition are joined by its id alone: the planner takes equal types, ids
-   and entities for independent, and would expect a single row. #}
-{% macro binding_ctes(transitions, configuration) -%}
+   and entities for independent, and would expect a single row. They are looked up in
+   by_id, a relation with an index on it, where one is named. #}
+{% macro binding_ctes(transitions, configuration, by_id=none) -%}
     {%- set is_in_force = is_within("firsts.created_at", "versions.in_force") -%}
     versions as {{ configuration.hint }} (
         select * from {{ configuration.versions }}
@@ -294,7 +295,7 @@
             transitions.business_entity_id,
             transitions.business_context
         from first_ids
-        inner join {{ transitions }} as transitions using (id)
+        inner join {{ by_id or transitions }} as transitions using (id)
     ),
 
     bindings as (

@@ -25,7 +25,9 @@ transitions as not materialized (
     {{ only_touched() }}
 ),
 
-{{ interval_ctes("transitions", fresh_configuration()) }}
+{{ interval_ctes(
+    "transitions", fresh_configuration(), by_id=ref("pinned_transitions")
+) }}
 
 select
     interval_id,

@@ -17,7 +17,9 @@ transitions as not materialized (
     {{ only_touched() }}
 ),
 
-{{ bound_ctes("transitions", fresh_configuration()) }},
+{{ bound_ctes(
+    "transitions", fresh_configuration(), by_id=ref("pinned_transitions")
+) }},
 
 users as (
     select * from {{ ref("stg_user_accounts") }}

@@ -82,9 +82,12 @@ class Translator(DagsterDbtTranslator):
         """The layer: the folder under models."""
         return str(dbt_resource_props["fqn"][1])
 
-    def get_owners(self, dbt_resource_props: Any) -> list[str]:  # noqa: ARG002
-        """One team."""
-        return OWNERS
+    def get_asset_spec(
+        self, manifest: Any, unique_id: str, project: DbtProject | None
+    ) -> dg.AssetSpec:
+        """Of one team."""
+        spec = super().get_asset_spec(manifest, unique_id, project)
+        return spec.replace_attributes(owners=OWNERS)
 
 
 def _narrate(context: dg.AssetExecutionContext, line: str) -> None:

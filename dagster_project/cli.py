@@ -51,6 +51,20 @@ Exit codes:
   2  wrong usage
   3  some rows were rejected, the rest is appended
 """
+OVERVIEW = """
+Statuses, SLA deadlines and overdue flags, exact and never stale.
+
+\b
+A first look:      status-engine demo
+Your own history:  status-engine workflows apply workflows/
+                   status-engine ingest history.csv
+                   status-engine build && status-engine publish
+Every few minutes: status-engine ui      (the schedule runs inside)
+Ask:               status-engine psql -c 'select * from sla.entity_current_status'
+
+DATABASE_URL names a PostgreSQL 15 or newer; without it an embedded one keeps its
+data in STATUS_ENGINE_HOME (.status-engine in the project).
+"""
 ENCODING = click.option(
     "--encoding", help="Of a text file, such as cp1252; UTF-8 by default."
 )
@@ -120,23 +134,12 @@ def _print_json(content: dict[str, Any]) -> None:
 
 
 @click.group(
+    help=OVERVIEW,
     epilog=EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 def main() -> None:
-    """Statuses, SLA deadlines and overdue flags, exact and never stale.
-
-    \b
-    A first look:      status-engine demo
-    Your own history:  status-engine workflows apply workflows/
-                       status-engine ingest history.csv
-                       status-engine build && status-engine publish
-    Every few minutes: status-engine ui      (the schedule runs inside)
-    Ask:               status-engine psql -c 'select * from sla.entity_current_status'
-
-    DATABASE_URL names a PostgreSQL 15 or newer; without it an embedded one keeps its
-    data in STATUS_ENGINE_HOME (.status-engine in the project).
-    """  # noqa: D301
+    """Run the program; its help is OVERVIEW."""
 
 
 @main.command()

@@ -48,6 +48,7 @@ class Build(NamedTuple):
         return [*BUILD_AND_TEST, "--exclude", "tag:whole"]
 
 
+# With its type argument it would be another class at run time.
 class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The database and the home folder; empty means what the environment says."""
 

@@ -147,6 +147,7 @@ def holidays_of(country: str, subdivision: str | None, years: Iterable[int]) -> 
 
     try:
         country_itself = holidays.country_holidays(country, subdivision)
+    # What the library raises for a country or subdivision that it does not know.
     except NotImplementedError as error:
         raise ValueError(str(error).replace("`", "")) from error
     # Else the names are in the language of the machine, and differ from the next one's.

@@ -820,13 +820,29 @@ def _uuid(rng: random.Random) -> str:
 
 
 class SourceFile(ABC):
-    """A file that rows are written to one by one, with a defect here and there."""
+    """A file that rows are written to one by one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.rows, self.malformed = path, 0, 0
+
+    def write(self, row: Row) -> None:
+        """Write a row."""
+        self._put(row)
+        self.rows += 1
+
+    @abstractmethod
+    def _put(self, row: Row) -> None:
+        """Write one row in the file's format."""
+
+
+class TextFile(SourceFile):
+    """A file that can hold what is no row: with a defect here and there."""
 
     def __init__(
         self, path: Path, rng: random.Random, defects: tuple[Defect, ...], within: int
     ) -> None:
         """Spreads the defects at random over the first rows, within so many."""
-        self.path, self.rows, self.malformed = path, 0, 0
+        super().__init__(path)
         self._rng = rng
         places = sorted(rng.randint(1, max(1, within)) for _ in defects)
         self._defects = deque(zip(places, defects, strict=True))
@@ -834,8 +850,7 @@ class SourceFile(ABC):
 
     def write(self, row: Row) -> None:
         """Write a row, and the defects that come after it."""
-        self._put(row)
-        self.rows += 1
+        super().write(row)
         self._last = row
         while self._defects and self._defects[0][0] <= self.rows:
             self._spoil(row)
@@ -852,15 +867,11 @@ class SourceFile(ABC):
         self.malformed += 1
 
     @abstractmethod
-    def _put(self, row: Row) -> None:
-        """Write one row in the file's format."""
-
-    def _put_spoiled(self, row: Row, defect: Defect) -> None:  # noqa: ARG002
-        """Write one row with a defect; a typed file can't hold any."""
-        self._put(row)
+    def _put_spoiled(self, row: Row, defect: Defect) -> None:
+        """Write one row with a defect."""
 
 
-class HistoryFile(SourceFile):
+class HistoryFile(TextFile):
     """CSV: null is an empty field, JSON is its text."""
 
     def __init__(
@@ -888,7 +899,7 @@ class HistoryFile(SourceFile):
         self._file.write(",".join(fields) + "\n")
 
 
-class RecentFile(SourceFile):
+class RecentFile(TextFile):
     """JSON Lines in gzip, without a time in its header so that the bytes repeat."""
 
     def __init__(
@@ -922,8 +933,8 @@ class RecentFile(SourceFile):
 class LateFile(SourceFile):
     """Parquet with typed columns, one row group after another."""
 
-    def __init__(self, path: Path, rng: random.Random) -> None:
-        super().__init__(path, rng, (), 0)
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
         self._file = pq.ParquetWriter(path, LATE_COLUMNS)
         self._rows: list[tuple[Any, ...]] = []
 
@@ -1013,7 +1024,7 @@ class Delivery:
         self.recent = RecentFile(
             directory / "02_recent.jsonl.gz", rng, JSONL_DEFECTS, entities // 5
         )
-        self.late = LateFile(directory / "03_late.parquet", rng)
+        self.late = LateFile(directory / "03_late.parquet")
 
     def take(self, rows: list[Row]) -> None:
         """Write the rows of one entity, some late, then the repeated ones again."""

@@ -442,7 +442,9 @@ def _contents(rows: pl.DataFrame) -> list[str]:
 
 
 def _named_uuid(content: str) -> str:
-    digest = hashlib.sha1(NAMESPACE.bytes + content.encode()).digest()  # noqa: S324
+    # As uuid.uuid5 does, in two thirds of its time.
+    named = NAMESPACE.bytes + content.encode()
+    digest = hashlib.sha1(named, usedforsecurity=False).digest()
     return str(uuid.UUID(bytes=digest[:16], version=5))
 
 

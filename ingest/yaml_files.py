@@ -51,6 +51,7 @@ def read_yaml(path: Path, defects: list[str]) -> Located | None:
     found: list[str] = []
     try:
         text = path.read_text(encoding="utf-8")
+        # A safe loader: what it makes besides is texts and mappings.
         content = yaml.load(text, _loader(path, found))  # noqa: S506
     except OSError as error:
         defects.append(f"{path}: {error.strerror or error}. Check the path.")
@@ -73,10 +74,12 @@ def _loader(path: Path, defects: list[str]) -> type[yaml.SafeLoader]:
     """A loader of Located mappings; dates stay the texts that they are in JSON."""
 
     class Loader(yaml.SafeLoader):
-        yaml_implicit_resolvers = {  # noqa: RUF012
-            first: [pair for pair in pairs if pair[0] != "tag:yaml.org,2002:timestamp"]
-            for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
-        }
+        pass
+
+    Loader.yaml_implicit_resolvers = {
+        first: [pair for pair in pairs if pair[0] != "tag:yaml.org,2002:timestamp"]
+        for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct(loader: yaml.SafeLoader, node: yaml.MappingNode) -> Located:
         located = Located()

@@ -142,9 +142,10 @@ def _clock(minutes: int) -> str:
 def files(draw: st.DrawFn, zone: str, first: int) -> Row:
     """Calendar files over YEARS years."""
     last = first + YEARS - 1
-    edges = [datetime(first, 1, 1), datetime(last, 12, 31), *changes(zone, first)]  # noqa: DTZ001
-    near = [edge.date() + days * DAY for edge in edges for days in (-1, 0, 1)]
-    dates = st.sampled_from(near) | st.dates(date(first, 1, 1), date(last, 12, 31))
+    begin, end = date(first, 1, 1), date(last, 12, 31)
+    edges = [begin, end, *(change.date() for change in changes(zone, first))]
+    near = [edge + days * DAY for edge in edges for days in (-1, 0, 1)]
+    dates = st.sampled_from(near) | st.dates(begin, end)
     special = draw(st.dictionaries(dates, st.sampled_from(SPECIAL_DAYS), max_size=8))
     closed = draw(st.sets(dates, max_size=8)) - special.keys()
     return calendar(

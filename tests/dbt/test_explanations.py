@@ -1,7 +1,7 @@
 """The views that say why: windows, stays, candidates, the audit trail, milestones."""
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -24,7 +24,7 @@ OFFICE = {
         day: ["08:00-12:00", "12:30-17:00"]
         for day in ("monday", "tuesday", "wednesday", "thursday", "friday")
     },
-    "closed_dates": [datetime(2026, 1, 12).date()],  # noqa: DTZ001
+    "closed_dates": [date(2026, 1, 12)],
     "covers": [2025, 2027],
 }
 

@@ -1,18 +1,21 @@
 """Published files: Parquet and one DuckDB file of a tested cut, switched as a whole.
 
-What the tables mean is decided in dbt; this copies them.
+What the tables mean is decided in dbt; this copies them. Of tables that hold facts
+only, it copies the rows of entities that builds changed since the last publication,
+and begins with that publication's files; what tells the time is copied whole.
 """
 
 import fcntl
 import hashlib
-import json
 import shutil
 import uuid
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 import duckdb
+import msgspec
 
 from ingest.cuts import Cut
 from ingest.database import Connection
@@ -25,6 +28,10 @@ TABLES = (
     "sla_performance",
     "restatements",
 )
+# Tables of which builds tell what they changed, in LOG.
+BY_ENTITY = ("status_intervals", "workflow_violations")
+LOG = "changed_entities"
+ENTITY = {"entity_type": "VARCHAR", "entity_id": "BIGINT"}
 DATABASE_NAME = "analytics.duckdb"
 MANIFEST_NAME = "manifest.json"
 # The one that readers may still have open, and the one before it.
@@ -54,6 +61,38 @@ class Published(NamedTuple):
     rows: dict[str, int]
 
 
+class Table(msgspec.Struct):
+    """What the manifest tells of a table: DuckDB's type of each column, in order."""
+
+    file: str
+    columns: dict[str, str]
+    rows: int = 0
+    sha256: str = ""
+
+
+class Manifest(msgspec.Struct):
+    """What is published; `log` is the one that tells what builds changed since."""
+
+    cut: int
+    as_of: datetime
+    log: int | None
+    database: str
+    tables: dict[str, Table]
+    database_sha256: str = ""
+
+    def digests(self, tables: Iterable[str]) -> dict[str, str]:
+        """SHA-256 of the files of these tables and of the database, by name."""
+        digests = {self.tables[t].file: self.tables[t].sha256 for t in tables}
+        return {self.database: self.database_sha256, **digests}
+
+
+class Base(NamedTuple):
+    """The cut of the files to begin with, and how many entities changed after it."""
+
+    cut: int
+    changed_count: int
+
+
 def publish(connection: Connection, home: Path, schema: str = "sla") -> Published:
     """Write the published tables of the built cut, then switch `current` to them.
 
@@ -71,21 +110,85 @@ def publish(connection: Connection, home: Path, schema: str = "sla") -> Publishe
     with (root / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         scratch = root / f".{uuid.uuid4().hex}"
-        scratch.mkdir()
         try:
-            with connection.transaction():
-                connection.execute("set transaction isolation level repeatable read")
-                cut = _built_cut(connection, schema)
-                _set_session(connection, cut)
-                columns = {t: _columns(connection, schema, t) for t in TABLES}
-                for table in TABLES:
-                    _unload(connection, schema, table, scratch / f"{table}.csv")
-            rows = _convert(scratch, columns, cut)
-            _write_manifest(scratch, columns, rows, cut)
+            cut, manifest = _write(connection, schema, scratch, root / "current")
             folder = _switch(root, scratch, cut)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+    rows = {table: said.rows for table, said in manifest.tables.items()}
     return Published(folder, cut, rows)
+
+
+def _write(
+    connection: Connection, schema: str, folder: Path, current: Path | None
+) -> tuple[Cut, Manifest]:
+    """Write all files of the built cut, beginning with those of `current` if it can."""
+    folder.mkdir()
+    with connection.transaction():
+        connection.execute("set transaction isolation level repeatable read")
+        cut = _built_cut(connection, schema)
+        _set_session(connection, cut)
+        manifest = _manifest(connection, schema, cut)
+        base = current and _base(connection, schema, folder, current, manifest)
+        for table in TABLES:
+            _unload(connection, schema, table, folder, base or None)
+        counts = {t: _count(connection, schema, t) for t in BY_ENTITY if base}
+    _convert(folder, manifest, base or None)
+    if any(manifest.tables[t].rows != count for t, count in counts.items()):
+        # Something else than a build changed the tables.
+        shutil.rmtree(folder)
+        return _write(connection, schema, folder, current=None)
+    return cut, manifest
+
+
+def _manifest(connection: Connection, schema: str, cut: Cut) -> Manifest:
+    log = connection.execute(
+        "select to_regclass(%s)::oid::bigint", [f"{schema}.{LOG}"]
+    ).fetchone()
+    tables = {
+        table: Table(f"{table}.parquet", _columns(connection, schema, table))
+        for table in TABLES
+    }
+    as_of = cut.as_of.astimezone(UTC)
+    return Manifest(cut.number, as_of, log[0] if log else None, DATABASE_NAME, tables)
+
+
+def _base(
+    connection: Connection,
+    schema: str,
+    folder: Path,
+    current: Path,
+    manifest: Manifest,
+) -> Base | None:
+    """Copy the files of `current`, if the log tells all that changed since.
+
+    So they are of this database and of its last full build or a later one, have the
+    columns of now, and are as they were written.
+    """
+    try:
+        last = msgspec.json.decode(
+            (current / MANIFEST_NAME).read_bytes(), type=Manifest
+        )
+        digests = last.digests(BY_ENTITY)
+    except (OSError, msgspec.MsgspecError, KeyError):
+        return None
+    is_of_this_database = connection.execute(
+        "select from raw.cuts where cut = %s and as_of = %s", [last.cut, last.as_of]
+    ).rowcount
+    if (
+        not is_of_this_database
+        or manifest.log is None
+        or manifest.log != last.log
+        or any(manifest.tables[t].columns != last.tables[t].columns for t in BY_ENTITY)
+        or any(_sha256(current / name) != digest for name, digest in digests.items())
+    ):
+        return None
+    for name in digests:
+        shutil.copyfile(current / name, folder / name)
+    changed = connection.execute(
+        f"select count(*) from {schema}.{LOG} where cut > %s", [last.cut]
+    ).fetchone()
+    return Base(last.cut, changed[0] if changed else 0)
 
 
 def _built_cut(connection: Connection, schema: str) -> Cut:
@@ -125,7 +228,7 @@ def _set_session(connection: Connection, cut: Cut) -> None:
 
 
 def _columns(connection: Connection, schema: str, table: str) -> dict[str, str]:
-    """Names and PostgreSQL types, in order."""
+    """Names and DuckDB's types, in order."""
     rows = connection.execute(
         """
         select attname, format_type(atttypid, atttypmod)
@@ -142,69 +245,97 @@ def _columns(connection: Connection, schema: str, table: str) -> dict[str, str]:
             "Run: status-engine build --full-refresh."
         )
         raise PublishError(msg)
-    return dict(rows)
+    return {name: TYPES[kind] for name, kind in rows}
 
 
-def _unload(connection: Connection, schema: str, table: str, path: Path) -> None:
-    query = f"copy (select * from {schema}.{table}) to stdout (format csv)"
-    with connection.cursor().copy(query) as copy, path.open("wb") as file:
+def _count(connection: Connection, schema: str, table: str) -> int:
+    row = connection.execute(f"select count(*) from {schema}.{table}").fetchone()
+    return row[0] if row else 0
+
+
+def _unload(
+    connection: Connection, schema: str, table: str, folder: Path, base: Base | None
+) -> None:
+    """Write the rows to convert as CSV, and of a changed table the entities as well."""
+    if base is None or table not in BY_ENTITY:
+        _copy(connection, f"select * from {schema}.{table}", folder / f"{table}.csv")
+    elif base.changed_count:
+        changed = f"{schema}.{LOG} where cut > {base.cut}"
+        of_entities = f"select entity_type, entity_id from {changed}"
+        _copy(connection, of_entities, folder / f"{LOG}.csv")
+        _copy(
+            connection,
+            f"select * from {schema}.{table} "
+            f"where (entity_type, entity_id) in ({of_entities})",
+            folder / f"{table}.csv",
+        )
+
+
+def _copy(connection: Connection, query: str, path: Path) -> None:
+    statement = f"copy ({query}) to stdout (format csv)"
+    with connection.cursor().copy(statement) as copy, path.open("wb") as file:
         for block in copy:
             file.write(block)
 
 
-def _convert(
-    folder: Path, columns: dict[str, dict[str, str]], cut: Cut
-) -> dict[str, int]:
-    """CSV to Parquet, and all tables into one DuckDB file beside it."""
-    rows = {}
+def _convert(folder: Path, manifest: Manifest, base: Base | None) -> None:
+    """CSV to tables of the DuckDB file, these to Parquet; complete the manifest."""
+    changed = folder / f"{LOG}.csv"
     with duckdb.connect(folder / DATABASE_NAME) as analytics:
         analytics.execute("set timezone = 'UTC'")
-        for table, names in columns.items():
-            types = {name: TYPES[kind] for name, kind in names.items()}
-            source = analytics.read_csv(
-                str(folder / f"{table}.csv"),
-                header=False,
-                columns=types,
-                na_values="",
-                allow_quoted_nulls=False,
-                auto_detect=False,
-            )
-            source.create(table)
-            parquet = folder / f"{table}.parquet"
-            analytics.table(table).write_parquet(str(parquet), compression="zstd")
-            (folder / f"{table}.csv").unlink()
+        if changed.exists():
+            _read(analytics, changed, ENTITY).create(LOG)
+            changed.unlink()
+        for table, said in manifest.tables.items():
+            source = folder / f"{table}.csv"
+            if source.exists():
+                rows = _read(analytics, source, said.columns)
+                if base is None or table not in BY_ENTITY:
+                    analytics.execute(f"drop table if exists {table}")
+                    rows.create(table)
+                else:
+                    analytics.execute(
+                        f"delete from {table} "
+                        f"where (entity_type, entity_id) in (from {LOG})"
+                    )
+                    rows.insert_into(table)
+                analytics.execute(
+                    f"copy {table} to ? (format parquet, compression zstd, "
+                    "compression_level 1)",
+                    [str(folder / said.file)],
+                )
+                source.unlink()
             found = analytics.execute(f"select count(*) from {table}").fetchone()
-            rows[table] = found[0] if found else 0
+            said.rows = found[0] if found else 0
+            said.sha256 = _sha256(folder / said.file)
+        analytics.execute(f"drop table if exists {LOG}")
         analytics.execute(
-            "create table publication as "
+            "create or replace table publication as "
             "select ?::bigint as cut, ?::timestamptz as as_of",
-            [cut.number, cut.as_of],
+            [manifest.cut, manifest.as_of],
         )
-    return rows
+    manifest.database_sha256 = _sha256(folder / DATABASE_NAME)
+    content = msgspec.json.format(msgspec.json.encode(manifest))
+    (folder / MANIFEST_NAME).write_bytes(content + b"\n")
 
 
-def _write_manifest(
-    folder: Path, columns: dict[str, dict[str, str]], rows: dict[str, int], cut: Cut
-) -> None:
-    tables = {
-        table: {
-            "file": f"{table}.parquet",
-            "rows": rows[table],
-            "sha256": _sha256(folder / f"{table}.parquet"),
-            "columns": {name: TYPES[kind] for name, kind in columns[table].items()},
-        }
-        for table in columns
-    }
-    manifest = {
-        "cut": cut.number,
-        "as_of": cut.as_of.astimezone(UTC).isoformat(),
-        "database": DATABASE_NAME,
-        "tables": tables,
-    }
-    (folder / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n")
+def _read(
+    analytics: duckdb.DuckDBPyConnection, path: Path, columns: dict[str, str]
+) -> duckdb.DuckDBPyRelation:
+    return analytics.read_csv(
+        str(path),
+        header=False,
+        columns=columns,
+        na_values="",
+        allow_quoted_nulls=False,
+        auto_detect=False,
+    )
 
 
 def _sha256(path: Path) -> str:
+    """The digest of a file's content; of one that is not there, none."""
+    if not path.exists():
+        return ""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -248,30 +248,40 @@
         | list -%}
     {%- set key = node.config.meta.grain -%}
     {%- if node.config.meta.change == "replace" -%}
-        delete from {{ built }} as built
-        using {{ ref("touched_entities") }} as touched
-        where
-            built.entity_type = touched.entity_type
-            and built.entity_id = touched.entity_id
-            and not exists (
-                select from {{ changes }} as changed
+        with gone as (
+            delete from {{ built }} as built
+            using {{ ref("touched_entities") }} as touched
+            where
+                built.entity_type = touched.entity_type
+                and built.entity_id = touched.entity_id
+                and not exists (
+                    select from {{ changes }} as changed
+                    where
+                        {%- for name in key %}
+                        changed.{{ name }} = built.{{ name }} and
+                        {%- endfor %}
+                        {{ row_of("changed", names) }} is not distinct from
+                        {{ row_of("built", names) }}
+                )
+            returning built.entity_type, built.entity_id
+        )
+
+        {{ record_changed("gone") }};
+        with come as (
+            insert into {{ built }} ({{ names | join(", ") }})
+            select {{ names | join(", ") }} from {{ changes }} as changed
+            where not exists (
+                select from {{ built }} as built
                 where
                     {%- for name in key %}
-                    changed.{{ name }} = built.{{ name }} and
+                    changed.{{ name }} = built.{{ name }}
+                    {%- if not loop.last %} and {% endif %}
                     {%- endfor %}
-                    {{ row_of("changed", names) }} is not distinct from
-                    {{ row_of("built", names) }}
-            );
-        insert into {{ built }} ({{ names | join(", ") }})
-        select {{ names | join(", ") }} from {{ changes }} as changed
-        where not exists (
-            select from {{ built }} as built
-            where
-                {%- for name in key %}
-                changed.{{ name }} = built.{{ name }}
-                {%- if not loop.last %} and {% endif %}
-                {%- endfor %}
-        );
+            )
+            returning entity_type, entity_id
+        )
+
+        {{ record_changed("come") }};
     {%- elif node.config.meta.change == "add" -%}
         insert into {{ built }} as built ({{ names | join(", ") }})
         select {{ names | join(", ") }} from {{ changes }}
@@ -290,6 +300,12 @@
         insert into {{ built }} ({{ names | join(", ") }})
         select {{ names | join(", ") }} from {{ changes }};
     {%- endif %}
+{%- endmacro %}
+
+{% macro record_changed(rows) -%}
+    insert into {{ changed_entities() }} (entity_type, entity_id, cut)
+    select distinct entity_type, entity_id, {{ session_cut() }} from {{ rows }}
+    on conflict (entity_type, entity_id) do update set cut = excluded.cut
 {%- endmacro %}
 
 {% macro row_of(alias, names) -%}

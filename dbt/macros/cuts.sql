@@ -42,8 +42,22 @@
     );
     create table if not exists {{ target.schema }}.tested_cuts (
         cut bigint primary key
-    )
+    );
+    create table if not exists {{ changed_entities() }} (
+        entity_type text,
+        entity_id bigint,
+        cut bigint not null,
+        primary key (entity_type, entity_id)
+    );
+    create index if not exists changed_entities_cut on {{ changed_entities() }} (cut);
+    comment on table {{ changed_entities() }} is
+    'One row per entity of which a build changed rows of status_intervals or workflow_violations after the last full build (which begins with none): the last cut that did.'
 {% endmacro %}
+
+{# Whoever copies built tables, as publishing does, reads here what to copy again. #}
+{% macro changed_entities() -%}
+    {{ target.schema }}.changed_entities
+{%- endmacro %}
 
 {# A cut is tested when one run built everything and every data test passed; those of the
    whole belong to full builds. #}

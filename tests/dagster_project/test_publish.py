@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from ingest.cuts import Cut
 from ingest.database import PROJECT, Connection
 
 Build = Callable[..., Cut]
+FreshDatabase = Callable[..., AbstractContextManager[str]]
 AS_OF = datetime(2026, 3, 10, 12, 0, 0, 1, tzinfo=UTC)
 TESTED = ("build", "--exclude-resource-type", "unit_test")
 # Texts that a CSV between two databases could spoil.
@@ -39,17 +41,33 @@ def _rows() -> pl.DataFrame:
     )
 
 
+@pytest.fixture(scope="module")
+def template(fresh_database: FreshDatabase, build: Build) -> Iterator[tuple[str, Cut]]:
+    """The name of a database with a built and tested cut, and that cut."""
+    with fresh_database() as url:
+        with database.connect(url) as connection:
+            workflows.apply(
+                connection,
+                workflows.load(PROJECT / "workflows"),
+                at=datetime(2026, 1, 1, tzinfo=UTC),
+            )
+            append(connection, _rows().filter(pl.col("to_status") != ""))
+        cut = build(url, AS_OF, *TESTED)
+        yield database.environment(url)["PGDATABASE"], cut
+
+
 @pytest.fixture
-def built(database_url: str, connection: Connection, build: Build) -> Cut:
-    """A built and tested cut."""
-    workflows.apply(
-        connection,
-        workflows.load(PROJECT / "workflows"),
-        at=datetime(2026, 1, 1, tzinfo=UTC),
-    )
-    good = _rows().filter(pl.col("to_status") != "")
-    append(connection, good)
-    return build(database_url, AS_OF, *TESTED)
+def database_url(
+    fresh_database: FreshDatabase, template: tuple[str, Cut]
+) -> Iterator[str]:
+    with fresh_database(template[0]) as url:
+        yield url
+
+
+@pytest.fixture
+def built(template: tuple[str, Cut]) -> Cut:
+    """The cut that is built and tested in the test's database."""
+    return template[1]
 
 
 def _plain(row: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -80,6 +98,10 @@ def _sorted(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     return sorted(utc, key=repr)
 
 
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
 @pytest.mark.parametrize("table", TABLES)
 def test_every_row_is_in_both_formats_as_it_is_in_postgres(
     database_url: str, connection: Connection, built: Cut, home: Path, table: str
@@ -102,13 +124,14 @@ def test_the_manifest_says_what_is_there(
     manifest = json.loads((folder / "manifest.json").read_text())
     assert (manifest["cut"], manifest["as_of"]) == (
         built.number,
-        "2026-03-10T12:00:00.000001+00:00",
+        "2026-03-10T12:00:00.000001Z",
     )
     assert (result.cut, set(result.rows)) == (built, set(TABLES))
     assert manifest["tables"].keys() == set(TABLES)
+    assert manifest["database_sha256"] == _sha256(folder / manifest["database"])
     for table, said in manifest["tables"].items():
         file = folder / said["file"]
-        assert hashlib.sha256(file.read_bytes()).hexdigest() == said["sha256"]
+        assert _sha256(file) == said["sha256"]
         rows = _in_postgres(database_url, built, table)
         assert said["rows"] == result.rows[table] == len(rows)
         columns = _in_files(f"describe select * from read_parquet('{file}')")
@@ -123,6 +146,94 @@ def test_the_manifest_says_what_is_there(
     }
 
 
+COUNTED = "select entity_type, count(*), min(visit) from status_intervals group by all"
+
+
+def _spoil(connection: Connection) -> None:
+    """Mark built rows of entities that nothing changes as only a copy shows them."""
+    connection.execute(
+        "update sla.status_intervals set visit = 7 where entity_type = 'quote'"
+    )
+
+
+def test_only_rows_of_entities_that_changed_are_copied_again(
+    database_url: str, connection: Connection, build: Build, home: Path
+) -> None:
+    first = publish(connection, home).folder
+    _spoil(connection)
+    # Nothing new: the very files.
+    build(database_url, AS_OF, *TESTED)
+    second = publish(connection, home).folder
+    for table in ("status_intervals", "workflow_violations"):
+        parquet = f"{table}.parquet"
+        assert _sha256(first / parquet) == _sha256(second / parquet)
+    # Of orders, one of them late: theirs alone.
+    late = _rows().head(1).with_columns(created_at=AS_OF.replace(month=2))
+    another = late.with_columns(entity_id=pl.lit(99, pl.Int64))
+    append(connection, pl.concat([late, another]))
+    build(database_url, AS_OF, *TESTED)
+    folder = publish(connection, home).folder
+    found = _in_files(COUNTED, folder / "analytics.duckdb")
+    assert sorted(found) == [("order", 9, 1), ("quote", 6, 1)]
+    parquet = COUNTED.replace(
+        "status_intervals", f"read_parquet('{folder}/status_intervals.parquet')"
+    )
+    assert sorted(_in_files(parquet)) == sorted(found)
+
+
+def _append_to(file: Path) -> None:
+    file.write_bytes(file.read_bytes() + b" ")
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        "a full refresh",
+        "another database",
+        "another release",
+        "no manifest",
+        "a manifest cut short",
+        "no file",
+        "a changed file",
+        "a changed database file",
+        "rows that no build removed",
+    ],
+)
+def test_all_is_copied_where_the_last_files_may_not_be_begun_with(
+    database_url: str, connection: Connection, build: Build, home: Path, trouble: str
+) -> None:
+    folder = publish(connection, home).folder
+    manifest = folder / "manifest.json"
+    if trouble == "a full refresh":
+        build(database_url, AS_OF, *TESTED, full_refresh=True)
+    _spoil(connection)
+    if trouble == "another database":
+        manifest.write_text(manifest.read_text().replace("00.000001Z", "00.000002Z"))
+    elif trouble == "another release":
+        manifest.write_text(manifest.read_text().replace('"visit": "BIGINT",', ""))
+    elif trouble == "no manifest":
+        manifest.unlink()
+    elif trouble == "a manifest cut short":
+        manifest.write_text(manifest.read_text()[:-9])
+    elif trouble == "no file":
+        (folder / "workflow_violations.parquet").unlink()
+    elif trouble == "a changed file":
+        _append_to(folder / "workflow_violations.parquet")
+    elif trouble == "a changed database file":
+        with duckdb.connect(folder / "analytics.duckdb") as analytics:
+            analytics.execute("delete from status_intervals")
+    elif trouble == "rows that no build removed":
+        connection.execute("delete from sla.status_intervals where entity_id = 3")
+    result = publish(connection, home)
+    found = _in_files(COUNTED, result.folder / "analytics.duckdb")
+    removed = trouble == "rows that no build removed"
+    assert sorted(found) == [("order", 8, 1), ("quote", 6 - removed, 7)]
+    again = publish(connection, home)
+    assert _sha256(again.folder / "status_intervals.parquet") == _sha256(
+        result.folder / "status_intervals.parquet"
+    )
+
+
 def test_rows_appended_after_the_build_are_not_published(
     database_url: str, connection: Connection, built: Cut, home: Path
 ) -> None:
@@ -135,7 +246,6 @@ def test_rows_appended_after_the_build_are_not_published(
     assert _sorted(rows) == _sorted(before)
 
 
-@pytest.mark.usefixtures("built")
 def test_current_is_one_link_and_two_folders_are_kept(
     database_url: str, connection: Connection, build: Build, home: Path
 ) -> None:
@@ -150,13 +260,18 @@ def test_current_is_one_link_and_two_folders_are_kept(
     assert kept == {"current", folders[-2].name, folders[-1].name}
 
 
-def test_nothing_built_is_not_published(connection: Connection, home: Path) -> None:
-    with pytest.raises(PublishError, match="Nothing is built yet"):
+def test_nothing_built_is_not_published(
+    fresh_database: FreshDatabase, home: Path
+) -> None:
+    with (
+        fresh_database() as url,
+        database.connect(url) as connection,
+        pytest.raises(PublishError, match="Nothing is built yet"),
+    ):
         publish(connection, home)
     assert not (home / "published" / "current").exists()
 
 
-@pytest.mark.usefixtures("built")
 def test_tables_of_two_cuts_are_not_published(
     database_url: str, connection: Connection, build: Build, home: Path
 ) -> None:
@@ -171,7 +286,6 @@ def test_tables_of_two_cuts_are_not_published(
     assert (home / "published" / "current").resolve() == before.resolve()
 
 
-@pytest.mark.usefixtures("built")
 def test_a_cut_that_was_built_but_not_tested_is_not_published(
     database_url: str, connection: Connection, build: Build, home: Path
 ) -> None:
@@ -184,7 +298,6 @@ def test_a_cut_that_was_built_but_not_tested_is_not_published(
     assert publish(connection, home).folder != before
 
 
-@pytest.mark.usefixtures("built")
 def test_a_cut_whose_test_failed_is_not_published(
     database_url: str,
     connection: Connection,
@@ -211,7 +324,6 @@ def test_a_cut_whose_test_failed_is_not_published(
     assert (home / "published" / "current").resolve() == before.resolve()
 
 
-@pytest.mark.usefixtures("built")
 def test_publishing_that_fails_leaves_the_files_and_no_scraps(
     connection: Connection, home: Path
 ) -> None:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from itertools import islice, pairwise
 from pathlib import Path
 
+import duckdb
 import histories
 import psycopg
 import pytest
@@ -26,6 +27,7 @@ from hypothesis import strategies as st
 from oracle import Row, in_order, intervals, violations
 from psycopg.sql import SQL, Identifier
 
+from dagster_project.publish import DATABASE_NAME, TABLES, publish
 from ingest import database
 from ingest.cuts import Cut
 from ingest.database import Connection
@@ -39,6 +41,27 @@ END = at(60)
 
 def _contents(connection: Connection, as_of: datetime) -> dict[str, list[Row]]:
     return {table: published(connection, table, as_of) for table in ALL}
+
+
+def _assert_publishes_as_anew(connection: Connection, homes: Path) -> None:
+    """Files that begin with those of the last publication hold what all-new ones do."""
+    connection.execute(
+        "insert into sla.tested_cuts select cut from sla.built_cuts"
+        " on conflict do nothing"
+    )
+    kept = publish(connection, homes / "kept")
+    anew = publish(connection, homes / f"anew-{kept.cut.number}")
+    assert kept.rows == anew.rows
+    with duckdb.connect() as analytics:
+        for name, folder in (("kept", kept.folder), ("anew", anew.folder)):
+            file = folder / DATABASE_NAME
+            analytics.execute(f"attach '{file}' as {name} (read_only)")
+        for table in TABLES:
+            parquet = f"read_parquet('{kept.folder / table}.parquet')"
+            for one in (f"kept.{table}", parquet):
+                for a, b in ((one, f"anew.{table}"), (f"anew.{table}", one)):
+                    differing = f"(from {a}) except all (from {b})"
+                    assert analytics.execute(differing).fetchall() == []
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -63,6 +86,7 @@ def test_every_build_and_every_moment_between_equals_the_oracle(
     arrive(first)
     build(database_url, AS_OF)
     assert_as_oracle(connection, AS_OF, ALL)
+    _assert_publishes_as_anew(connection, tmp_path)
 
     arrive()
     assert_as_oracle(connection, AS_OF, ["entity_current_status"])
@@ -70,6 +94,7 @@ def test_every_build_and_every_moment_between_equals_the_oracle(
     assert_as_oracle(connection, AS_OF, ["entity_current_status"])
     build(database_url, AS_OF)
     assert_as_oracle(connection, AS_OF, ALL)
+    _assert_publishes_as_anew(connection, tmp_path)
 
     arrive(third)
     assert_as_oracle(connection, END, ["entity_current_status"])
@@ -78,6 +103,7 @@ def test_every_build_and_every_moment_between_equals_the_oracle(
     arrive()
     assert_as_oracle(connection, END, ["entity_current_status"])
     build(database_url, AS_OF)
+    _assert_publishes_as_anew(connection, tmp_path)
     for instant in (AS_OF, END):
         assert_as_oracle(connection, instant, ALL)
 
@@ -111,6 +137,7 @@ def test_whatever_comes_in_whichever_order_builds_and_views_equal_the_oracle(
     """S5, S16: batches, configuration and builds in any order; a full one at last."""
     history = histories.make(seed)
     batches, configurations = iter(history.batches), iter(history.configurations)
+    homes = tmp_path_factory.mktemp("homes")
     with fresh_database() as url, database.connect(url) as connection:
         build(url, AS_OF)
         for step in [*steps, "build"]:
@@ -122,6 +149,7 @@ def test_whatever_comes_in_whichever_order_builds_and_views_equal_the_oracle(
                     apply(connection, folder, instant, *contents)
             else:
                 build(url, AS_OF, full_refresh=step == "full build")
+                _assert_publishes_as_anew(connection, homes)
             assert_as_oracle(connection, END, ["entity_current_status"])
         assert_as_oracle(connection, END, ALL)
         incremental = _contents(connection, END)

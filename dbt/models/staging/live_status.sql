@@ -14,13 +14,12 @@ transitions as (
     where entity_type = of_type and entity_id = of_id
 ),
 
-{{ interval_ctes("transitions", built_configuration()) }}
+{{ interval_ctes("transitions", built_configuration(), only_open=true) }}
 
 select {{ current_columns() }}
 from intervals
 where
-    left_at is null
-    and not exists (
+    not exists (
         select 1 from {{ ref("stg_batches") }}
         where kind = 'configuration' and {{ is_after("batch_cut", built_cut()) }}
     )

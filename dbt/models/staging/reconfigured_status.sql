@@ -12,8 +12,7 @@ transitions as (
     inner join unbuilt using (entity_type, entity_id)
 ),
 
-{{ interval_ctes("transitions", live_configuration()) }}
+{{ interval_ctes("transitions", live_configuration(), only_open=true) }}
 
 select {{ current_columns() }}
 from intervals
-where left_at is null

@@ -129,11 +129,13 @@ def _write(
         cut = _built_cut(connection, schema)
         _set_session(connection, cut)
         manifest = _manifest(connection, schema, cut)
-        base = current and _base(connection, schema, folder, current, manifest)
+        base = None
+        if current:
+            base = _base(connection, schema, folder, current, manifest)
         for table in TABLES:
-            _unload(connection, schema, table, folder, base or None)
+            _unload(connection, schema, table, folder, base)
         counts = {t: _count(connection, schema, t) for t in BY_ENTITY if base}
-    _convert(folder, manifest, base or None)
+    _convert(folder, manifest, base)
     if any(manifest.tables[t].rows != count for t, count in counts.items()):
         # Something else than a build changed the tables.
         shutil.rmtree(folder)

@@ -17,7 +17,7 @@ from dagster_project.resources import Warehouse
 from ingest import cuts, workflows
 from ingest.append import AppendResult
 from ingest.cuts import Cut
-from ingest.database import Connection
+from ingest.database import Connection, row_count
 from ingest.delivery import NOTHING, deliver
 from ingest.errors import StatusEngineError
 from ingest.inbox import take_in
@@ -112,10 +112,9 @@ def _row_counts(
     connection: Connection, tables: dict[str, str]
 ) -> Iterator[dg.MaterializeResult[Any]]:
     for name in tables:
-        row = connection.execute(f"select count(*) from raw.{name}").fetchone()
+        rows = row_count(connection, f"raw.{name}")
         yield dg.MaterializeResult(
-            asset_key=["raw", name],
-            metadata={"dagster/row_count": row[0] if row else 0},
+            asset_key=["raw", name], metadata={"dagster/row_count": rows}
         )
 
 
@@ -181,13 +180,13 @@ def cut(
     as_of = datetime.fromisoformat(config.as_of) if config.as_of else None
     with warehouse.session() as connection:
         pinned = cuts.pin(connection, context.run.run_id, as_of)
-        rows = connection.execute("select count(*) from raw.cuts").fetchone()
+        rows = row_count(connection, "raw.cuts")
     _narrate(context, f"cut {pinned.number} pinned, as of {pinned.as_of.isoformat()}")
     return dg.MaterializeResult(
         metadata={
             "cut": pinned.number,
             "as_of": dg.MetadataValue.timestamp(pinned.as_of),
-            "dagster/row_count": rows[0] if rows else 0,
+            "dagster/row_count": rows,
         }
     )
 
@@ -258,8 +257,7 @@ def _reported(
         if table is None:
             yield event
             continue
-        row = connection.execute(f"select count(*) from {schema}.{table}").fetchone()
-        rows = row[0] if row else 0
+        rows = row_count(connection, f"{schema}.{table}")
         if table != "built_cuts":
             _narrate(context, f"built sla.{table}: {rows:,} rows")
         yield event.with_metadata({**event.metadata, "dagster/row_count": rows})

@@ -1,12 +1,10 @@
 """Checks of what was delivered and published; truth about data is tested in dbt."""
 
-import json
-
 import dagster as dg
 import duckdb
 
 from dagster_project.aside import verify
-from dagster_project.publish import DATABASE_NAME, MANIFEST_NAME
+from dagster_project.publish import DATABASE_NAME, read_manifest
 from dagster_project.resources import Warehouse
 
 
@@ -26,18 +24,16 @@ def every_file_was_accepted(warehouse: Warehouse) -> dg.AssetCheckResult:
 def files_hold_what_the_manifest_says(warehouse: Warehouse) -> dg.AssetCheckResult:
     """Each Parquet file and each DuckDB table has the manifest's rows."""
     folder = warehouse.folder / "published" / "current"
-    manifest = json.loads((folder / MANIFEST_NAME).read_text())
+    manifest = read_manifest(folder)
     wrong = {}
     with duckdb.connect(folder / DATABASE_NAME, read_only=True) as analytics:
-        for table, said in manifest["tables"].items():
-            parquet = analytics.read_parquet(str(folder / said["file"])).shape[0]
+        for table, said in manifest.tables.items():
+            parquet = analytics.read_parquet(str(folder / said.file)).shape[0]
             stored = analytics.table(table).shape[0]
-            if not parquet == stored == said["rows"]:
-                wrong[table] = (
-                    f"{said['rows']} said, {parquet} Parquet, {stored} DuckDB"
-                )
+            if not parquet == stored == said.rows:
+                wrong[table] = f"{said.rows} said, {parquet} Parquet, {stored} DuckDB"
     return dg.AssetCheckResult(
-        passed=not wrong, metadata={"cut": manifest["cut"], "wrong": wrong}
+        passed=not wrong, metadata={"cut": manifest.cut, "wrong": wrong}
     )
 
 

@@ -9,7 +9,6 @@ import fcntl
 import hashlib
 import shutil
 import uuid
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +17,7 @@ import duckdb
 import msgspec
 
 from ingest.cuts import Cut
-from ingest.database import Connection
+from ingest.database import Connection, row_count
 from ingest.errors import StatusEngineError
 
 TABLES = (
@@ -74,16 +73,11 @@ class Manifest(msgspec.Struct):
     """What is published; `log` is the one that tells what builds changed since."""
 
     cut: int
-    as_of: datetime
+    as_of: str
     log: int | None
     database: str
     tables: dict[str, Table]
     database_sha256: str = ""
-
-    def digests(self, tables: Iterable[str]) -> dict[str, str]:
-        """SHA-256 of the files of these tables and of the database, by name."""
-        digests = {self.tables[t].file: self.tables[t].sha256 for t in tables}
-        return {self.database: self.database_sha256, **digests}
 
 
 class Base(NamedTuple):
@@ -119,6 +113,15 @@ def publish(connection: Connection, home: Path, schema: str = "sla") -> Publishe
     return Published(folder, cut, rows)
 
 
+def read_manifest(folder: Path) -> Manifest:
+    """What a publication's folder says of its files.
+
+    Raises:
+        OSError, msgspec.MsgspecError: there is none, or it is of another shape.
+    """
+    return msgspec.json.decode((folder / MANIFEST_NAME).read_bytes(), type=Manifest)
+
+
 def _write(
     connection: Connection, schema: str, folder: Path, current: Path | None
 ) -> tuple[Cut, Manifest]:
@@ -132,9 +135,8 @@ def _write(
         base = None
         if current:
             base = _base(connection, schema, folder, current, manifest)
-        for table in TABLES:
-            _unload(connection, schema, table, folder, base)
-        counts = {t: _count(connection, schema, t) for t in BY_ENTITY if base}
+        _unload(connection, schema, folder, base)
+        counts = {t: row_count(connection, f"{schema}.{t}") for t in BY_ENTITY if base}
     _convert(folder, manifest, base)
     if any(manifest.tables[t].rows != count for t, count in counts.items()):
         # Something else than a build changed the tables.
@@ -151,7 +153,7 @@ def _manifest(connection: Connection, schema: str, cut: Cut) -> Manifest:
         table: Table(f"{table}.parquet", _columns(connection, schema, table))
         for table in TABLES
     }
-    as_of = cut.as_of.astimezone(UTC)
+    as_of = cut.as_of.astimezone(UTC).isoformat()
     return Manifest(cut.number, as_of, log[0] if log else None, DATABASE_NAME, tables)
 
 
@@ -168,29 +170,30 @@ def _base(
     columns of now, and are as they were written.
     """
     try:
-        last = msgspec.json.decode(
-            (current / MANIFEST_NAME).read_bytes(), type=Manifest
-        )
-        digests = last.digests(BY_ENTITY)
+        last = read_manifest(current)
+        tables = {t: last.tables[t] for t in BY_ENTITY}
     except (OSError, msgspec.MsgspecError, KeyError):
         return None
-    is_of_this_database = connection.execute(
-        "select from raw.cuts where cut = %s and as_of = %s", [last.cut, last.as_of]
-    ).rowcount
+    instant = connection.execute(
+        "select as_of from raw.cuts where cut = %s", [last.cut]
+    ).fetchone()
     if (
-        not is_of_this_database
+        instant is None
+        or instant[0].astimezone(UTC).isoformat() != last.as_of
         or manifest.log is None
         or manifest.log != last.log
-        or any(manifest.tables[t].columns != last.tables[t].columns for t in BY_ENTITY)
-        or any(_sha256(current / name) != digest for name, digest in digests.items())
+        or any(manifest.tables[t].columns != tables[t].columns for t in BY_ENTITY)
     ):
+        return None
+    changed_count = row_count(connection, f"{schema}.{LOG} where cut > {last.cut}")
+    digests = {last.database: last.database_sha256}
+    if not changed_count:
+        digests |= {said.file: said.sha256 for said in tables.values()}
+    if any(_sha256(current / name) != digest for name, digest in digests.items()):
         return None
     for name in digests:
         shutil.copyfile(current / name, folder / name)
-    changed = connection.execute(
-        f"select count(*) from {schema}.{LOG} where cut > %s", [last.cut]
-    ).fetchone()
-    return Base(last.cut, changed[0] if changed else 0)
+    return Base(last.cut, changed_count)
 
 
 def _built_cut(connection: Connection, schema: str) -> Cut:
@@ -250,27 +253,21 @@ def _columns(connection: Connection, schema: str, table: str) -> dict[str, str]:
     return {name: TYPES[kind] for name, kind in rows}
 
 
-def _count(connection: Connection, schema: str, table: str) -> int:
-    row = connection.execute(f"select count(*) from {schema}.{table}").fetchone()
-    return row[0] if row else 0
-
-
 def _unload(
-    connection: Connection, schema: str, table: str, folder: Path, base: Base | None
+    connection: Connection, schema: str, folder: Path, base: Base | None
 ) -> None:
-    """Write the rows to convert as CSV, and of a changed table the entities as well."""
-    if base is None or table not in BY_ENTITY:
-        _copy(connection, f"select * from {schema}.{table}", folder / f"{table}.csv")
-    elif base.changed_count:
-        changed = f"{schema}.{LOG} where cut > {base.cut}"
-        of_entities = f"select entity_type, entity_id from {changed}"
-        _copy(connection, of_entities, folder / f"{LOG}.csv")
-        _copy(
-            connection,
-            f"select * from {schema}.{table} "
-            f"where (entity_type, entity_id) in ({of_entities})",
-            folder / f"{table}.csv",
-        )
+    """Write the rows to convert as CSV, and the entities that changed, if any did."""
+    queries = {table: f"select * from {schema}.{table}" for table in TABLES}
+    if base and base.changed_count:
+        log = f"{schema}.{LOG} where cut > {base.cut}"
+        queries[LOG] = f"select entity_type, entity_id from {log}"
+        for table in BY_ENTITY:
+            queries[table] += f" where (entity_type, entity_id) in ({queries[LOG]})"
+    elif base:
+        for table in BY_ENTITY:
+            del queries[table]
+    for name, query in queries.items():
+        _copy(connection, query, folder / f"{name}.csv")
 
 
 def _copy(connection: Connection, query: str, path: Path) -> None:

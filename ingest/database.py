@@ -136,6 +136,12 @@ def environment(conninfo: str) -> dict[str, str]:
     }
 
 
+def row_count(connection: Connection, relation: str) -> int:
+    """How many rows a relation has; a condition may follow its name."""
+    row = connection.execute(f"select count(*) from {relation}".encode()).fetchone()
+    return int(row[0]) if row else 0
+
+
 def _version(connection: Connection) -> str | None:
     known = connection.execute("select to_regclass('raw.schema_version')").fetchone()
     if known == (None,):

@@ -302,6 +302,7 @@
     {%- endif %}
 {%- endmacro %}
 
+{# Their entities, as changed by this cut. #}
 {% macro record_changed(rows) -%}
     insert into {{ changed_entities() }} (entity_type, entity_id, cut)
     select distinct entity_type, entity_id, {{ session_cut() }} from {{ rows }}

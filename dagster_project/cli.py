@@ -856,7 +856,3 @@ def stop(delete_data: bool) -> None:
     """Stop the embedded PostgreSQL of this home."""
     running = embedded.stop(database.home(), delete=delete_data)
     _say("The embedded PostgreSQL is stopped." if running else "None was running.")
-
-
-if __name__ == "__main__":
-    main()

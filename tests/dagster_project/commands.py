@@ -26,9 +26,8 @@ def run(*arguments: object, given: str | None = None) -> Said:
 
 def process(*arguments: object) -> Said:
     """In a process of its own, for what Dagster runs in."""
-    program = "from dagster_project.cli import main; main()"
     done = subprocess.run(
-        [sys.executable, "-c", program, *map(str, arguments)],
+        [sys.executable, "-m", "dagster_project", *map(str, arguments)],
         cwd=PROJECT,
         capture_output=True,
         text=True,

@@ -246,7 +246,7 @@ def test_of_two_builds_at_once_the_second_waits_and_doubles_nothing(ran: Ran) ->
         before = connection.execute(stays).fetchone()
         both = [
             subprocess.Popen(
-                [sys.executable, "-m", "dagster_project.cli", "build"],
+                [sys.executable, "-m", "dagster_project", "build"],
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
             )

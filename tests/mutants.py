@@ -27,6 +27,7 @@ BUILDS = "dbt/macros/builds.sql"
 CUTS = "dbt/macros/cuts.sql"
 CLOCK = "dbt/macros/clock.sql"
 COUNTS = "dbt/models/sla/sla_daily_counts.sql"
+PINNED = "dbt/models/staging/pinned_transitions.sql"
 TOUCHED = "dbt/models/staging/touched_entities.sql"
 CURRENT = "dbt/models/sla/entity_current_status.sql"
 OPENING = "ingest/calendars.py"
@@ -161,10 +162,17 @@ MUTANTS = (
         (CUTS_TESTS,),
     ),
     Mutant(
-        "S17: each model reads what is there",
+        "S17: each model reads the configuration that is there",
         CUTS,
         "({{ session_cut() }} is null or {{ batch_cut }} <= {{ session_cut() }})",
         "true",
+        (CUTS_TESTS,),
+    ),
+    Mutant(
+        "S17: each model reads the transitions that are there",
+        PINNED,
+        "{{ session_cut() }} is not null",
+        "false",
         (CUTS_TESTS,),
     ),
     Mutant(

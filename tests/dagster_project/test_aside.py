@@ -15,7 +15,6 @@ from dagster_project import checks, schedules
 from dagster_project.aside import Verified, build_as_of, verify
 from dagster_project.cli import main
 from dagster_project.resources import Warehouse
-from dagster_project.run import run
 from ingest import database, deliver, workflows
 from ingest.errors import StatusEngineError
 
@@ -42,7 +41,9 @@ def _write(path: Path, rows: list[tuple[int, str, datetime]]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def installed(installation: Any, tmp_path_factory: Any) -> Iterator[Installed]:
+def installed(
+    installation: Any, build: Any, tmp_path_factory: Any
+) -> Iterator[Installed]:
     folder = tmp_path_factory.mktemp("aside")
     with installation(folder / "home") as url, database.session(url) as connection:
         workflows.apply(
@@ -50,15 +51,15 @@ def installed(installation: Any, tmp_path_factory: Any) -> Iterator[Installed]:
         )
         new = [(n, "new", START + timedelta(hours=n)) for n in range(40)]
         deliver(connection, _write(folder / "1.csv", new))
-        first = run(Warehouse(), ["cut", "build"], as_of=LATER)
+        first = build(url, LATER)
         row = connection.execute("select clock_timestamp()").fetchone()
         assert row is not None
         late = [
             (n, "confirmed", START + timedelta(hours=n + 2)) for n in range(0, 40, 2)
         ]
         deliver(connection, _write(folder / "2.csv", late))
-        run(Warehouse(), ["cut", "build"], as_of=LATER)
-        yield Installed(url, int(first.metadata["raw/cuts"]["cut"]), row[0])
+        build(url, LATER)
+        yield Installed(url, first.number, row[0])
 
 
 def test_what_is_published_equals_a_full_build(installed: Installed) -> None:

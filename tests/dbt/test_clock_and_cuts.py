@@ -3,7 +3,7 @@
 import threading
 import uuid
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from facts import (
@@ -54,6 +54,13 @@ def _stays(connection: Connection) -> int:
     row = connection.execute("select count(*) from sla.status_intervals").fetchone()
     assert row is not None
     return int(row[0])
+
+
+def _deadlines(connection: Connection) -> dict[int, datetime | None]:
+    rows = connection.execute(
+        "select entity_id, sla_deadline from sla.status_intervals"
+    ).fetchall()
+    return dict(rows)
 
 
 def _batches_by_cut(connection: Connection) -> dict[int, int]:
@@ -170,16 +177,21 @@ def test_two_pins_at_once_share_no_batch_and_lose_none(
 
 
 def test_a_build_reads_its_own_cut_whatever_was_pinned_since(
-    database_url: str, connection: Connection, build: Build, dbt: Callable[..., object]
+    database_url: str,
+    connection: Connection,
+    build: Build,
+    dbt: Callable[..., object],
+    tmp_path: Path,
 ) -> None:
     append_rows(connection, [_order(1, 1)])
     first = cuts.pin(connection, "first", at(5))
     append_rows(connection, [_order(2, 1)])
+    apply(connection, tmp_path, at(0), STANDARD)
     cuts.pin(connection, "second", at(5))
     with Warehouse(database_url=database_url).building(first):
         dbt("run", "--full-refresh")
-    assert _stays(connection) == 1
+    assert _deadlines(connection) == {1: None}
     assert _current(connection) == {1: "new", 2: "new"}
     build(database_url, at(5))
-    assert _stays(connection) == 2
+    assert _deadlines(connection) == {1: at(2), 2: at(2)}
     assert_as_oracle(connection, at(5), ALL)

@@ -1,6 +1,6 @@
 # The commands of this project; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test nightly mutants check bench format ui notebook clean
+.PHONY: help demo test oldest nightly mutants check bench format ui notebook clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -17,6 +17,9 @@ demo: $(VENV)/run ## Simulate a company, then ingest, build, test, publish, summ
 
 test: $(VENV)/dev ## Run all tests
 	@$(BIN)/python -m pytest
+
+oldest: $(VENV)/dev ## Run them on Debian's PostgreSQL 15, the oldest that is supported
+	@$(BIN)/python -m pytest --postgresql /usr/lib/postgresql/15/bin
 
 nightly: $(VENV)/dev ## Run 10,000 random stays, 30 histories, and a kill in each model
 	@NIGHTLY=1 $(BIN)/python -m pytest -n 2 tests/dbt/test_business_time.py \

@@ -25,6 +25,7 @@ FreshDatabase = Callable[..., AbstractContextManager[str]]
 Dbt = Callable[..., Any]
 
 TEMPLATE = "upgraded"
+OLDEST = Path("/usr/lib/postgresql/15/bin")
 # A test's data need not outlive the machine; syncing it would double the run time.
 UNSAFE_AND_FAST = ("fsync = off", "synchronous_commit = off", "full_page_writes = off")
 
@@ -35,6 +36,11 @@ class Build(Protocol):
     def __call__(
         self, url: str, as_of: datetime, *arguments: str, full_refresh: bool = False
     ) -> Cut: ...
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Another PostgreSQL than the embedded one: see make oldest."""
+    parser.addoption("--postgresql", type=Path, metavar="BIN", help="its bin folder")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -72,14 +78,25 @@ def public_folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def server_url(public_folder: Path) -> Iterator[str]:
+def server_url(public_folder: Path, pytestconfig: pytest.Config) -> Iterator[str]:
     """The server of this test process; database postgres, its owner's rights."""
     home = public_folder / "home"
-    server = _named(embedded.start(home), "postgres")
+    binaries = pytestconfig.getoption("--postgresql")
+    server = _named(embedded.start(home, binaries), "postgres")
     for setting in UNSAFE_AND_FAST:
         _run(server, f"alter system set {setting}")
     _run(server, "select pg_reload_conf()")
     yield server
+    embedded.stop(home, delete=True)
+
+
+@pytest.fixture
+def oldest_url(public_folder: Path) -> Iterator[str]:
+    """An empty database of the oldest PostgreSQL that is supported, from Debian."""
+    if not OLDEST.exists():
+        pytest.skip("PostgreSQL 15 is not installed")
+    home = public_folder / "oldest"
+    yield embedded.start(home, OLDEST)
     embedded.stop(home, delete=True)
 
 

@@ -1,6 +1,11 @@
-{{ config(meta={"dagster": {"ref": {"name": "entity_current_status"}}}) }}
--- S4: one row an entity, in its last transition's status; of the entities that this
--- build touched.
+{{ config(
+    meta={
+        "description":
+            "S4: one row an entity, in its last transition's status; of the " ~
+            "entities that this build touched.",
+        "dagster": {"ref": {"name": "entity_current_status"}},
+    },
+) }}
 with
 
 lasts as (

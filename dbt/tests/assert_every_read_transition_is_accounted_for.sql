@@ -1,7 +1,12 @@
-{{ config(meta={"dagster": {"ref": {"name": "stg_batches"}}}) }}
+{{ config(
+    meta={
+        "description":
+            "S20: the ledger agrees with the tables, batch by batch; of the batches " ~
+            "that are new to this build.",
+        "dagster": {"ref": {"name": "stg_batches"}},
+    },
+) }}
 -- depends_on: {{ ref("stg_batches") }}
--- S20: the ledger agrees with the tables, batch by batch; of the batches that are new
--- to this build.
 {% set previous = previous_cut() %}
 with
 

@@ -1,5 +1,11 @@
-{{ config(meta={"dagster": {"ref": {"name": "status_intervals"}}}) }}
--- S3, S18: nothing is dropped; each transition of the cut counts in one interval.
+{{ config(
+    meta={
+        "description":
+            "S3, S18: nothing is dropped; each transition of the cut counts in one " ~
+            "interval.",
+        "dagster": {"ref": {"name": "status_intervals"}},
+    },
+) }}
 with
 
 transitions as (

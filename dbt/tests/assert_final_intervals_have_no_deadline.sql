@@ -1,5 +1,9 @@
-{{ config(meta={"dagster": {"ref": {"name": "status_intervals"}}}) }}
--- S10, S14: entering a final status stops the clock.
+{{ config(
+    meta={
+        "description": "S10, S14: entering a final status stops the clock.",
+        "dagster": {"ref": {"name": "status_intervals"}},
+    },
+) }}
 select interval_id
 from {{ fresh(ref("status_intervals")) }}
 where is_final and (sla_deadline is not null or verdict is not null)

@@ -1,5 +1,11 @@
-{{ config(meta={"dagster": {"ref": {"name": "status_intervals"}}}) }}
--- S3: each interval begins where the one before it ended, and the last is open.
+{{ config(
+    meta={
+        "description":
+            "S3: each interval begins where the one before it ended, and the last " ~
+            "is open.",
+        "dagster": {"ref": {"name": "status_intervals"}},
+    },
+) }}
 with
 
 neighbours as (

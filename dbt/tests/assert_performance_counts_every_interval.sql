@@ -1,7 +1,12 @@
 {{ config(
-    tags=["whole"], meta={"dagster": {"ref": {"name": "sla_performance"}}}
+    tags=["whole"],
+    meta={
+        "description":
+            "S21: the groups together hold each interval once, and each open " ~
+            "overdue one. In full builds.",
+        "dagster": {"ref": {"name": "sla_performance"}},
+    },
 ) }}
--- S21: the groups together hold each interval once, and each open overdue one.
 with
 
 totals as (

@@ -1,7 +1,11 @@
 {{ config(
-    tags=["whole"], meta={"dagster": {"ref": {"name": "sla_performance"}}}
+    tags=["whole"],
+    meta={
+        "description":
+            "The grain of sla_performance, nulls taken as equal. In full builds.",
+        "dagster": {"ref": {"name": "sla_performance"}},
+    },
 ) }}
--- The grain of sla_performance, nulls taken as equal.
 select
     entered_on,
     entity_type,

@@ -68,6 +68,21 @@ def _assert_publishes_as_anew(connection: Connection, homes: Path) -> None:
 def test_every_build_and_every_moment_between_equals_the_oracle(
     database_url: str, connection: Connection, build: Build, tmp_path: Path, seed: int
 ) -> None:
+    _compare_throughout(database_url, connection, build, tmp_path, seed)
+
+
+def test_the_oldest_supported_postgresql_equals_the_oracle(
+    oldest_url: str, build: Build, tmp_path: Path
+) -> None:
+    with database.connect(oldest_url) as connection:
+        database.upgrade(connection)
+        _compare_throughout(oldest_url, connection, build, tmp_path, seed=6)
+
+
+def _compare_throughout(
+    url: str, connection: Connection, build: Build, folder: Path, seed: int
+) -> None:
+    """Let a history arrive, build in between, and compare after every step."""
     history = histories.make(seed)
     first, second, third = history.configurations
     batches = iter(history.batches)
@@ -81,36 +96,36 @@ def test_every_build_and_every_moment_between_equals_the_oracle(
         fresh = {row["id"] for row in rows} - known
         assert result == (len(rows), len(fresh), len(rows) - len(fresh), 0)
         for number, (instant, contents) in enumerate(configuration):
-            apply(connection, tmp_path / f"{instant:%d}-{number}", instant, *contents)
+            apply(connection, folder / f"{instant:%d}-{number}", instant, *contents)
 
     arrive(first)
-    build(database_url, AS_OF)
+    build(url, AS_OF)
     assert_as_oracle(connection, AS_OF, ALL)
-    _assert_publishes_as_anew(connection, tmp_path)
+    _assert_publishes_as_anew(connection, folder)
 
     arrive()
     assert_as_oracle(connection, AS_OF, ["entity_current_status"])
     arrive(second)
     assert_as_oracle(connection, AS_OF, ["entity_current_status"])
-    build(database_url, AS_OF)
+    build(url, AS_OF)
     assert_as_oracle(connection, AS_OF, ALL)
-    _assert_publishes_as_anew(connection, tmp_path)
+    _assert_publishes_as_anew(connection, folder)
 
     arrive(third)
     assert_as_oracle(connection, END, ["entity_current_status"])
-    build(database_url, AS_OF)
+    build(url, AS_OF)
     arrive()
     arrive()
     assert_as_oracle(connection, END, ["entity_current_status"])
-    build(database_url, AS_OF)
-    _assert_publishes_as_anew(connection, tmp_path)
+    build(url, AS_OF)
+    _assert_publishes_as_anew(connection, folder)
     for instant in (AS_OF, END):
         assert_as_oracle(connection, instant, ALL)
 
     incremental = _contents(connection, END)
-    build(database_url, AS_OF, full_refresh=True)
+    build(url, AS_OF, full_refresh=True)
     assert _contents(connection, END) == incremental
-    build(database_url, AS_OF)
+    build(url, AS_OF)
     assert _contents(connection, END) == incremental
 
 

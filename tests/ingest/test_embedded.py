@@ -19,7 +19,6 @@ from ingest import DatabaseError, deliver, embedded
 from ingest.database import connect, upgrade
 
 PROJECT = Path(__file__).parents[2]
-OLDEST = Path("/usr/lib/postgresql/15/bin")
 START = "import sys, pathlib\nfrom ingest import embedded\n"
 START += "print(embedded.start(pathlib.Path(sys.argv[1])))"
 
@@ -251,11 +250,9 @@ def _is_reachable(folder: Path) -> bool:
     return all(p.stat().st_mode & 0o001 for p in (folder, *folder.parents))
 
 
-@pytest.mark.skipif(not OLDEST.exists(), reason="PostgreSQL 15 is not installed")
 def test_oldest_supported_postgresql_takes_a_delivery(
-    home: Path, tmp_path: Path
+    oldest_url: str, tmp_path: Path
 ) -> None:
-    conninfo = embedded.start(home, binaries=OLDEST)
     path = tmp_path / "rows.csv"
     path.write_text(
         "created_at,entity_type,entity_id,to_status,transition_reason,metadata\n"
@@ -263,7 +260,7 @@ def test_oldest_supported_postgresql_takes_a_delivery(
         "2026-01-01T00:00:00Z,order,1,new,,{}\n"
         "2026-01-02T00:00:00,order,1,paid,,\n"
     )
-    with connect(conninfo) as connection:
+    with connect(oldest_url) as connection:
         assert connection.info.server_version // 10_000 == 15
         upgrade(connection)
         assert deliver(connection, path).result == (3, 2, 0, 1)

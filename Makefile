@@ -19,7 +19,7 @@ test: $(VENV)/dev ## Run all tests
 	@$(BIN)/python -m pytest
 
 oldest: $(VENV)/dev ## Run them on Debian's PostgreSQL 15, the oldest that is supported
-	@$(BIN)/python -m pytest --postgresql /usr/lib/postgresql/15/bin
+	@$(BIN)/python -m pytest --postgresql=/usr/lib/postgresql/15/bin
 
 nightly: $(VENV)/dev ## Run 10,000 random stays, 30 histories, and a kill in each model
 	@NIGHTLY=1 $(BIN)/python -m pytest -n 2 tests/dbt/test_business_time.py \

@@ -71,11 +71,13 @@ def build_as_of(
         The schema.
 
     Raises:
-        StatusEngineError: there is no such cut, or the build failed.
+        StatusEngineError: there is no such cut, the schema is there and made by
+            somebody else, or the build failed.
     """
     instant = as_of.astimezone(UTC)
-    schema = schema or f"sla_as_of_{instant:%Y%m%dt%H%M%S}_cut_{cut}"
-    if schema in (schemas.PUBLISHED, schemas.NEXT, schemas.OLD):
+    fraction = f"{instant:%f}" if instant.microsecond else ""
+    schema = schema or f"sla_as_of_{instant:%Y%m%dt%H%M%S}{fraction}_cut_{cut}"
+    if schema in (schemas.PUBLISHED, schemas.NEXT, schemas.OLD, VERIFIED):
         msg = f"Schema {schema} is the published one's. Name another."
         raise StatusEngineError(msg)
     with warehouse.session() as connection:

@@ -4,7 +4,7 @@ The views say it; nothing is decided here.
 """
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, LiteralString, NamedTuple
 from zoneinfo import ZoneInfo
@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from click import style
 from psycopg.rows import dict_row
 
+from dagster_project.schemas import no_swap
 from ingest.database import Connection
 from ingest.errors import StatusEngineError
 
@@ -51,8 +52,7 @@ def explain(
         with connection.cursor(row_factory=dict_row) as cursor:
             return cursor.execute(query, [entity_type, entity_id]).fetchall()
 
-    with connection.transaction():
-        connection.execute("set transaction isolation level repeatable read")
+    with no_swap(connection):
         clock = as_of.isoformat() if as_of else ""
         connection.execute(
             "select set_config('status_engine.as_of', %s, true)", [clock]
@@ -260,14 +260,21 @@ def _red(text: str) -> str:
 
 def _at(instant: datetime, stay: Row) -> str:
     zone = stay["calendar_timezone"] or "UTC"
-    return f"{_local(instant, zone)} {instant.astimezone(ZoneInfo(zone)):%Z}"
+    return f"{_local(instant, zone)} {_in_zone(instant, zone):%Z}"
 
 
 def _local(instant: datetime, zone: str) -> str:
     """As the clocks of a zone show it, to the microsecond where there are any."""
-    local = instant.astimezone(ZoneInfo(zone))
-    fraction = f".{local:%f}" if local.microsecond else ""
-    return f"{local:%a %Y-%m-%d %H:%M:%S}{fraction}"
+    local = _in_zone(instant, zone)
+    return f"{local:%a} {local.replace(tzinfo=None)}"
+
+
+def _in_zone(instant: datetime, zone: str) -> datetime:
+    """In a zone; in UTC where its clocks would show a year that Python has not."""
+    try:
+        return instant.astimezone(ZoneInfo(zone))
+    except OverflowError:
+        return instant.astimezone(UTC)
 
 
 def _span(seconds: Decimal) -> str:

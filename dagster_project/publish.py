@@ -16,6 +16,7 @@ from typing import NamedTuple
 import duckdb
 import msgspec
 
+from dagster_project.schemas import no_swap
 from ingest.cuts import Cut
 from ingest.database import Connection, row_count
 from ingest.errors import StatusEngineError
@@ -127,8 +128,7 @@ def _write(
 ) -> tuple[Cut, Manifest]:
     """Write all files of the built cut, beginning with those of `current` if it can."""
     folder.mkdir()
-    with connection.transaction():
-        connection.execute("set transaction isolation level repeatable read")
+    with no_swap(connection):
         cut = _built_cut(connection, schema)
         _set_session(connection, cut)
         manifest = _manifest(connection, schema, cut)
@@ -189,7 +189,10 @@ def _base(
     digests = {last.database: last.database_sha256}
     if not changed_count:
         digests |= {said.file: said.sha256 for said in tables.values()}
-    if any(_sha256(current / name) != digest for name, digest in digests.items()):
+    try:
+        if any(_sha256(current / name) != digest for name, digest in digests.items()):
+            return None
+    except OSError:
         return None
     for name in digests:
         shutil.copyfile(current / name, folder / name)
@@ -332,9 +335,6 @@ def _read(
 
 
 def _sha256(path: Path) -> str:
-    """The digest of a file's content; of one that is not there, none."""
-    if not path.exists():
-        return ""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

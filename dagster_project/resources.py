@@ -77,7 +77,8 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         the place of what there was. The first build is always full.
 
         Raises:
-            StatusEngineError: a later cut is built already, or the swap can't be made.
+            StatusEngineError: a later cut is built already, a schema is somebody
+                else's, or the swap can't be made.
         """
         with self.session() as connection:
             connection.execute("select pg_advisory_lock(%s)", [BUILD_LOCK])
@@ -88,6 +89,10 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
                     yield build
                 return
             build = Build(schemas.NEXT, is_full=True)
+            for schema in (schemas.PUBLISHED, schemas.NEXT, schemas.OLD):
+                schemas.require_own(connection, schema)
+            # Now rather than after the build.
+            schemas.require_following(connection)
             schemas.drop(connection, schemas.NEXT)
             if not schemas.drop_old(connection):
                 msg = (
@@ -105,10 +110,11 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         """A full build that is not published, into a schema that is made anew.
 
         Raises:
-            StatusEngineError: a view elsewhere reads what is in that schema.
+            StatusEngineError: the schema is somebody else's, or in use.
         """
         with self.session() as connection:
             connection.execute("select pg_advisory_lock(hashtext(%s))", [schema])
+            schemas.require_own(connection, schema)
             schemas.drop(connection, schema)
             build = Build(schema, is_full=True)
             with session_environment(self.url, cut, build, connection):

@@ -4,6 +4,8 @@ Readers wait for nothing: names change hands in one transaction, a query that ru
 on with the relations that it began with. What is in the schemas is decided in dbt.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import LiteralString
 
 import psycopg
@@ -18,15 +20,51 @@ NEXT = "sla_next"
 OLD = "sla_old"
 # Of views outside that are pointed to the new relations, and of dropping the old.
 PATIENCE = "3s"
+# Any fixed number: a swap waits for those who hold it shared.
+_SWAP_LOCK = 7_361_820_149
+_LONGEST_NAME = 63
+_AGAIN = "can't be kept. Drop it, and create it again after the full refresh."
+_IN_USE = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 
-# Relations of the schema and its staging, and whatever was granted on them: the
-# statements that say the same of the schema that takes their place.
-_GRANTS: LiteralString = """
+# What others made of relations and functions of a schema, as statements that say the
+# same of the schema that takes its place, in their order.
+_MADE_BY_OTHERS: LiteralString = """
 with relations as (
     select c.oid, c.relname, c.relacl, c.relkind, n.nspname
     from pg_class as c
     inner join pg_namespace as n on c.relnamespace = n.oid
-    where n.nspname = %(schema)s and c.relkind in ('r', 'v', 'p', 'm')
+    where
+        n.nspname = %(schema)s
+        and c.relkind in ('r', 'v')
+        and exists (
+            select from pg_class as fresh
+            where
+                fresh.relname = c.relname
+                and fresh.relkind = c.relkind
+                and fresh.relnamespace = to_regnamespace(%(fresh)s)
+        )
+),
+
+functions as (
+    select
+        format(
+            'function %%I.%%I(%%s)',
+            nspname,
+            proname,
+            pg_get_function_identity_arguments(p.oid)
+        ) as target,
+        proacl as acl
+    from pg_proc as p
+    inner join pg_namespace on pronamespace = pg_namespace.oid
+    where
+        nspname = %(schema)s
+        and exists (
+            select from pg_proc as fresh
+            where
+                fresh.proname = p.proname
+                and fresh.proargtypes = p.proargtypes
+                and fresh.pronamespace = to_regnamespace(%(fresh)s)
+        )
 ),
 
 granted as (
@@ -45,9 +83,17 @@ granted as (
     from relations
     inner join pg_attribute on attrelid = oid and attnum > 0 and not attisdropped
     cross join aclexplode(attacl) as a
+    union all
+    select target, '', a.*
+    from functions
+    cross join aclexplode(acl) as a
 )
 
-select format(
+select 0 as place, format('revoke all on %%s from public', target)
+from functions
+where acl is not null
+union all
+select 1, format(
     'grant %%s%%s on %%s to %%s%%s',
     privilege_type,
     columns,
@@ -57,7 +103,7 @@ select format(
 )
 from granted
 union all
-select format(
+select 1, format(
     'alter default privileges for role %%I in schema %%I grant %%s on %%s to %%s%%s',
     pg_get_userbyid(defaclrole),
     nspname,
@@ -74,16 +120,15 @@ inner join pg_namespace on defaclnamespace = pg_namespace.oid
 cross join aclexplode(defaclacl) as a
 where nspname = %(schema)s
 union all
-select format(
-    'alter table %%I.%%I enable row level security',
-    relations.nspname,
-    relations.relname
-)
+select 1, format('alter table %%I.%%I %%s row level security', nspname, relname, how)
 from relations
-inner join pg_class using (oid)
-where relrowsecurity
+inner join pg_class using (oid, relname)
+cross join lateral (
+    values ('enable', relrowsecurity), ('force', relforcerowsecurity)
+) as secured (how, is_so)
+where is_so
 union all
-select format(
+select 1, format(
     'create policy %%I on %%I.%%I as %%s for %%s to %%s%%s%%s',
     policyname,
     schemaname,
@@ -99,47 +144,146 @@ select format(
 from pg_policies
 where schemaname = %(schema)s
 union all
-select pg_get_triggerdef(pg_trigger.oid)
+select 1, pg_get_triggerdef(pg_trigger.oid)
 from pg_trigger
 inner join relations on tgrelid = relations.oid
 where not tgisinternal
+union all
+select 2, format(
+    'alter table %%I.%%I %%s trigger %%I',
+    nspname,
+    relname,
+    case tgenabled
+        when 'D' then 'disable' when 'R' then 'enable replica' else 'enable always'
+    end,
+    tgname
+)
+from pg_trigger
+inner join relations on tgrelid = relations.oid
+where not tgisinternal and tgenabled <> 'O'
+union all
+select 1, pg_get_ruledef(pg_rewrite.oid)
+from pg_rewrite
+inner join relations on ev_class = relations.oid
+where rulename <> '_RETURN'
+union all
+select 1, pg_get_statisticsobjdef(pg_statistic_ext.oid)
+from pg_statistic_ext
+inner join pg_namespace on stxnamespace = pg_namespace.oid
+where nspname = %(schema)s
+union all
+select 1, pg_get_indexdef(indexrelid)
+from pg_index
+inner join relations on indrelid = relations.oid
+inner join pg_class as i on indexrelid = i.oid
+where
+    not exists (
+        select from pg_class as fresh
+        where
+            fresh.relname = i.relname
+            and fresh.relnamespace = to_regnamespace(%(fresh)s)
+    )
+order by 1
 """
 
-# Views outside, however far down, each after those that it reads itself.
-_DEPENDENTS: LiteralString = """
-with recursive dependents as (
-    select c.oid, 0 as depth
-    from pg_class as c
-    inner join pg_namespace as n on c.relnamespace = n.oid
-    where n.nspname = any(%(schemas)s)
-    union
-    select pg_rewrite.ev_class, depth + 1
-    from dependents
-    inner join pg_depend
-        on
-            pg_depend.refclassid = 'pg_class'::regclass
-            and pg_depend.refobjid = dependents.oid
-            and pg_depend.classid = 'pg_rewrite'::regclass
-    inner join pg_rewrite on pg_depend.objid = pg_rewrite.oid
-    where pg_rewrite.ev_class <> dependents.oid
+# What is in the published schema and was made neither by this build nor an earlier one:
+# of relations and functions, those whose name no definition has.
+_STRANGERS: LiteralString = """
+with named as (
+    select 'pg_class'::regclass as classid, oid, relname as name, relnamespace as space
+    from pg_class where relkind <> 'i' and relkind <> 'I'
+    union all
+    select 'pg_proc'::regclass, oid, proname, pronamespace from pg_proc
+    union all
+    select 'pg_type'::regclass, t.oid, typname, typnamespace
+    from pg_type as t
+    where typrelid = 0 and typelem = 0
 )
 
-select
-    format('%%I.%%I', n.nspname, c.relname),
-    c.relkind,
-    format(
-        'create or replace view %%I.%%I%%s as %%s',
-        n.nspname,
-        c.relname,
-        ' with (' || array_to_string(c.reloptions, ', ') || ')',
-        pg_get_viewdef(c.oid)
+select pg_describe_object(classid, named.oid, 0)
+from named
+inner join pg_namespace as n on space = n.oid
+where
+    n.nspname = %(schema)s
+    and name not in (select relation_name from sla_staging.definitions)
+    and not exists (
+        select from named as fresh
+        where
+            fresh.space = to_regnamespace(%(fresh)s)
+            and fresh.classid = named.classid
+            and fresh.name = named.name
     )
-from dependents
-inner join pg_class as c using (oid)
-inner join pg_namespace as n on c.relnamespace = n.oid
-where n.nspname <> all(%(schemas)s)
-group by n.nspname, c.relname, c.relkind, c.reloptions, c.oid
-order by max(depth)
+order by 1
+"""
+
+# What stands elsewhere and depends on something in these schemas, in words; of a view
+# or a function also how it is made. What depends on such a one in turn stays with it.
+_DEPENDENTS: LiteralString = """
+with placed as (
+    select 'pg_namespace'::regclass as classid, oid as objid, oid as space
+    from pg_namespace
+    union all
+    select 'pg_class'::regclass, oid, relnamespace from pg_class
+    union all
+    select 'pg_type'::regclass, oid, typnamespace from pg_type
+    union all
+    select 'pg_proc'::regclass, oid, pronamespace from pg_proc
+    union all
+    select 'pg_constraint'::regclass, oid, connamespace from pg_constraint
+    union all
+    select 'pg_statistic_ext'::regclass, oid, stxnamespace from pg_statistic_ext
+    union all
+    select 'pg_default_acl'::regclass, oid, defaclnamespace from pg_default_acl
+    union all
+    select part.classid, part.objid, c.relnamespace
+    from (
+        select 'pg_attrdef'::regclass as classid, oid as objid, adrelid as relation
+        from pg_attrdef
+        union all
+        select 'pg_policy'::regclass, oid, polrelid from pg_policy
+        union all
+        select 'pg_trigger'::regclass, oid, tgrelid from pg_trigger
+        union all
+        select 'pg_rewrite'::regclass, oid, ev_class from pg_rewrite
+    ) as part
+    inner join pg_class as c on part.relation = c.oid
+),
+
+ours as (
+    select placed.* from placed
+    inner join pg_namespace as n on space = n.oid
+    where n.nspname = any(%(schemas)s)
+)
+
+select distinct
+    pg_describe_object(
+        case when c.oid is null then d.classid else 'pg_class'::regclass end,
+        coalesce(c.oid, d.objid),
+        0
+    ),
+    case
+        when c.relkind = 'v' then format(
+            'create or replace view %%I.%%I%%s as %%s',
+            n.nspname,
+            c.relname,
+            ' with (' || array_to_string(c.reloptions, ', ') || ')',
+            pg_get_viewdef(c.oid)
+        )
+        when f.prokind in ('f', 'p') then pg_get_functiondef(f.oid)
+    end
+from ours
+inner join pg_depend as d on d.refclassid = ours.classid and d.refobjid = ours.objid
+left join pg_rewrite as r on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid
+left join pg_class as c on r.ev_class = c.oid
+left join pg_namespace as n on c.relnamespace = n.oid
+left join pg_proc as f on d.classid = 'pg_proc'::regclass and d.objid = f.oid
+where
+    -- Parts of an object go with it.
+    d.deptype <> 'i'
+    and not exists (
+        select from ours as o where o.classid = d.classid and o.objid = d.objid
+    )
+order by 1
 """
 
 
@@ -160,33 +304,109 @@ def drop(connection: Connection, schema: str) -> None:
     """Drop a schema that nobody publishes, and its staging.
 
     Raises:
-        StatusEngineError: a view elsewhere reads it, or somebody is at it just now.
+        StatusEngineError: something elsewhere depends on it, or somebody reads it now.
     """
-    _require_no_dependents(connection, schema)
+    try:
+        _drop(connection, schema)
+    except _IN_USE as error:
+        msg = f"Somebody reads schema {schema} just now. Run it again afterwards."
+        raise StatusEngineError(msg) from error
+
+
+def _drop(connection: Connection, schema: str) -> None:
     with connection.transaction():
-        connection.execute(SQL("set local lock_timeout = {}").format(PATIENCE))
+        _be_patient(connection)
+        dependents = [what for what, _ in _dependents(connection, schema)]
+        if dependents:
+            msg = (
+                f"Schema {schema} is used by {', '.join(dependents)}. "
+                "Drop or change it first."
+            )
+            raise StatusEngineError(msg)
         for name in (schema, staging(schema)):
             connection.execute(
                 SQL("drop schema if exists {} cascade").format(Identifier(name))
             )
 
 
+def require_own(connection: Connection, schema: str) -> None:
+    """What is to be dropped and made anew must be empty, or what a build made.
+
+    Raises:
+        StatusEngineError: it is somebody else's, or leaves no room for the longer name.
+    """
+    names = [schema, staging(schema)]
+    if len(names[1].encode()) > _LONGEST_NAME:
+        msg = f"The name of schema {schema} is too long: {names[1]} stands beside it."
+        raise StatusEngineError(msg)
+    row = connection.execute(
+        """
+        select
+            to_regclass(quote_ident(%(staging)s) || '.definitions') is not null
+            or not exists (
+                select from pg_depend
+                inner join pg_namespace on refobjid = pg_namespace.oid
+                where
+                    refclassid = 'pg_namespace'::regclass
+                    and classid <> 'pg_default_acl'::regclass
+                    and nspname = any(%(names)s)
+            )
+        """,
+        {"staging": names[1], "names": names},
+    ).fetchone()
+    if row != (True,):
+        msg = f"What is in schema {schema} or {names[1]} was made by no build."
+        raise StatusEngineError(msg)
+
+
+def require_following(connection: Connection) -> list[tuple[str, str]]:
+    """What elsewhere depends on the published schema, and how it follows a swap.
+
+    Raises:
+        StatusEngineError: something is neither a view nor a function.
+    """
+    following = []
+    for what, statement in _dependents(connection, PUBLISHED):
+        if statement is None:
+            msg = f"{what} depends on schema {PUBLISHED} and {_AGAIN}"
+            raise StatusEngineError(msg[0].upper() + msg[1:])
+        following.append((what, statement))
+    return following
+
+
+@contextmanager
+def no_swap(connection: Connection) -> Iterator[None]:
+    """A transaction on one snapshot, in which names stay those of one build.
+
+    After a swap, an older snapshot sees the new tables empty, as it would see a table
+    that was truncated.
+    """
+    connection.execute("select pg_advisory_lock_shared(%s)", [_SWAP_LOCK])
+    try:
+        with connection.transaction():
+            connection.execute("set transaction isolation level repeatable read")
+            yield
+    finally:
+        connection.execute("select pg_advisory_unlock_shared(%s)", [_SWAP_LOCK])
+
+
 def swap(connection: Connection, fresh: str = NEXT) -> None:
     """Publish a schema in the place of the published one, in one transaction.
 
-    Grants, default privileges, policies and triggers go over to the relations of the
-    same names, and views of other schemas read the new ones.
+    What others made of its relations goes over to those of the same names: grants,
+    default privileges, policies, triggers, rules, indexes, statistics; and views of
+    other schemas read the new ones. It waits for those who asked for `no_swap`.
 
     Raises:
-        StatusEngineError: something outside can't follow; nothing is changed.
+        StatusEngineError: something can't follow; nothing is changed.
     """
     if not exists(connection, fresh):
         msg = f"Schema {fresh} was not built to its end; {PUBLISHED} is as it was."
         raise StatusEngineError(msg)
     with connection.transaction():
-        connection.execute(SQL("set local lock_timeout = {}").format(PATIENCE))
-        connection.execute("set local search_path = ''")
-        follow = _statements_after(connection)
+        connection.execute("select pg_advisory_xact_lock(%s)", [_SWAP_LOCK])
+        _be_patient(connection)
+        follow = _statements_after(connection, fresh)
         for published, old, new in (
             (PUBLISHED, OLD, fresh),
             (staging(PUBLISHED), staging(OLD), staging(fresh)),
@@ -200,10 +420,16 @@ def swap(connection: Connection, fresh: str = NEXT) -> None:
 def drop_old(connection: Connection) -> bool:
     """Drop what was published before; False while somebody still reads it."""
     try:
-        drop(connection, OLD)
-    except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+        _drop(connection, OLD)
+    except _IN_USE:
         return False
     return True
+
+
+def _be_patient(connection: Connection) -> None:
+    """In this transaction, wait for locks only so long, and name things in full."""
+    connection.execute(SQL("set local lock_timeout = {}").format(PATIENCE))
+    connection.execute("set local search_path = ''")
 
 
 def _rename(connection: Connection, name: str, to: str) -> None:
@@ -214,22 +440,23 @@ def _rename(connection: Connection, name: str, to: str) -> None:
         )
 
 
-def _statements_after(connection: Connection) -> list[tuple[str, str]]:
+def _statements_after(connection: Connection, fresh: str) -> list[tuple[str, str]]:
     """What is to be said again of the new relations, each with what it is about."""
+    found = {"schema": PUBLISHED, "fresh": fresh}
     said = [
-        ("a grant, policy or trigger", row[0])
-        for schema in (PUBLISHED, staging(PUBLISHED))
-        for row in connection.execute(_GRANTS, {"schema": schema})
+        ("a grant, policy, trigger, rule, index or statistics object", statement)
+        for parameters in (
+            found,
+            {name: staging(schema) for name, schema in found.items()},
+        )
+        for _, statement in connection.execute(_MADE_BY_OTHERS, parameters)
     ]
-    for name, kind, statement in _dependents(connection, PUBLISHED):
-        if kind != "v":
-            msg = (
-                f"Materialized view {name} reads schema {PUBLISHED} and can't be kept. "
-                "Drop it, and create it again after the full refresh."
-            )
-            raise StatusEngineError(msg)
-        said.append((f"view {name}", statement))
-    return said
+    # There are definitions once something was built.
+    strangers = _STRANGERS if exists(connection, PUBLISHED) else "select where false"
+    for (what,) in connection.execute(strangers, found):
+        msg = f"In schema {PUBLISHED}, {what} {_AGAIN}"
+        raise StatusEngineError(msg)
+    return said + require_following(connection)
 
 
 def _follow(connection: Connection, what: str, statement: str) -> None:
@@ -244,14 +471,10 @@ def _follow(connection: Connection, what: str, statement: str) -> None:
         raise StatusEngineError(msg) from error
 
 
-def _dependents(connection: Connection, schema: str) -> list[tuple[str, str, str]]:
-    return connection.execute(
-        _DEPENDENTS, {"schemas": [schema, staging(schema)]}
-    ).fetchall()
-
-
-def _require_no_dependents(connection: Connection, schema: str) -> None:
-    names = [name for name, _, _ in _dependents(connection, schema)]
-    if names:
-        msg = f"Schema {schema} is read by {', '.join(names)}. Drop or change it first."
-        raise StatusEngineError(msg)
+def _dependents(connection: Connection, schema: str) -> list[tuple[str, str | None]]:
+    with connection.transaction():
+        # So that all is named in full.
+        connection.execute("set local search_path = ''")
+        return connection.execute(
+            _DEPENDENTS, {"schemas": [schema, staging(schema)]}
+        ).fetchall()

@@ -208,7 +208,11 @@ def _at_risk_from(step: Row | None, deadline: datetime | None) -> datetime | Non
     hours = step["notification_settings"].get("at_risk_hours") if step else None
     if hours is None or deadline is None:
         return None
-    return deadline - timedelta(hours=hours)
+    try:
+        return deadline - timedelta(hours=hours)
+    except OverflowError:
+        # Before the first year.
+        return None
 
 
 def _calendar_version(

@@ -189,7 +189,11 @@
                 when explicit_deadline is not null then 'explicit'
                 else 'workflow'
             end as deadline_source,
-            sla_deadline - at_risk_time as at_risk_from,
+            -- Not before the years that clients can read; never at risk is the same there.
+            case
+                when sla_deadline - at_risk_time >= timestamptz '0001-01-01 00:00Z'
+                    then sla_deadline - at_risk_time
+            end as at_risk_from,
             case
                 when left_at <= sla_deadline then 'met'
                 when left_at > sla_deadline then 'breached'

@@ -30,10 +30,14 @@
 {%- endmaterialization %}
 
 {# A function that returns stays. Its body is parsed now, so it follows its relations when
-   a schema is renamed. Strict, because PostgreSQL would else put the body, with some forty
-   nodes to start, into every query that may need it. -#}
+   a schema is renamed. It reads with its owner's rights, as the views do that call it, or
+   who may read these would be refused while something waits for a build. Strict, because
+   PostgreSQL would else put the body, with some forty nodes to start, into every query
+   that may need it. -#}
 {% materialization stay_function, adapter="postgres" -%}
-    {%- set definition = definition_of(sql) -%}
+    {%- set options = "language sql stable strict security definer parallel safe "
+        ~ config.get("cost", "") -%}
+    {%- set definition = definition_of(sql ~ options) -%}
     {%- set name = this.include(database=False) -%}
     {%- set given = config.get("arguments", {}) -%}
     {%- set found = run_query("select to_regproc('" ~ name ~ "') is not null") -%}
@@ -52,7 +56,7 @@
                 {{- column }} {{ type }}{{ ", " if not loop.last }}
             {%- endfor %})
             {%- endif %}
-            language sql stable strict parallel safe {{ config.get("cost", "") }}
+            {{ options }}
             begin atomic
                 {{ sql }};
             end;

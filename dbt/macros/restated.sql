@@ -1,7 +1,7 @@
 {# What this build changes of what a previous one published, as rows of restatements.
 
-   A stay counts as of the previous instant: as closed if it ended by then, as overdue if
-   it was open past its deadline, not at all if it began later. #}
+   A stay counts as of the previous instant, as closed or as open past its deadline: what
+   changes because time passes is none. #}
 {% macro restated(previous) -%}
     {%- if previous is none %}
         {{ no_restatement() }}
@@ -51,7 +51,9 @@
                 new_verdict as new_value,
                 batch_id
             from rejudged
-            where old_verdict in ('met', 'breached')
+            where
+                old_verdict in ('met', 'breached')
+                and old_verdict is distinct from new_verdict
             union all
             select
                 figures.figure,
@@ -99,42 +101,44 @@
 {%- endmacro %}
 
 {# CTEs; ends in `rejudged`: the stays that another build judges otherwise as of an
-   instant, with the newest batch of their entity since, or of the configuration. #}
+   instant, with the newest batch of their entity since, or of the configuration. Before
+   counts as it was published, with what it held from after the instant (rows may come
+   from the time between the instant of a run and its pin); of what is new, only what
+   happened by the instant counts. #}
 {% macro judged_ctes(intervals, instant) -%}
-    {%- set verdict %}
-        case
-            when left_at <= {{ instant }} then verdict
-            when sla_deadline < {{ instant }} then 'overdue'
-        end
-    {%- endset %}
     {%- set columns = [
         "interval_id", "entity_type", "entity_id", "status", "visit", "entered_at",
-        "workflow_name", "business_entity_id",
+        "left_at", "sla_deadline", "verdict", "workflow_name", "business_entity_id",
     ] %}
     before as (
-        select {{ columns | join(", ") }}, {{ verdict }} as verdict
+        select {{ columns | join(", ") }}
         from {{ intervals }}
         {% if not is_full_build() -%}
         inner join {{ ref("touched_entities") }} using (entity_type, entity_id)
         {%- endif %}
-        where entered_at <= {{ instant }}
     ),
 
     after as (
-        select {{ columns | join(", ") }}, {{ verdict }} as verdict
-        from {{ fresh(ref("status_intervals")) }}
-        where entered_at <= {{ instant }}
+        select {{ columns | join(", ") }} from {{ fresh(ref("status_intervals")) }}
     ),
 
-    differing as (
+    compared as (
         select
             interval_id,
             coalesce(before.entity_type, after.entity_type) as entity_type,
             coalesce(before.entity_id, after.entity_id) as entity_id,
             coalesce(before.status, after.status) as status,
             coalesce(before.visit, after.visit) as visit,
-            before.verdict as old_verdict,
-            after.verdict as new_verdict,
+            case
+                when before.left_at is not null then before.verdict
+                when before.sla_deadline < {{ instant }} then 'overdue'
+            end as old_verdict,
+            case
+                when after.left_at <= {{ instant }} then after.verdict
+                when before.left_at is not null and after.left_at is not null
+                    then after.verdict
+                when after.sla_deadline < {{ instant }} then 'overdue'
+            end as new_verdict,
             before.entered_at as old_entered_at,
             after.entered_at as new_entered_at,
             before.workflow_name as old_workflow_name,
@@ -143,17 +147,16 @@
             after.business_entity_id as new_business_entity_id
         from before
         full join after using (interval_id)
+        where before.entered_at is not null or after.entered_at <= {{ instant }}
+    ),
+
+    differing as (
+        select * from compared
         where
             (
-                before.entered_at,
-                before.workflow_name,
-                before.business_entity_id,
-                before.verdict
+                old_entered_at, old_workflow_name, old_business_entity_id, old_verdict
             ) is distinct from (
-                after.entered_at,
-                after.workflow_name,
-                after.business_entity_id,
-                after.verdict
+                new_entered_at, new_workflow_name, new_business_entity_id, new_verdict
             )
     ),
 

@@ -1,6 +1,7 @@
 """Builds beside the published one: to verify it (S5), and as of an instant (S15)."""
 
 import csv
+import re
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -146,6 +147,52 @@ def test_tables_as_of_an_instant_are_made_the_same_again(installed: Installed) -
 def test_there_is_nothing_as_of_a_cut_that_was_never_pinned() -> None:
     with pytest.raises(StatusEngineError, match="There is no cut 999"):
         build_as_of(Warehouse(), START, 999)
+
+
+@pytest.mark.parametrize(
+    ("schema", "sentence"),
+    [
+        ("sla", "Schema sla is the published one's."),
+        ("raw", "What is in schema raw or raw_staging was made by no build."),
+        ("office", "What is in schema office or office_staging was made by no build."),
+        ("a" * 60, f"{'a' * 60}_staging stands beside it"),
+    ],
+)
+def test_as_of_builds_over_nothing_that_is_somebody_elses(
+    installed: Installed, schema: str, sentence: str
+) -> None:
+    with database.connect(installed.url) as connection:
+        connection.execute("create schema if not exists office_staging")
+        connection.execute("create table if not exists office_staging.kept ()")
+        before = connection.execute(OTHERS).fetchall()
+        with pytest.raises(StatusEngineError, match=re.escape(sentence)):
+            build_as_of(Warehouse(), START, installed.first_cut, schema)
+        assert connection.execute(OTHERS).fetchall() == before
+
+
+OTHERS = """
+select oid::regclass::text from pg_class
+where relnamespace in ('raw'::regnamespace, 'office_staging'::regnamespace)
+order by 1
+"""
+
+
+def test_instants_a_microsecond_apart_have_each_a_schema_while_one_is_read(
+    installed: Installed,
+) -> None:
+    instants = [START + timedelta(microseconds=n) for n in range(2)]
+    made = [build_as_of(Warehouse(), at, installed.first_cut) for at in instants]
+    assert made == [
+        f"sla_as_of_20260105t090000{fraction}_cut_{installed.first_cut}"
+        for fraction in ("", "000001")
+    ]
+    with database.connect(installed.url) as reader:
+        with reader.transaction():
+            reader.execute(f"table {made[0]}.status_intervals")
+            with pytest.raises(StatusEngineError, match="Somebody reads"):
+                build_as_of(Warehouse(), instants[0], installed.first_cut)
+        for schema in made:
+            reader.execute(f"drop schema {schema}, {schema}_staging cascade")
 
 
 def test_one_entity_as_of_two_instants(installed: Installed) -> None:

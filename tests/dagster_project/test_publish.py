@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
@@ -15,6 +17,7 @@ import psycopg
 import pytest
 
 from dagster_project import publish as module
+from dagster_project import schemas
 from dagster_project.publish import TABLES, PublishError, publish
 from ingest import append, database, workflows
 from ingest.cuts import Cut
@@ -26,6 +29,14 @@ AS_OF = datetime(2026, 3, 10, 12, 0, 0, 1, tzinfo=UTC)
 TESTED = ("build", "--exclude-resource-type", "unit_test")
 # Texts that a CSV between two databases could spoil.
 STATUSES = ("new", "", "NULL", 'a "b", c\\d\n', "é 🚗", "confirmed", "\\N", " x ")
+
+
+WAITING = """
+select 1 from pg_locks
+where locktype = 'advisory' and not granted and database = (
+    select oid from pg_database where datname = current_database()
+)
+"""
 
 
 def _rows() -> pl.DataFrame:
@@ -232,6 +243,54 @@ def test_all_is_copied_where_the_last_files_may_not_be_begun_with(
     assert _sha256(again.folder / "status_intervals.parquet") == _sha256(
         result.folder / "status_intervals.parquet"
     )
+
+
+def test_all_is_copied_where_the_manifest_names_a_file_that_never_was(
+    connection: Connection, home: Path
+) -> None:
+    manifest = publish(connection, home).folder / "manifest.json"
+    said = json.loads(manifest.read_text())
+    said |= {"database": "other.duckdb", "database_sha256": ""}
+    manifest.write_text(json.dumps(said))
+    assert publish(connection, home).rows["status_intervals"] == 14
+
+
+def test_a_full_refresh_is_swapped_in_after_a_publication_not_within_it(
+    database_url: str,
+    connection: Connection,
+    build: Build,
+    built: Cut,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """S17: its names are those of one build, from its first statement on."""
+    append(connection, _rows().head(3).with_columns(entity_id=pl.lit(77)))
+    with monkeypatch.context() as patched:
+        patched.setattr(schemas, "swap", lambda _: None)
+        build(database_url, AS_OF, *TESTED, full_refresh=True)
+
+    def swap() -> None:
+        with database.connect(database_url) as other:
+            schemas.swap(other)
+
+    swapping = threading.Thread(target=swap)
+    copy = module._copy
+
+    def copy_beside_a_swap(reading: Connection, query: str, path: Path) -> None:
+        if path.stem == TABLES[1]:
+            swapping.start()
+            while not connection.execute(WAITING).fetchall():
+                time.sleep(0.01)
+        copy(reading, query, path)
+
+    monkeypatch.setattr(module, "_copy", copy_beside_a_swap)
+    with database.connect(database_url) as reading:
+        result = publish(reading, home)
+    swapping.join()
+    assert result.cut == built
+    counts = {result.rows[t] for t in ("status_intervals", "entity_current_status")}
+    assert counts == {14}
+    assert len(_in_postgres(database_url, built, "status_intervals")) > 14
 
 
 def test_rows_appended_after_the_build_are_not_published(

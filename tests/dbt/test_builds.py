@@ -1,6 +1,7 @@
 """Builds: readers see one cut whole (S17), what fails leaves no trace."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -158,6 +159,19 @@ def test_a_full_refresh_keeps_what_others_made_of_its_relations(
         " as 'begin return null; end'",
         "create trigger told after insert on sla.restatements"
         " for each statement execute function analyst.told()",
+        "create trigger off after insert on sla.restatements"
+        " for each statement execute function analyst.told()",
+        "alter table sla.restatements disable trigger off",
+        "alter table sla.workflow_violations force row level security",
+        "create rule told as on insert to sla.restatements do also notify restated",
+        "create index by_status on sla.status_intervals (status) where left_at is null",
+        "create statistics sla.of_types on entity_type, status"
+        " from sla.status_intervals",
+        "revoke execute on function sla_staging.live_status from public",
+        f"grant execute on function sla_staging.live_status to {role}",
+        "create function analyst.count_all() returns bigint begin atomic"
+        " select count(*) from sla.entity_current_status; end",
+        "create view analyst.counted as select analyst.count_all() as number",
     ):
         connection.execute(statement)
     before = _made(connection)
@@ -167,17 +181,112 @@ def test_a_full_refresh_keeps_what_others_made_of_its_relations(
     assert connection.execute("table analyst.of_mine").fetchone() == (3,)
     append_rows(connection, [_order(4, 2)])
     assert connection.execute("table analyst.of_mine").fetchone() == (4,)
+    assert connection.execute("table analyst.counted").fetchone() == (4,)
     left = "select nspname from pg_namespace where nspname ~ '^sla' order by 1"
     assert connection.execute(left).fetchall() == [("sla",), ("sla_staging",)]
 
-    # What can't follow stops the swap, and nothing has changed.
-    connection.execute(
-        "create materialized view analyst.old as select * from sla.restatements"
-    )
-    with pytest.raises(StatusEngineError, match=r"view analyst\.old reads schema sla"):
-        build(database_url, at(5), full_refresh=True)
-    assert _made(connection) == before
     connection.execute("drop schema analyst cascade")
+    connection.execute(f"drop owned by {role}")
+    connection.execute(f"drop role {role}")
+
+
+def test_what_can_not_follow_a_full_refresh_stops_it(
+    database_url: str, connection: Connection, build: Build, tmp_path: Path
+) -> None:
+    apply(connection, tmp_path, at(0), STANDARD)
+    append_rows(connection, [_order(1, 1)])
+    build(database_url, at(5))
+    connection.execute("create schema analyst")
+    append_rows(connection, [_order(1, 2, "sent")])
+    for create, drop, sentence in (
+        (
+            "materialized view analyst.old as select * from sla.restatements",
+            "materialized view analyst.old",
+            "Materialized view analyst.old depends on schema sla and can't be kept.",
+        ),
+        (
+            "table analyst.notes"
+            " (stay uuid references sla.status_intervals (interval_id), note text)",
+            "table analyst.notes",
+            "Constraint notes_stay_fkey on table analyst.notes depends on",
+        ),
+        (
+            "table analyst.kept (stay sla.status_intervals)",
+            "table analyst.kept",
+            "Table analyst.kept depends on",
+        ),
+        (
+            "publication stays for table sla.status_intervals",
+            "publication stays",
+            "Publication of table sla.status_intervals in publication stays",
+        ),
+        (
+            "function analyst.stays() returns setof sla.status_intervals"
+            " language sql as 'select * from sla.status_intervals'",
+            "function analyst.stays",
+            "function analyst.stays() doesn't fit the new tables",
+        ),
+        (
+            "view sla.mine as select * from sla.entity_current_status",
+            "view sla.mine",
+            "In schema sla, view sla.mine can't be kept.",
+        ),
+        (
+            "table sla.notes (note text)",
+            "table sla.notes",
+            "In schema sla, table sla.notes can't be kept.",
+        ),
+    ):
+        connection.execute(f"create {create}".encode())
+        with pytest.raises(StatusEngineError, match=re.escape(sentence)):
+            build(database_url, at(5), full_refresh=True)
+        assert len(published(connection, "status_intervals", at(5))) == 1
+        connection.execute(f"drop {drop}".encode())
+    build(database_url, at(5), full_refresh=True)
+    assert len(published(connection, "status_intervals", at(5))) == 2
+
+
+@pytest.mark.parametrize("schema", ["sla", "sla_next", "sla_old_staging"])
+def test_a_schema_of_somebody_else_is_not_built_over(
+    database_url: str, connection: Connection, build: Build, schema: str
+) -> None:
+    connection.execute(f"create schema {schema}")
+    connection.execute(f"create table {schema}.precious (number integer)")
+    with pytest.raises(StatusEngineError, match=f"{schema}.* was made by no build"):
+        build(database_url, at(5))
+    assert connection.execute(f"table {schema}.precious").fetchall() == []
+
+
+def test_who_may_read_the_published_schema_reads_it_whatever_waits(
+    database_url: str, connection: Connection, build: Build, tmp_path: Path
+) -> None:
+    """S16. As analysts are granted it: this schema and no other."""
+    apply(connection, tmp_path / "1", at(0), STANDARD)
+    append_rows(connection, [_order(1, 1), _order(2, 1)])
+    build(database_url, at(5))
+    role = f"analyst_{uuid.uuid4().hex[:8]}"
+    connection.execute(f"create role {role}")
+    connection.execute(f"grant usage on schema sla to {role}")
+    connection.execute(f"grant select on all tables in schema sla to {role}")
+
+    def statuses() -> list[Any]:
+        with psycopg.connect(database_url, autocommit=True) as reader:
+            reader.execute(f"set role {role}")
+            for name in RELATIONS:
+                reader.execute(f"select count(*) from sla.{name}")
+            return reader.execute(
+                "select current_status, workflow_id is null"
+                " from sla.entity_current_status order by entity_id"
+            ).fetchall()
+
+    assert statuses() == [("new", False), ("new", False)]
+    append_rows(connection, [_order(1, 2, "sent")])
+    assert statuses() == [("sent", False), ("new", False)]
+    retired = {**STANDARD, "is_active": False}
+    apply(connection, tmp_path / "2", at(0.5), retired)
+    assert statuses() == [("sent", True), ("new", True)]
+    build(database_url, at(5), full_refresh=True)
+    assert statuses() == [("sent", True), ("new", True)]
     connection.execute(f"drop owned by {role}")
     connection.execute(f"drop role {role}")
 
@@ -200,7 +309,21 @@ def _made(connection: Connection) -> list[Any]:
         union all
         select 'policy', policyname, tablename, qual from pg_policies
         union all
-        select 'trigger', tgname, tgrelid::regclass::text, ''
+        select 'forced', relname, relforcerowsecurity::text, ''
+        from pg_class where relnamespace = 'sla'::regnamespace and relrowsecurity
+        union all
+        select 'function', proname, proacl::text, '' from pg_proc
+        where pronamespace in ('analyst'::regnamespace, 'sla_staging'::regnamespace)
+        union all
+        select 'rule', rulename, tablename, definition from pg_rules
+        union all
+        select 'index', indexname, tablename, indexdef from pg_indexes
+        where schemaname = 'sla'
+        union all
+        select 'statistics', stxname, stxrelid::regclass::text, ''
+        from pg_statistic_ext
+        union all
+        select 'trigger', tgname, tgrelid::regclass::text, tgenabled::text
         from pg_trigger where tgrelid::regclass::text ~ '^sla[.]'
         union all
         select 'view', viewname, definition, reloptions::text

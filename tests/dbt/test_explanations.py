@@ -1,7 +1,7 @@
 """The views that say why: windows, stays, candidates, the audit trail, milestones."""
 
 from collections.abc import Callable
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -9,9 +9,19 @@ from typing import Any
 
 import histories
 import pytest
-from facts import append_rows, appended, apply, at, published, step, workflow
+from facts import (
+    append_rows,
+    appended,
+    apply,
+    assert_as_oracle,
+    at,
+    published,
+    step,
+    workflow,
+)
 from oracle import Row, in_order, violations
 
+from dagster_project.explain import explain, narrate
 from ingest.cuts import Cut
 from ingest.database import Connection
 
@@ -250,3 +260,49 @@ def test_orders_have_a_plain_history(
         (1, None, "new", at(8 + 15 / 24)),
         (1, "new", "done", at(13 + 10 / 24)),
     ]
+
+
+def test_deadlines_at_the_ends_of_time_are_read_and_explained(
+    database_url: str, connection: Connection, build: Build, tmp_path: Path
+) -> None:
+    """As given; Python's instants, and so its readers, know the years 1 to 9999."""
+    at_risk = {"at_risk_hours": 6}
+    steps = [
+        step("new", 1, ["done"], sla_hours=12, notification_settings=at_risk),
+        step("done", 2, []),
+    ]
+    apply(
+        connection,
+        tmp_path,
+        at(0),
+        OFFICE,
+        workflow("order", "standard", steps, calendar="office"),
+    )
+    ends = [
+        datetime(1, 1, 1, tzinfo=UTC),
+        datetime.max.replace(tzinfo=UTC),
+    ]
+    append_rows(
+        connection,
+        [
+            {
+                "created_at": at(1),
+                "entity_type": "order",
+                "entity_id": number,
+                "to_status": "new",
+                "sla_deadline": end,
+            }
+            for number, end in enumerate(ends)
+        ],
+    )
+    build(database_url, AS_OF)
+    assert_as_oracle(connection, AS_OF, ["status_intervals", "entity_current_status"])
+    for number, deadline in enumerate(
+        (
+            "deadline Mon 0001-01-01 00:19:32 LMT, as it was given",
+            # In Amsterdam it is the year 10000 by then.
+            "deadline Fri 9999-12-31 23:59:59.999999 UTC, as it was given",
+        )
+    ):
+        told = [line.strip() for line in narrate(explain(connection, "order", number))]
+        assert deadline in told

@@ -1,10 +1,15 @@
 """What a later cut changes of what was published is kept, nothing else (S9, S13)."""
 
+import os
+import random
 import uuid
+from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import histories
 import pytest
 from facts import append_rows, apply, at, published, step, workflow
 from oracle import Row
@@ -170,3 +175,143 @@ def test_what_no_batch_explains_is_restated_without_one(
     ]
     assert (row["old_value"], row["new_value"]) == ("breached", "met")
     assert row["batch_id"] is None
+
+
+def test_what_a_cut_held_from_after_its_instant_counts_as_it_was_published(
+    database_url: str, connection: Connection, build: Build, tmp_path: Path
+) -> None:
+    """As every run may: its instant is the tick, its cut is pinned a moment later."""
+    apply(connection, tmp_path, at(0), STANDARD)
+    append_rows(connection, [_order(1, 1), _order(1, 3.001, "sent")])
+    append_rows(connection, [_order(2, 1), _order(2, 3.001, "sent")])
+    build(database_url, at(3))
+    append_rows(connection, [_order(1, 1.5, "sent"), _order(2, 3.002, "done")])
+    build(database_url, at(4))
+    assert _told(connection) == {
+        ("verdict", 1, "new", "breached", "met"),
+        ("met_count", 1 + 1, "new", "0", "1"),
+        ("breached_count", 1 + 1, "new", "2", "1"),
+        ("compliance_ratio", 1 + 1, "new", "0", "0.5"),
+        ("interval_count", 1 + 3, "sent", "2", "1"),
+        ("interval_count", 1 + 1, "sent", "0", "1"),
+        ("overdue_count", 1 + 1, "sent", "0", "1"),
+        ("compliance_ratio", 1 + 1, "sent", None, "0"),
+    }
+
+
+def test_a_stay_that_began_earlier_but_is_judged_the_same_has_no_verdict_restated(
+    database_url: str, connection: Connection, build: Build, tmp_path: Path
+) -> None:
+    apply(connection, tmp_path, at(0), STANDARD)
+    append_rows(connection, [_order(1, 1), _order(1, 1.5, "sent")])
+    build(database_url, at(2))
+    append_rows(connection, [_order(1, 0.9)])
+    build(database_url, at(2))
+    assert _told(connection) == {
+        ("interval_count", 1 + 1, "new", "1", "0"),
+        ("met_count", 1 + 1, "new", "1", "0"),
+        ("compliance_ratio", 1 + 1, "new", "1", None),
+        ("interval_count", 1, "new", "0", "1"),
+        ("met_count", 1, "new", "0", "1"),
+        ("compliance_ratio", 1, "new", None, "1"),
+    }
+
+
+@pytest.mark.parametrize("seed", range(21, 25 if os.environ.get("NIGHTLY") else 22))
+def test_restatements_are_what_two_builds_say_otherwise_of_one_instant(
+    database_url: str, connection: Connection, build: Build, tmp_path: Path, seed: int
+) -> None:
+    """Of random histories, after incremental and full builds."""
+    history, rng = histories.make(seed), random.Random(seed)
+    batches, configurations = list(history.batches), list(history.configurations)
+    day = 45
+    apply(connection, tmp_path / "first", *_files(configurations.pop(0)))
+    append_rows(connection, batches.pop(0))
+    build(database_url, at(day))
+    count = 0
+    while batches or configurations:
+        for _ in range(min(len(batches), rng.randint(0, 2))):
+            append_rows(connection, batches.pop(rng.randrange(len(batches))))
+        if configurations and rng.random() < 0.5:
+            folder = tmp_path / str(len(configurations))
+            apply(connection, folder, *_files(configurations.pop(0)))
+        before = _judged(connection, at(day))
+        later = day + rng.choice((0, 1, 3))
+        cut = build(database_url, at(later), full_refresh=rng.random() < 0.3)
+        after = _judged(connection, at(day))
+        day = later
+        told = Counter(
+            (
+                row["figure"],
+                *(row[name] for name in (STAY if row["visit"] else GROUP)),
+                row["old_value"],
+                row["new_value"],
+            )
+            for row in published(connection, "restatements", at(day))
+            if row["cut"] == cut.number
+        )
+        assert told == _changed(before, after)
+        count += told.total()
+    assert count > 100
+
+
+STAY = ("entity_type", "entity_id", "status", "visit")
+GROUP = ("entered_on", "entity_type", "workflow_name", "status", "business_entity_id")
+Judged = tuple[dict[Any, str | None], dict[Any, Counter[str]]]
+
+
+def _files(configuration: tuple[Any, list[Row]]) -> tuple[Any, ...]:
+    instant, contents = configuration
+    return instant, *contents
+
+
+def _judged(connection: Connection, instant: datetime) -> Judged:
+    """The verdict of each stay, and the counts of each group, as of an instant."""
+    verdicts: dict[Any, str | None] = {}
+    groups: dict[Any, Counter[str]] = {}
+    for row in published(connection, "status_intervals", instant):
+        verdict = row["verdict"] if row["left_at"] else None
+        if not row["left_at"] and row["sla_deadline"] and row["sla_deadline"] < instant:
+            verdict = "overdue"
+        verdicts[tuple(row[name] for name in STAY)] = verdict
+        row["entered_on"] = row["entered_at"].astimezone(UTC).date()
+        group = groups.setdefault(tuple(row[name] for name in GROUP), Counter())
+        group.update(["interval", *([verdict] if verdict else [])])
+    return verdicts, groups
+
+
+def _changed(before: Judged, after: Judged) -> Counter[Any]:
+    """Rows of restatements, without what tells when and why."""
+    verdicts = [
+        ("verdict", *stay, old, after[0].get(stay))
+        for stay, old in before[0].items()
+        if old in ("met", "breached") and old != after[0].get(stay)
+    ]
+    figures = [
+        (name, *group, old, new)
+        for group in {*before[1], *after[1]}
+        for name, old, new in zip(
+            FIGURES,
+            _figures(before[1].get(group, Counter())),
+            _figures(after[1].get(group, Counter())),
+            strict=True,
+        )
+        if old != new
+    ]
+    return Counter([*verdicts, *figures])
+
+
+FIGURES = (
+    "interval_count",
+    "met_count",
+    "breached_count",
+    "overdue_count",
+    "compliance_ratio",
+)
+
+
+def _figures(counts: Counter[str]) -> list[str | None]:
+    judged = [counts[name] for name in ("met", "breached", "overdue")]
+    ratio = judged[0] / sum(judged) if any(judged) else None
+    shown = None if ratio is None else repr(ratio).removesuffix(".0")
+    return [*map(str, [counts["interval"], *judged]), shown]

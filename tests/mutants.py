@@ -30,6 +30,9 @@ COUNTS = "dbt/models/sla/sla_daily_counts.sql"
 PINNED = "dbt/models/staging/pinned_transitions.sql"
 TOUCHED = "dbt/models/staging/touched_entities.sql"
 CURRENT = "dbt/models/sla/entity_current_status.sql"
+FUNCTION = "dbt/macros/postgres.sql"
+RESTATED = "dbt/macros/restated.sql"
+SCHEMAS = "dagster_project/schemas.py"
 OPENING = "ingest/calendars.py"
 RECORD = "ingest/migrations/versions/0003_record.sql"
 FUNCTIONS = "ingest/migrations/versions/0006_calendars.sql"
@@ -39,6 +42,8 @@ HISTORIES = "tests/dbt/test_histories.py"
 CONFIGURATION = "tests/dbt/test_configuration.py"
 CUTS_TESTS = "tests/dbt/test_clock_and_cuts.py"
 BUILD_TESTS = "tests/dbt/test_builds.py"
+RESTATEMENTS = "tests/dbt/test_restatements.py"
+PUBLISHING = "tests/dagster_project/test_publish.py"
 TIME = "tests/dbt/test_business_time.py"
 VECTORS = "tests/dbt/test_deadline_vectors.py"
 RECORDING = "tests/ingest/test_record.py"
@@ -160,6 +165,27 @@ MUTANTS = (
         'where {{ is_after("batch_cut", built_cut()) }}\n            ) as unbuilt',
         f"where {NEWEST_BATCH.replace('CUT', 'built_cut()')}\n            ) as unbuilt",
         (CUTS_TESTS,),
+    ),
+    Mutant(
+        "S16: who reads what waits needs rights on more than is published",
+        FUNCTION,
+        "stable strict security definer",
+        "stable strict",
+        (BUILD_TESTS,),
+    ),
+    Mutant(
+        "S17: names change hands within a publication",
+        SCHEMAS,
+        '"select pg_advisory_xact_lock(%s)"',
+        '"select %s::bigint"',
+        (PUBLISHING,),
+    ),
+    Mutant(
+        "S13: what a cut held from after its instant counts as not yet there",
+        RESTATED,
+        "when before.left_at is not null then before.verdict",
+        "when before.left_at <= {{ instant }} then before.verdict",
+        (RESTATEMENTS,),
     ),
     Mutant(
         "S17: each model reads the configuration that is there",

@@ -279,7 +279,7 @@ def test_a_full_refresh_is_swapped_in_after_a_publication_not_within_it(
     def copy_beside_a_swap(reading: Connection, query: str, path: Path) -> None:
         if path.stem == TABLES[1]:
             swapping.start()
-            while not connection.execute(WAITING).fetchall():
+            while swapping.is_alive() and not connection.execute(WAITING).fetchall():
                 time.sleep(0.01)
         copy(reading, query, path)
 

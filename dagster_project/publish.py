@@ -104,6 +104,9 @@ def publish(connection: Connection, home: Path, schema: str = "sla") -> Publishe
     root.mkdir(parents=True, exist_ok=True)
     with (root / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        # Of publications that were killed.
+        for left in root.glob(f".{'[0-9a-f]' * 32}"):
+            shutil.rmtree(left)
         scratch = root / f".{uuid.uuid4().hex}"
         try:
             cut, manifest = _write(connection, schema, scratch, root / "current")

@@ -14,6 +14,7 @@ from dagster_dbt import DbtCliResource, DbtProject
 from dagster_dbt.compat import DBT_PYTHON_VERSION
 
 from dagster_project import schemas
+from dagster_project.dead_runs import process_tag
 from ingest import database
 from ingest.cuts import Cut
 from ingest.errors import StatusEngineError
@@ -64,6 +65,11 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
     def folder(self) -> Path:
         """The home folder, absolute."""
         return Path(self.home) if self.home else database.home()
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Note on the run which process executes it; see dead_runs."""
+        if context.run and context.instance:
+            context.instance.add_run_tags(context.run.run_id, process_tag(os.getpid()))
 
     def session(self) -> AbstractContextManager[database.Connection]:
         """A connection to the upgraded database."""

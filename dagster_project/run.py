@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import dagster as dg
 
+from dagster_project.dead_runs import end_dead_runs, process_tag
 from dagster_project.definitions import build_definitions
 from dagster_project.resources import Warehouse
 from dagster_project.schedules import run_config
@@ -43,10 +44,6 @@ PARTS = {
     ],
     "cut": [["raw", "cuts"]],
 }
-
-
-# Which process runs in process.
-PROCESS_TAG = "status_engine/process"
 
 
 class RunError(StatusEngineError):
@@ -112,9 +109,9 @@ def run(
         dg.DagsterInstance.get() as instance,
         contextlib.redirect_stdout(io.StringIO()),
     ):
-        _end_dead_runs(instance)
+        end_dead_runs(instance)
         result = job.execute_in_process(
-            tags={PROCESS_TAG: str(os.getpid())},
+            tags=process_tag(os.getpid()),
             run_config={**config, "loggers": {"console": {}}},
             instance=instance,
             raise_on_error=False,
@@ -122,15 +119,6 @@ def run(
     if not result.success:
         raise RunError(_why(result, warehouse))
     return RunResult(result.run_id, _metadata(result))
-
-
-def _end_dead_runs(instance: dg.DagsterInstance) -> None:
-    """Runs whose process was killed would count as started for ever."""
-    started = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
-    for dead in instance.get_runs(started):
-        process = dead.tags.get(PROCESS_TAG)
-        if process and not Path(f"/proc/{process}").exists():
-            instance.report_run_failed(dead, "Its process has ended.")
 
 
 def _selection(parts: Sequence[str]) -> dg.AssetSelection:

@@ -5,6 +5,8 @@ from typing import Any
 
 import dagster as dg
 
+from dagster_project.dead_runs import end_dead_runs
+
 NIGHTLY = dg.AssetSelection.checks(
     dg.AssetCheckKey(dg.AssetKey(["sla", "status_intervals"]), "equals_a_full_build")
 )
@@ -68,6 +70,7 @@ def run_config(
 )
 def every_five_minutes(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """One run a tick; the tick is its instant and its key."""
+    end_dead_runs(context.instance)
     tick = context.scheduled_execution_time
     return dg.RunRequest(run_key=tick.isoformat(), run_config=run_config(tick))
 

@@ -4,6 +4,7 @@ Readers wait for nothing: names change hands in one transaction, a query that ru
 on with the relations that it began with. What is in the schemas is decided in dbt.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import LiteralString
@@ -20,9 +21,13 @@ NEXT = "sla_next"
 OLD = "sla_old"
 # Of views outside that are pointed to the new relations, and of dropping the old.
 PATIENCE = "3s"
+# Seconds: publishing 5 million stays takes less than one of these ten minutes.
+PUBLICATION_PATIENCE = 600
 # Any fixed number: a swap waits for those who hold it shared.
 _SWAP_LOCK = 7_361_820_149
 _LONGEST_NAME = 63
+# Tables that are no models, or the last one, which tells of the others.
+_LEDGERS = ("built_cuts", "tested_cuts", "changed_entities", "definitions")
 _AGAIN = "can't be kept. Drop it, and create it again after the full refresh."
 _IN_USE = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 
@@ -30,19 +35,26 @@ _IN_USE = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 # same of the schema that takes its place, in their order.
 _MADE_BY_OTHERS: LiteralString = """
 with relations as (
-    select c.oid, c.relname, c.relacl, c.relkind, n.nspname
+    select
+        c.oid, c.relname, c.relacl, n.nspname, c.relowner, c.reloptions,
+        case c.relkind when 'v' then 'view' else 'table' end as kind,
+        fresh.oid as fresh_oid, fresh.relacl as fresh_acl, fresh.relowner as fresh_owner
     from pg_class as c
     inner join pg_namespace as n on c.relnamespace = n.oid
-    where
-        n.nspname = %(schema)s
-        and c.relkind in ('r', 'v')
-        and exists (
-            select from pg_class as fresh
-            where
-                fresh.relname = c.relname
-                and fresh.relkind = c.relkind
-                and fresh.relnamespace = to_regnamespace(%(fresh)s)
-        )
+    inner join pg_class as fresh
+        on
+            c.relname = fresh.relname
+            and c.relkind = fresh.relkind
+            and fresh.relnamespace = to_regnamespace(%(fresh)s)
+    where n.nspname = %(schema)s and c.relkind in ('r', 'v')
+),
+
+spaces as (
+    select
+        n.nspname, n.nspowner, fresh.nspacl as fresh_acl, fresh.nspowner as fresh_owner
+    from pg_namespace as n
+    inner join pg_namespace as fresh on fresh.nspname = %(fresh)s
+    where n.nspname = %(schema)s
 ),
 
 functions as (
@@ -50,21 +62,22 @@ functions as (
         format(
             'function %%I.%%I(%%s)',
             nspname,
-            proname,
+            p.proname,
             pg_get_function_identity_arguments(p.oid)
         ) as target,
-        proacl as acl
+        coalesce(p.proacl, acldefault('f', p.proowner)) as acl,
+        fresh.proacl as fresh_acl,
+        fresh.proowner as fresh_owner
     from pg_proc as p
     inner join pg_namespace on pronamespace = pg_namespace.oid
+    inner join pg_proc as fresh
+        on
+            p.proname = fresh.proname
+            and p.proargtypes = fresh.proargtypes
+            and fresh.pronamespace = to_regnamespace(%(fresh)s)
     where
         nspname = %(schema)s
-        and exists (
-            select from pg_proc as fresh
-            where
-                fresh.proname = p.proname
-                and fresh.proargtypes = p.proargtypes
-                and fresh.pronamespace = to_regnamespace(%(fresh)s)
-        )
+        and (p.proacl is not null or fresh.proacl is not null)
 ),
 
 granted as (
@@ -89,9 +102,23 @@ granted as (
     cross join aclexplode(acl) as a
 )
 
-select 0 as place, format('revoke all on %%s from public', target)
-from functions
-where acl is not null
+-- What default privileges gave to the new ones; who owns them has his rights by that.
+select 0 as place, format(
+    'revoke all on %%s from %%s',
+    target,
+    case grantee when 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end
+)
+from (
+    select format('table %%I.%%I', nspname, relname), fresh_acl, fresh_owner
+    from relations
+    union all
+    select format('schema %%I', nspname), fresh_acl, fresh_owner from spaces
+    union all
+    select target, coalesce(fresh_acl, acldefault('f', fresh_owner)), fresh_owner
+    from functions
+) as made (target, acl, owner)
+cross join aclexplode(acl) as a
+where grantee <> owner
 union all
 select 1, format(
     'grant %%s%%s on %%s to %%s%%s',
@@ -167,6 +194,56 @@ from pg_rewrite
 inner join relations on ev_class = relations.oid
 where rulename <> '_RETURN'
 union all
+select 2, format(
+    'alter table %%I.%%I %%s rule %%I',
+    nspname,
+    relname,
+    case ev_enabled
+        when 'D' then 'disable' when 'R' then 'enable replica' else 'enable always'
+    end,
+    rulename
+)
+from pg_rewrite
+inner join relations on ev_class = relations.oid
+where rulename <> '_RETURN' and ev_enabled <> 'O'
+union all
+select 1, format(
+    'alter %%s %%I.%%I set (%%s)',
+    kind,
+    nspname,
+    relname,
+    array_to_string(reloptions, ', ')
+)
+from relations
+where reloptions is not null
+union all
+select 1, format(
+    'alter table %%I.%%I add constraint %%I %%s',
+    nspname,
+    relname,
+    conname,
+    pg_get_constraintdef(c.oid)
+)
+from pg_constraint as c
+inner join relations on conrelid = relations.oid
+where
+    -- Those that are a column's own, and those of triggers, go with it.
+    contype in ('c', 'f', 'p', 'u', 'x')
+    and not exists (
+        select from pg_constraint as fresh
+        where fresh.conrelid = fresh_oid and fresh.conname = c.conname
+    )
+union all
+select 3, format(
+    'alter table %%I.%%I owner to %%I', nspname, relname, pg_get_userbyid(relowner)
+)
+from relations
+where relowner <> fresh_owner
+union all
+select 3, format('alter schema %%I owner to %%I', nspname, pg_get_userbyid(nspowner))
+from spaces
+where nspowner <> fresh_owner
+union all
 select 1, pg_get_statisticsobjdef(pg_statistic_ext.oid)
 from pg_statistic_ext
 inner join pg_namespace on stxnamespace = pg_namespace.oid
@@ -183,20 +260,22 @@ where
             fresh.relname = i.relname
             and fresh.relnamespace = to_regnamespace(%(fresh)s)
     )
+    and not exists (select from pg_constraint where conindid = indexrelid)
 order by 1
 """
 
-# What is in the published schema and was made neither by this build nor an earlier one:
-# of relations and functions, those whose name no definition has.
+# What is in the published schema or its staging and no build made: builds have a
+# definition of what they made, but for ledgers and what one build needs (unlogged).
 _STRANGERS: LiteralString = """
 with named as (
-    select 'pg_class'::regclass as classid, oid, relname as name, relnamespace as space
-    from pg_class where relkind <> 'i' and relkind <> 'I'
+    select
+        'pg_class'::regclass as classid, oid, relname as name, relnamespace as space,
+        relpersistence = 'u' as is_ours
+    from pg_class where relkind not in ('i', 'I')
     union all
-    select 'pg_proc'::regclass, oid, proname, pronamespace from pg_proc
+    select 'pg_proc'::regclass, oid, proname, pronamespace, false from pg_proc
     union all
-    select 'pg_type'::regclass, t.oid, typname, typnamespace
-    from pg_type as t
+    select 'pg_type'::regclass, oid, typname, typnamespace, false from pg_type
     where typrelid = 0 and typelem = 0
 )
 
@@ -204,15 +283,19 @@ select pg_describe_object(classid, named.oid, 0)
 from named
 inner join pg_namespace as n on space = n.oid
 where
-    n.nspname = %(schema)s
-    and name not in (select relation_name from sla_staging.definitions)
-    and not exists (
-        select from named as fresh
-        where
-            fresh.space = to_regnamespace(%(fresh)s)
-            and fresh.classid = named.classid
-            and fresh.name = named.name
+    n.nspname in ('sla', 'sla_staging')
+    and not is_ours
+    and (
+        name not in (select relation_name from sla_staging.definitions)
+        -- Models that are functions are in staging.
+        or (n.nspname = 'sla' and classid <> 'pg_class'::regclass)
     )
+    and name <> all(%(ledgers)s)
+union all
+select pg_describe_object('pg_class'::regclass, inhrelid, 0) || ' as a child of another'
+from pg_inherits
+inner join pg_class as c on inhrelid = c.oid
+where c.relnamespace = to_regnamespace('sla')
 order by 1
 """
 
@@ -262,18 +345,33 @@ select distinct
         0
     ),
     case
-        when c.relkind = 'v' then format(
+        when
+            c.relkind = 'v'
+            and c.relpersistence = 'p'
+            and pg_has_role(c.relowner, 'usage')
+            and has_schema_privilege(n.oid, 'create')
+            then format(
             'create or replace view %%I.%%I%%s as %%s',
             n.nspname,
             c.relname,
             ' with (' || array_to_string(c.reloptions, ', ') || ')',
             pg_get_viewdef(c.oid)
         )
-        when f.prokind in ('f', 'p') then pg_get_functiondef(f.oid)
+        -- One that takes or returns rows of these tables would become another.
+        when
+            f.prokind in ('f', 'p')
+            and ours.classid <> 'pg_type'::regclass
+            and pg_has_role(f.proowner, 'usage')
+            and has_schema_privilege(f.pronamespace, 'create')
+            then pg_get_functiondef(f.oid)
     end
 from ours
 inner join pg_depend as d on d.refclassid = ours.classid and d.refobjid = ours.objid
-left join pg_rewrite as r on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid
+left join pg_rewrite as r
+    on
+        d.classid = 'pg_rewrite'::regclass
+        and d.objid = r.oid
+        and r.rulename = '_RETURN'
 left join pg_class as c on r.ev_class = c.oid
 left join pg_namespace as n on c.relnamespace = n.oid
 left join pg_proc as f on d.classid = 'pg_proc'::regclass and d.objid = f.oid
@@ -283,7 +381,7 @@ where
     and not exists (
         select from ours as o where o.classid = d.classid and o.objid = d.objid
     )
-order by 1
+order by 1, 2 nulls first
 """
 
 
@@ -363,9 +461,14 @@ def require_following(connection: Connection) -> list[tuple[str, str]]:
     """What elsewhere depends on the published schema, and how it follows a swap.
 
     Raises:
-        StatusEngineError: something is neither a view nor a function.
+        StatusEngineError: something can't follow, or would be lost with the schema.
     """
-    following = []
+    following: list[tuple[str, str]] = []
+    if not exists(connection, PUBLISHED):
+        return following
+    for (what,) in connection.execute(_STRANGERS, {"ledgers": list(_LEDGERS)}):
+        msg = f"In schema {PUBLISHED} or its staging, {what} {_AGAIN}"
+        raise StatusEngineError(msg)
     for what, statement in _dependents(connection, PUBLISHED):
         if statement is None:
             msg = f"{what} depends on schema {PUBLISHED} and {_AGAIN}"
@@ -403,18 +506,39 @@ def swap(connection: Connection, fresh: str = NEXT) -> None:
     if not exists(connection, fresh):
         msg = f"Schema {fresh} was not built to its end; {PUBLISHED} is as it was."
         raise StatusEngineError(msg)
-    with connection.transaction():
-        connection.execute("select pg_advisory_xact_lock(%s)", [_SWAP_LOCK])
-        _be_patient(connection)
-        follow = _statements_after(connection, fresh)
-        for published, old, new in (
-            (PUBLISHED, OLD, fresh),
-            (staging(PUBLISHED), staging(OLD), staging(fresh)),
-        ):
-            _rename(connection, published, old)
-            _rename(connection, new, published)
-        for what, statement in follow:
-            _follow(connection, what, statement)
+    _wait_for_publications(connection)
+    try:
+        with connection.transaction():
+            _be_patient(connection)
+            follow = _statements_after(connection, fresh)
+            for published, old, new in (
+                (PUBLISHED, OLD, fresh),
+                (staging(PUBLISHED), staging(OLD), staging(fresh)),
+            ):
+                _rename(connection, published, old)
+                _rename(connection, new, published)
+            for what, statement in follow:
+                _follow(connection, what, statement)
+    except _IN_USE as error:
+        msg = f"Something in schema {PUBLISHED} is locked just now. Run it again."
+        raise StatusEngineError(msg) from error
+    finally:
+        connection.execute("select pg_advisory_unlock(%s)", [_SWAP_LOCK])
+
+
+def _wait_for_publications(connection: Connection) -> None:
+    """Take the lock of swaps, by asking again and again: nobody waits behind."""
+    deadline = time.monotonic() + PUBLICATION_PATIENCE
+    while connection.execute(
+        "select pg_try_advisory_lock(%s)", [_SWAP_LOCK]
+    ).fetchone() != (True,):
+        if time.monotonic() > deadline:
+            msg = (
+                f"A publication has held up the swap for {PUBLICATION_PATIENCE} s; "
+                f"schema {PUBLISHED} is as it was. Run it again when that has ended."
+            )
+            raise StatusEngineError(msg)
+        time.sleep(0.1)
 
 
 def drop_old(connection: Connection) -> bool:
@@ -451,11 +575,6 @@ def _statements_after(connection: Connection, fresh: str) -> list[tuple[str, str
         )
         for _, statement in connection.execute(_MADE_BY_OTHERS, parameters)
     ]
-    # There are definitions once something was built.
-    strangers = _STRANGERS if exists(connection, PUBLISHED) else "select where false"
-    for (what,) in connection.execute(strangers, found):
-        msg = f"In schema {PUBLISHED}, {what} {_AGAIN}"
-        raise StatusEngineError(msg)
     return said + require_following(connection)
 
 

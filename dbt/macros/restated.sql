@@ -102,8 +102,8 @@
 
 {# CTEs; ends in `rejudged`: the stays that another build judges otherwise as of an
    instant, with the newest batch of their entity since, or of the configuration. Before
-   counts as it was published, with what it held from after the instant (rows may come
-   from the time between the instant of a run and its pin); of what is new, only what
+   counts as it was published, with what it held from after the instant (rows may have
+   come after the instant of a run and before its pin); of what is new, only what
    happened by the instant counts. #}
 {% macro judged_ctes(intervals, instant) -%}
     {%- set columns = [

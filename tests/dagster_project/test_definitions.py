@@ -1,5 +1,8 @@
 """The graph that Dagster is given, and what the schedule and the sensor ask for."""
 
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -7,6 +10,7 @@ import dagster as dg
 import pytest
 
 from dagster_project import schedules, sensors
+from dagster_project.dead_runs import PROCESS_TAG, process_tag
 from dagster_project.definitions import build_definitions
 from dagster_project.resources import Warehouse
 
@@ -127,8 +131,8 @@ def test_every_data_test_of_dbt_is_a_check_of_an_asset(
 
 
 def test_the_tick_is_the_clock_and_the_run_key(definitions: dg.Definitions) -> None:
-    with dg.build_schedule_context(scheduled_execution_time=TICK) as context:
-        request = schedules.every_five_minutes(context)
+    with dg.instance_for_test() as instance:
+        request = _tick(instance)
     assert isinstance(request, dg.RunRequest)
     assert request.run_key == "2026-03-07T12:05:00+00:00"
     assert request.run_config == {
@@ -137,6 +141,57 @@ def test_the_tick_is_the_clock_and_the_run_key(definitions: dg.Definitions) -> N
     job = definitions.resolve_job_def("status_engine")
     ops = dg.validate_run_config(job, request.run_config)["ops"]
     assert ops["raw__cuts"]["config"] == {"as_of": "2026-03-07T12:05:00+00:00"}
+
+
+def _tick(instance: dg.DagsterInstance) -> object:
+    with dg.build_schedule_context(instance, TICK) as context:
+        return schedules.every_five_minutes(context)
+
+
+@dg.job
+def nothing() -> None: ...
+
+
+def test_a_tick_ends_runs_whose_process_has_ended() -> None:
+    """The next run of the schedule would wait for them, for ever."""
+    ended = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    dead = process_tag(ended.pid)
+    ended.communicate()
+    # Another process of that id, as after a restart of the machine.
+    another = {PROCESS_TAG: f"{os.getpid()} 1.0"}
+    with dg.instance_for_test() as instance:
+        runs = {
+            name: instance.create_run_for_job(
+                nothing, tags=tags, status=dg.DagsterRunStatus.STARTED
+            ).run_id
+            for name, tags in {
+                "dead": dead,
+                "another": another,
+                "alive": process_tag(os.getpid()),
+                "not tagged yet": {},
+            }.items()
+        }
+        _tick(instance)
+        failed = instance.get_run_records(
+            dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE])
+        )
+    assert {record.dagster_run.run_id for record in failed} == {
+        runs["dead"],
+        runs["another"],
+    }
+
+
+def test_a_run_that_dagster_launches_says_which_process_executes_it() -> None:
+    @dg.asset
+    def any_asset(warehouse: Warehouse) -> None: ...
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize(
+            [any_asset], instance=instance, resources={"warehouse": Warehouse()}
+        )
+        run = instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert run.tags.items() >= process_tag(os.getpid()).items()
 
 
 def test_the_schedule_and_the_sensor_run_by_default() -> None:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
@@ -29,14 +28,6 @@ AS_OF = datetime(2026, 3, 10, 12, 0, 0, 1, tzinfo=UTC)
 TESTED = ("build", "--exclude-resource-type", "unit_test")
 # Texts that a CSV between two databases could spoil.
 STATUSES = ("new", "", "NULL", 'a "b", c\\d\n', "é 🚗", "confirmed", "\\N", " x ")
-
-
-WAITING = """
-select 1 from pg_locks
-where locktype = 'advisory' and not granted and database = (
-    select oid from pg_database where datname = current_database()
-)
-"""
 
 
 def _rows() -> pl.DataFrame:
@@ -279,8 +270,7 @@ def test_a_full_refresh_is_swapped_in_after_a_publication_not_within_it(
     def copy_beside_a_swap(reading: Connection, query: str, path: Path) -> None:
         if path.stem == TABLES[1]:
             swapping.start()
-            while swapping.is_alive() and not connection.execute(WAITING).fetchall():
-                time.sleep(0.01)
+            swapping.join(timeout=1)
         copy(reading, query, path)
 
     monkeypatch.setattr(module, "_copy", copy_beside_a_swap)

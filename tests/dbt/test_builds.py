@@ -164,6 +164,16 @@ def test_a_full_refresh_keeps_what_others_made_of_its_relations(
         "alter table sla.restatements disable trigger off",
         "alter table sla.workflow_violations force row level security",
         "create rule told as on insert to sla.restatements do also notify restated",
+        "create rule off as on insert to sla.restatements do instead nothing",
+        "alter table sla.restatements disable rule off",
+        "alter table sla.status_intervals"
+        " add constraint has_status check (status <> ''),"
+        " add constraint of_first unique (first_transition_id, visit),"
+        " set (fillfactor = 90)",
+        "alter view sla.milestones set (security_barrier = true)",
+        # What comes to new tables by default was not granted on these.
+        f"alter default privileges grant select on tables to {role}",
+        f"alter default privileges grant usage on schemas to {role}",
         "create index by_status on sla.status_intervals (status) where left_at is null",
         "create statistics sla.of_types on entity_type, status"
         " from sla.status_intervals",
@@ -197,6 +207,7 @@ def test_what_can_not_follow_a_full_refresh_stops_it(
     append_rows(connection, [_order(1, 1)])
     build(database_url, at(5))
     connection.execute("create schema analyst")
+    connection.execute("create view analyst.stays as table sla.status_intervals")
     append_rows(connection, [_order(1, 2, "sent")])
     for create, drop, sentence in (
         (
@@ -224,17 +235,45 @@ def test_what_can_not_follow_a_full_refresh_stops_it(
             "function analyst.stays() returns setof sla.status_intervals"
             " language sql as 'select * from sla.status_intervals'",
             "function analyst.stays",
-            "function analyst.stays() doesn't fit the new tables",
+            "Function analyst.stays() depends on",
+        ),
+        (
+            "function analyst.label(stay sla.status_intervals) returns text"
+            " language sql as 'select stay.status'",
+            "function analyst.label",
+            "Function analyst.label(sla.status_intervals) depends on",
+        ),
+        (
+            "rule gone as on delete to analyst.stays do instead"
+            " delete from sla.status_intervals where entity_id = old.entity_id",
+            "rule gone on analyst.stays",
+            "Rule gone on view analyst.stays depends on",
+        ),
+        (
+            "temporary view of_a_session as select * from sla.restatements",
+            "view of_a_session",
+            "of_a_session depends on",
+        ),
+        (
+            "table sla.child () inherits (sla.built_cuts)",
+            "table sla.child",
+            "In schema sla or its staging, table sla.child can't be kept.",
         ),
         (
             "view sla.mine as select * from sla.entity_current_status",
             "view sla.mine",
-            "In schema sla, view sla.mine can't be kept.",
+            "In schema sla or its staging, view sla.mine can't be kept.",
         ),
         (
-            "table sla.notes (note text)",
-            "table sla.notes",
-            "In schema sla, table sla.notes can't be kept.",
+            "table sla_staging.notes (note text)",
+            "table sla_staging.notes",
+            "In schema sla or its staging, table sla_staging.notes can't be kept.",
+        ),
+        (
+            "function sla.status_intervals(text) returns text"
+            " language sql as 'select $1'",
+            "function sla.status_intervals",
+            "In schema sla or its staging, function sla.status_intervals(text)",
         ),
     ):
         connection.execute(f"create {create}".encode())
@@ -294,15 +333,25 @@ def test_who_may_read_the_published_schema_reads_it_whatever_waits(
 def _made(connection: Connection) -> list[Any]:
     return connection.execute(
         """
-        select 'grant', relname, relacl::text, relrowsecurity::text
-        from pg_class where relnamespace = 'sla'::regnamespace and relacl is not null
+        select 'grant', relname, grantee::regrole::text, privilege_type
+        from pg_class cross join aclexplode(relacl)
+        where
+            relnamespace in ('sla'::regnamespace, 'sla_staging'::regnamespace)
+            and grantee <> relowner
+        union all
+        select 'options', relname, reloptions::text, '' from pg_class
+        where relnamespace = 'sla'::regnamespace and reloptions is not null
+        union all
+        select 'constraint', conname, pg_get_constraintdef(oid), '' from pg_constraint
+        where connamespace = 'sla'::regnamespace
         union all
         select 'column', attrelid::regclass::text, attname, attacl::text
         from pg_attribute
         where attacl is not null and attrelid::regclass::text ~ '^sla'
         union all
-        select 'schema', nspname, nspacl::text, '' from pg_namespace
-        where nspname = 'sla'
+        select 'schema', nspname, grantee::regrole::text, privilege_type
+        from pg_namespace cross join aclexplode(nspacl)
+        where nspname ~ '^sla' and grantee <> nspowner
         union all
         select 'default', defaclacl::text, '', '' from pg_default_acl
         where defaclnamespace = 'sla'::regnamespace
@@ -315,7 +364,9 @@ def _made(connection: Connection) -> list[Any]:
         select 'function', proname, proacl::text, '' from pg_proc
         where pronamespace in ('analyst'::regnamespace, 'sla_staging'::regnamespace)
         union all
-        select 'rule', rulename, tablename, definition from pg_rules
+        select 'rule', rulename, pg_get_ruledef(pg_rewrite.oid), ev_enabled::text
+        from pg_rewrite where ev_class::regclass::text ~ '^sla[.]'
+        and rulename <> '_RETURN'
         union all
         select 'index', indexname, tablename, indexdef from pg_indexes
         where schemaname = 'sla'

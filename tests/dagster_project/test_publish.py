@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -393,3 +396,27 @@ def test_publishing_that_fails_leaves_the_files_and_no_scraps(
     root = home / "published"
     assert (root / "current").resolve() == before.resolve()
     assert {path.name for path in root.iterdir()} == {".lock", "current", before.name}
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from dagster_project import publish
+from ingest import database
+publish._copy = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+with database.session(sys.argv[1]) as connection:
+    publish.publish(connection, Path(sys.argv[2]))
+"""
+
+
+def test_what_a_killed_publication_left_goes_with_the_next(
+    database_url: str, connection: Connection, home: Path
+) -> None:
+    root = home / "published"
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, database_url, str(home)], check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert len(list(root.glob(".?*"))) == len({".lock", "scratch"})
+    folder = publish(connection, home).folder
+    assert {path.name for path in root.iterdir()} == {".lock", "current", folder.name}

@@ -13,7 +13,7 @@ import dagster as dg
 from dagster_dbt import DbtCliResource, DbtProject
 from dagster_dbt.compat import DBT_PYTHON_VERSION
 
-from dagster_project import schemas
+from dagster_project import schemas, unchanged
 from dagster_project.dead_runs import process_tag
 from ingest import database
 from ingest.cuts import Cut
@@ -93,6 +93,7 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
                 build = Build(schemas.PUBLISHED, is_full=False)
                 with session_environment(self.url, cut, build, connection):
                     yield build
+                unchanged.remember(connection, DBT)
                 return
             build = Build(schemas.NEXT, is_full=True)
             for schema in (schemas.PUBLISHED, schemas.NEXT, schemas.OLD):
@@ -109,7 +110,18 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
             with session_environment(self.url, cut, build, connection):
                 yield build
             schemas.swap(connection)
+            unchanged.remember(connection, DBT)
             schemas.drop_old(connection)
+
+    def advance(self, cut: Cut) -> bool:
+        """Make the built tables those of a cut that holds nothing new, if it does.
+
+        Returns:
+            Whether they are; otherwise a build is needed.
+        """
+        with self.session() as connection:
+            connection.execute("select pg_advisory_lock(%s)", [BUILD_LOCK])
+            return unchanged.advance(connection, DBT, cut)
 
     @contextmanager
     def building_aside(self, cut: Cut, schema: str) -> Iterator[Build]:
@@ -213,6 +225,4 @@ def _is_outdated(manifest: Path) -> bool:
     if not manifest.exists():
         return True
     written = manifest.stat().st_mtime
-    folders = (DBT / "models", DBT / "macros", DBT / "tests")
-    files = [DBT / "dbt_project.yml", *(p for f in folders for p in f.rglob("*"))]
-    return any(file.stat().st_mtime > written for file in files)
+    return any(path.stat().st_mtime > written for path in unchanged.sources(DBT))

@@ -27,7 +27,13 @@ PUBLICATION_PATIENCE = 600
 _SWAP_LOCK = 7_361_820_149
 _LONGEST_NAME = 63
 # Tables that are no models, or the last one, which tells of the others.
-_LEDGERS = ("built_cuts", "tested_cuts", "changed_entities", "definitions")
+_LEDGERS = (
+    "built_cuts",
+    "tested_cuts",
+    "changed_entities",
+    "definitions",
+    "fingerprint",
+)
 _AGAIN = "can't be kept. Drop it, and create it again after the full refresh."
 _IN_USE = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 

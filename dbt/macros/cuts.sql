@@ -40,6 +40,9 @@
         relation_name text primary key,
         definition text not null
     );
+    create table if not exists {{ target.schema }}_staging.fingerprint (
+        fingerprint text not null
+    );
     create table if not exists {{ target.schema }}.tested_cuts (
         cut bigint primary key
     );

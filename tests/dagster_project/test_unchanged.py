@@ -1,0 +1,221 @@
+"""Builds without anything new: the cut advances, dbt is not started (S5, S15, S17)."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from dagster_project import resources
+from dagster_project.aside import verify
+from dagster_project.publish import read_manifest
+from dagster_project.resources import BUILD_LOCK, Warehouse
+from dagster_project.run import RunError, run
+from ingest import cuts, database, record
+from ingest.database import Connection
+from ingest.errors import DatabaseError
+
+PARTS = ["configuration", "inbox", "cut", "build", "publish"]
+AS_OF = datetime(2026, 3, 10, 12, tzinfo=UTC)
+NEXT = AS_OF + timedelta(days=2)
+HISTORY = """\
+created_at,entity_type,entity_id,to_status
+2026-03-01T09:00:00Z,order,1,new
+2026-03-01T10:00:00Z,order,1,confirmed
+2026-03-09T13:00:00Z,order,2,new
+"""
+
+
+class Built(NamedTuple):
+    """The database that the first run left, to be copied, and its home folder."""
+
+    database: str
+    home: Path
+
+
+@pytest.fixture(scope="module")
+def built(
+    installation: Callable[[Path], AbstractContextManager[str]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Built]:
+    home = tmp_path_factory.mktemp("home")
+    with installation(home) as url:
+        (home / "workflows").mkdir()
+        for name in ("order.yml", "office_nl.yml"):
+            shutil.copy(database.PROJECT / "workflows" / name, home / "workflows")
+        (home / "inbox").mkdir()
+        (home / "inbox" / "history.csv").write_text(HISTORY)
+        run(Warehouse(), PARTS, as_of=AS_OF)
+        yield Built(database.environment(url)["PGDATABASE"], home)
+
+
+@pytest.fixture
+def database_url(
+    fresh_database: Callable[..., AbstractContextManager[str]], built: Built
+) -> Iterator[str]:
+    with fresh_database(built.database) as url:
+        yield url
+
+
+@pytest.fixture
+def warehouse(database_url: str, built: Built) -> Warehouse:
+    return Warehouse(database_url=database_url, home=str(built.home))
+
+
+def _results_of_dbt(home: Path) -> tuple[int, ...]:
+    """When dbt last wrote what came of it."""
+    return tuple(p.stat().st_mtime_ns for p in home.glob("dbt-*/run_results.json"))
+
+
+def _cuts(connection: Connection) -> list[tuple[int, bool]]:
+    return connection.execute(
+        "select distinct cut, cut in (select cut from sla.tested_cuts) "
+        "from sla.built_cuts"
+    ).fetchall()
+
+
+def _told(connection: Connection, as_of: datetime) -> list[tuple[object, ...]]:
+    with connection.transaction():
+        connection.execute(
+            "select set_config('status_engine.as_of', %s, true)", [as_of.isoformat()]
+        )
+        return connection.execute(
+            "select * from sla.entity_current_status order by entity_type, entity_id"
+        ).fetchall()
+
+
+def test_a_run_without_anything_new_moves_cut_and_clock_alone(
+    warehouse: Warehouse, connection: Connection
+) -> None:
+    home = warehouse.folder
+    before, told = _results_of_dbt(home), _told(connection, NEXT)
+    assert before
+    (first,) = _cuts(connection)
+    result = run(warehouse, PARTS, as_of=NEXT)
+    assert _results_of_dbt(home) == before
+    assert _cuts(connection) == [(first[0] + 1, True)]
+    assert _told(connection, NEXT) == told
+    # Each asset is said to be of this run, with its rows.
+    rows = {k: said.get("dagster/row_count") for k, said in result.metadata.items()}
+    assert rows["sla/status_intervals"] == rows["published/status_intervals"] == 3
+    assert rows["sla/entity_current_status"] == 2
+    assert {"sla/built_cuts", "staging/stg_transitions"} < rows.keys()
+    manifest = read_manifest(home / "published" / "current")
+    assert (manifest.cut, manifest.as_of) == (first[0] + 1, NEXT.isoformat())
+    assert not verify(warehouse).differences
+
+
+def test_a_full_refresh_that_is_asked_for_is_made(
+    warehouse: Warehouse, connection: Connection
+) -> None:
+    before = _results_of_dbt(warehouse.folder)
+    run(warehouse, ["cut", "build"], as_of=NEXT, full_refresh=True)
+    assert _results_of_dbt(warehouse.folder) != before
+    assert warehouse.advance(cuts.pin(connection, "after it"))
+
+
+def _transition(connection: Connection) -> None:
+    record(
+        connection,
+        entity_type="order",
+        entity_id=3,
+        to_status="new",
+        triggered_by_system="test",
+    )
+
+
+TROUBLES = (
+    "drop index sla.status_intervals_open",
+    "alter table sla.status_intervals drop constraint status_intervals_pkey",
+    "alter table sla.status_intervals add column mine text",
+    "alter table sla.status_intervals alter column status drop not null",
+    "create or replace view sla.milestones as "
+    "select * from (table sla.milestones limit 0) as none",
+    "drop function sla_staging.live_status cascade",
+    "delete from sla.tested_cuts",
+    "update sla.built_cuts set cut = 0 where relation_name = 'status_intervals'",
+    "drop table sla_staging.fingerprint",
+)
+
+
+def test_nothing_new_is_told_once_and_again(
+    warehouse: Warehouse, connection: Connection
+) -> None:
+    for number in range(3):
+        pinned = cuts.pin(connection, f"{number}", NEXT)
+        assert warehouse.advance(pinned)
+        assert warehouse.advance(pinned)
+        assert _cuts(connection) == [(pinned.number, True)]
+
+
+def test_what_came_after_the_pin_waits_for_the_next_build(
+    warehouse: Warehouse, connection: Connection
+) -> None:
+    pinned = cuts.pin(connection, "before", NEXT)
+    _transition(connection)
+    assert warehouse.advance(pinned)
+    assert not warehouse.advance(cuts.pin(connection, "after", NEXT))
+    assert _cuts(connection) == [(pinned.number, True)]
+    assert len(_told(connection, NEXT)) == 3
+
+
+def test_an_older_cut_is_never_gone_back_to(
+    warehouse: Warehouse, connection: Connection
+) -> None:
+    older, newer = (cuts.pin(connection, name, NEXT) for name in ("a", "b"))
+    assert warehouse.advance(newer)
+    assert not warehouse.advance(older)
+    assert _cuts(connection) == [(newer.number, True)]
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_what_is_not_as_it_was_built_and_tested_needs_a_build(
+    warehouse: Warehouse, connection: Connection, trouble: str
+) -> None:
+    connection.execute(trouble)
+    before = _cuts(connection)
+    assert not warehouse.advance(cuts.pin(connection, "", NEXT))
+    assert _cuts(connection) == before
+
+
+def test_a_lost_key_is_told_although_nothing_is_new(
+    warehouse: Warehouse, connection: Connection
+) -> None:
+    connection.execute("drop index sla.status_intervals_open")
+    with pytest.raises(RunError, match="lacks its key status_intervals_open"):
+        run(warehouse, ["cut", "build"], as_of=NEXT)
+
+
+@pytest.mark.parametrize("folder", ["models/sla", "macros", "tests"])
+def test_a_changed_file_of_dbt_needs_a_build(
+    warehouse: Warehouse,
+    connection: Connection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    folder: str,
+) -> None:
+    project = tmp_path / "dbt"
+    ignored = shutil.ignore_patterns("target", "logs")
+    shutil.copytree(resources.DBT, project, ignore=ignored)
+    monkeypatch.setattr(resources, "DBT", project)
+    pinned = cuts.pin(connection, "", NEXT)
+    assert warehouse.advance(pinned)
+    file = sorted((project / folder).glob("*.sql"))[0]
+    file.write_text(f"{file.read_text()}-- another\n")
+    assert not warehouse.advance(pinned)
+
+
+def test_a_build_at_work_is_waited_for(
+    warehouse: Warehouse, connection: Connection
+) -> None:
+    pinned = cuts.pin(connection, "", NEXT)
+    impatient = make_conninfo(warehouse.url, options="-c statement_timeout=200")
+    connection.execute("select pg_advisory_lock(%s)", [BUILD_LOCK])
+    with pytest.raises(DatabaseError, match="statement timeout"):
+        Warehouse(database_url=impatient).advance(pinned)
+    connection.execute("select pg_advisory_unlock(%s)", [BUILD_LOCK])
+    assert Warehouse(database_url=impatient).advance(pinned)

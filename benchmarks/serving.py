@@ -498,6 +498,32 @@ def nothing_new(url: str, home: Path, scale: int) -> list[Figure]:
             for step, taken in steps[name].items()
             if taken >= 0.5
         ),
+        *one_new(url, home, environment, commands, scale),
+    ]
+
+
+def one_new(
+    url: str,
+    home: Path,
+    environment: dict[str, str],
+    commands: dict[str, list[str]],
+    scale: int,
+) -> list[Figure]:
+    """The same with one new transition each time, for the record."""
+    names = ["dbt alone", *list(commands)[:2]]
+    taken: dict[str, list[float]] = {name: [] for name in names}
+    with database.connect(url) as connection:
+        transitions = recorded(connection, NEW_IDS * (WRITERS + 1))
+        for _ in range(max(1, RUNS // scale)):
+            for name, times in taken.items():
+                next(transitions)
+                if name in commands:
+                    times.append(seconds(partial(run, commands[name], environment)))
+                else:
+                    times.append(build(url, home).wall)
+    return [
+        Figure(f"one new transition: {name}", statistics.median(times), "s")
+        for name, times in taken.items()
     ]
 
 

@@ -33,6 +33,7 @@ CURRENT = "dbt/models/sla/entity_current_status.sql"
 FUNCTION = "dbt/macros/postgres.sql"
 RESTATED = "dbt/macros/restated.sql"
 SCHEMAS = "dagster_project/schemas.py"
+UNCHANGED = "dagster_project/unchanged.py"
 OPENING = "ingest/calendars.py"
 RECORD = "ingest/migrations/versions/0003_record.sql"
 FUNCTIONS = "ingest/migrations/versions/0006_calendars.sql"
@@ -43,6 +44,7 @@ CONFIGURATION = "tests/dbt/test_configuration.py"
 CUTS_TESTS = "tests/dbt/test_clock_and_cuts.py"
 BUILD_TESTS = "tests/dbt/test_builds.py"
 RESTATEMENTS = "tests/dbt/test_restatements.py"
+UNCHANGED_TESTS = "tests/dagster_project/test_unchanged.py"
 PUBLISHING = "tests/dagster_project/test_publish.py"
 TIME = "tests/dbt/test_business_time.py"
 VECTORS = "tests/dbt/test_deadline_vectors.py"
@@ -179,6 +181,35 @@ MUTANTS = (
         "    _wait_for_publications(connection)\n",
         "",
         (PUBLISHING,),
+    ),
+    Mutant(
+        "S17: a cut that holds something new is taken for built",
+        UNCHANGED,
+        "and cut <= %(cut)s\n",
+        "and cut < %(cut)s\n",
+        (UNCHANGED_TESTS,),
+    ),
+    Mutant(
+        "S17: a cut that was not tested is gone on from",
+        UNCHANGED,
+        "    and (select max(cut) from sla.built_cuts) in "
+        "(select cut from sla.tested_cuts)\n",
+        "",
+        (UNCHANGED_TESTS,),
+    ),
+    Mutant(
+        "S17: a later cut is given up for an earlier one",
+        UNCHANGED,
+        " and max(built.cut) <= %(cut)s",
+        "",
+        (UNCHANGED_TESTS,),
+    ),
+    Mutant(
+        "S5: what was made by other files, or changed, is gone on from",
+        UNCHANGED,
+        "known.fingerprint = %(fingerprint)s",
+        "%(fingerprint)s is not null",
+        (UNCHANGED_TESTS,),
     ),
     Mutant(
         "S13: what a cut held from after its instant counts as not yet there",

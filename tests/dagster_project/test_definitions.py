@@ -130,6 +130,15 @@ def test_every_data_test_of_dbt_is_a_check_of_an_asset(
     assert {"every_file_was_accepted", "files_hold_what_the_manifest_says"} <= names
 
 
+def test_no_check_warns_where_a_build_need_not_run_it(
+    definitions: dg.Definitions,
+) -> None:
+    graph = definitions.resolve_asset_graph()
+    specs = [graph.get_check_spec(key) for key in graph.asset_check_keys]
+    assert specs
+    assert not [spec.name for spec in specs if spec.blocking]
+
+
 def test_the_tick_is_the_clock_and_the_run_key(definitions: dg.Definitions) -> None:
     with dg.instance_for_test() as instance:
         request = _tick(instance)

@@ -89,13 +89,14 @@ def _told(connection: Connection, as_of: datetime) -> list[tuple[object, ...]]:
 
 
 def test_a_run_without_anything_new_moves_cut_and_clock_alone(
-    warehouse: Warehouse, connection: Connection
+    warehouse: Warehouse, connection: Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
     home = warehouse.folder
     before, told = _results_of_dbt(home), _told(connection, NEXT)
     assert before
     (first,) = _cuts(connection)
     result = run(warehouse, PARTS, as_of=NEXT)
+    assert not [said for said in caplog.records if said.levelname == "WARNING"]
     assert _results_of_dbt(home) == before
     assert _cuts(connection) == [(first[0] + 1, True)]
     assert _told(connection, NEXT) == told

@@ -32,7 +32,7 @@ from dagster_project.resources import DBT, Warehouse
 from ingest import cuts, database
 from ingest.cuts import Cut
 from ingest.database import Connection
-from ingest.errors import StatusEngineError
+from ingest.errors import DatabaseError, StatusEngineError
 
 Build = Callable[..., Cut]
 ALL = (*BUILT, "entity_current_status")
@@ -504,7 +504,10 @@ def test_dbt_whose_builder_was_killed_changes_nothing(
     append_rows(connection, [_order(2, 1)])
     cut = cuts.pin(connection, uuid.uuid4().hex, at(5))
     builder = "select pid from pg_locks where locktype = 'advisory' and granted limit 1"
-    with Warehouse(database_url=database_url).building(cut):
+    with (
+        pytest.raises(DatabaseError, match="terminating connection"),
+        Warehouse(database_url=database_url).building(cut),
+    ):
         found = connection.execute(builder).fetchone()
         assert found is not None
         connection.execute("select pg_terminate_backend(%s)", found)

@@ -45,12 +45,18 @@
     {{ return({"schema": schema, "cut": row[0] | int, "as_of": row[1]}) }}
 {% endmacro %}
 
-{# The cut that is published while this build runs, as a number that the planner
-   knows; 0 where a full build asks, which reads everything. #}
+{# The last tested cut of what is published while this build runs, as a number that the
+   planner knows; 0 where a full build asks, which reads everything. What came after it
+   is judged again, also where it is built: a test may have failed since. #}
 {% macro previous_cut() %}
     {% if execute and not is_full_build() %}
-        {% set built = "select coalesce(min(cut), 0) from " ~ target.schema ~ ".built_cuts" %}
-        {{ return(run_query(built).columns[0].values()[0] | int) }}
+        {% set known = run_query(
+            "select coalesce(max(tested.cut), max(built.cut), 0)"
+            " from (select min(cut) as cut from " ~ target.schema ~ ".built_cuts) as built"
+            " left join " ~ target.schema ~ ".tested_cuts as tested"
+            " on built.cut >= tested.cut"
+        ) %}
+        {{ return(known.columns[0].values()[0] | int) }}
     {% endif %}
     {{ return(0) }}
 {% endmacro %}

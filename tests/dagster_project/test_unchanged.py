@@ -220,3 +220,24 @@ def test_a_build_at_work_is_waited_for(
         Warehouse(database_url=impatient).advance(pinned)
     connection.execute("select pg_advisory_unlock(%s)", [BUILD_LOCK])
     assert Warehouse(database_url=impatient).advance(pinned)
+
+
+def test_what_a_failed_test_judged_is_judged_again(
+    warehouse: Warehouse, connection: Connection
+) -> None:
+    view = "create or replace view sla.entity_current_status as"
+    found = connection.execute(
+        "select rtrim(pg_get_viewdef('sla.entity_current_status'), ';')"
+    ).fetchone()
+    assert found is not None
+    connection.execute(
+        f"{view} select * from ({found[0]}) as whole where entity_id <> 3".encode()
+    )
+    _transition(connection)
+    for _ in range(2):
+        with pytest.raises(RunError, match="every_entity_has_one_current_status"):
+            run(warehouse, ["cut", "build"], as_of=NEXT)
+    connection.execute(f"{view} {found[0]}".encode())
+    run(warehouse, ["cut", "build"], as_of=NEXT)
+    ((_, is_tested),) = _cuts(connection)
+    assert is_tested

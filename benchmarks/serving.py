@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -57,6 +57,8 @@ QUERIES = 21
 # Two that record one by one, two that append batches of so many rows.
 WRITERS, BATCH = 4, 20
 NEW_IDS = 10**9
+# Commands that Dagster records as runs.
+RECORDED = ("status-engine build", "scheduled run")
 DEFINITIONS = "dagster_project.definitions"
 FULL = "full build, all SQL and tests"
 INCREMENTAL = "incremental build, all SQL and tests"
@@ -476,14 +478,21 @@ def nothing_new(url: str, home: Path, scale: int) -> list[Figure]:
             f"from {DEFINITIONS} import *; definitions()",
         ],
     }
-    taken: dict[str, list[float]] = {"dbt": [], **{name: [] for name in commands}}
+    timed: dict[str, Callable[[], float]] = {
+        "dbt alone": lambda: build(url, home).wall,
+        **{
+            name: partial(seconds, partial(run, command, environment))
+            for name, command in commands.items()
+        },
+    }
+    taken: dict[str, list[float]] = {name: [] for name in timed}
     steps: dict[str, dict[str, float]] = {}
     # The first round parses the files, and builds what the writers left.
     for _ in range(1 + max(1, RUNS // scale)):
-        taken["dbt"].append(build(url, home).wall)
-        for name, command in commands.items():
-            taken[name].append(seconds(partial(run, command, environment)))
-            steps[name] = steps_of_last_run()
+        for name, once in timed.items():
+            taken[name].append(once())
+            if name in RECORDED:
+                steps[name] = steps_of_last_run()
     bare, own, scheduled, loading = (statistics.median(t[1:]) for t in taken.values())
     return [
         Figure("nothing new: dbt alone", bare, "s"),
@@ -494,33 +503,25 @@ def nothing_new(url: str, home: Path, scale: int) -> list[Figure]:
         Figure("Python and Dagster's definitions, alone", loading, "s"),
         *(
             Figure(f"{name}, its last, step {step}", taken, "s")
-            for name in list(commands)[:2]
+            for name in RECORDED
             for step, taken in steps[name].items()
             if taken >= 0.5
         ),
-        *one_new(url, home, environment, commands, scale),
+        *one_new(url, {n: timed[n] for n in ("dbt alone", *RECORDED)}, scale),
     ]
 
 
 def one_new(
-    url: str,
-    home: Path,
-    environment: dict[str, str],
-    commands: dict[str, list[str]],
-    scale: int,
+    url: str, timed: dict[str, Callable[[], float]], scale: int
 ) -> list[Figure]:
     """The same with one new transition each time, for the record."""
-    names = ["dbt alone", *list(commands)[:2]]
-    taken: dict[str, list[float]] = {name: [] for name in names}
+    taken: dict[str, list[float]] = {name: [] for name in timed}
     with database.connect(url) as connection:
         transitions = recorded(connection, NEW_IDS * (WRITERS + 1))
         for _ in range(max(1, RUNS // scale)):
-            for name, times in taken.items():
+            for name, once in timed.items():
                 next(transitions)
-                if name in commands:
-                    times.append(seconds(partial(run, commands[name], environment)))
-                else:
-                    times.append(build(url, home).wall)
+                taken[name].append(once())
     return [
         Figure(f"one new transition: {name}", statistics.median(times), "s")
         for name, times in taken.items()

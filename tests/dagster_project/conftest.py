@@ -1,6 +1,7 @@
 """A home folder and a database, as every command of the project finds them."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -10,15 +11,22 @@ import pytest
 from ingest import database
 
 FreshDatabase = Callable[..., AbstractContextManager[str]]
-Installation = Callable[[Path], AbstractContextManager[str]]
+Installation = Callable[..., AbstractContextManager[str]]
 
 
 @pytest.fixture(scope="session")
 def installation(fresh_database: FreshDatabase) -> Installation:
-    """Name a new database and a home folder to this process, for a while."""
+    """Name a new database and a home folder to this process, for a while.
+
+    Files of ChargeCars's workflows that are named lie in the home folder.
+    """
 
     @contextmanager
-    def make(home: Path) -> Iterator[str]:
+    def make(home: Path, *workflow_files: str) -> Iterator[str]:
+        if workflow_files:
+            (home / "workflows").mkdir()
+        for name in workflow_files:
+            shutil.copy(database.PROJECT / "workflows" / name, home / "workflows")
         with fresh_database() as url, pytest.MonkeyPatch.context() as patch:
             for name in database.environment(url):
                 patch.delenv(name, raising=False)

@@ -1,6 +1,5 @@
 """The whole job in this process, on a small inbox: what it records and leaves."""
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -65,14 +64,11 @@ def _fill(inbox: Path) -> None:
 
 @pytest.fixture(scope="module")
 def ran(
-    installation: Callable[[Path], AbstractContextManager[str]],
+    installation: Callable[..., AbstractContextManager[str]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Ran]:
     home = tmp_path_factory.mktemp("home")
-    with installation(home) as url:
-        (home / "workflows").mkdir()
-        for name in ("order.yml", "office_nl.yml"):
-            shutil.copy(database.PROJECT / "workflows" / name, home / "workflows")
+    with installation(home, "order.yml", "office_nl.yml") as url:
         _fill(home / "inbox")
         first = run(Warehouse(), PARTS, as_of=AS_OF)
         _fill(home / "inbox")

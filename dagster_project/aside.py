@@ -16,7 +16,7 @@ from psycopg.rows import dict_row
 from psycopg.sql import SQL, Composed, Identifier
 
 from dagster_project import schemas
-from dagster_project.resources import BUILD_LOCK, Build, Warehouse, dbt_cli
+from dagster_project.resources import Build, Warehouse, dbt_cli
 from ingest.cuts import Cut
 from ingest.database import Connection
 from ingest.errors import StatusEngineError
@@ -101,9 +101,8 @@ def verify(warehouse: Warehouse, sample: int | None = None) -> Verified:
     Raises:
         StatusEngineError: nothing is published yet, or the full build failed.
     """
-    with warehouse.session() as connection:
-        # What is published stays as it is meanwhile.
-        connection.execute("select pg_advisory_lock(%s)", [BUILD_LOCK])
+    # What is published stays as it is meanwhile.
+    with warehouse.holding_builds() as connection:
         if not schemas.exists(connection, schemas.PUBLISHED):
             msg = "Nothing is built yet. Run: status-engine build."
             raise StatusEngineError(msg)

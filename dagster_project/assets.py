@@ -228,13 +228,18 @@ def derived_assets(project: DbtProject) -> dg.AssetsDefinition:
     ) -> Iterator[Any]:
         """Build and test everything at the cut of this run."""
         pinned = cut_of_run(warehouse, context.run.run_id)
-        is_whole = context.selected_asset_keys == frozenset(derived.keys)
+        is_whole = (
+            context.selected_asset_keys == derived.keys
+            and context.selected_asset_check_keys == derived.check_keys
+        )
         if is_whole and not config.full_refresh and warehouse.advance(pinned):
             _narrate(context, "nothing new: the tables stand as built and tested")
             yield from _unchanged(context, derived)
             return
         with (
-            warehouse.building(pinned, full_refresh=config.full_refresh) as build,
+            warehouse.building(
+                pinned, full_refresh=config.full_refresh, is_whole=is_whole
+            ) as build,
             warehouse.session() as connection,
         ):
             # What dbt remembers of its files holds for one schema.

@@ -76,24 +76,39 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         return database.session(self.url)
 
     @contextmanager
-    def building(self, cut: Cut, *, full_refresh: bool = False) -> Iterator[Build]:
+    def holding_builds(self) -> Iterator[database.Connection]:
+        """A session while no other build is at work; waits for one that is."""
+        with self.session() as connection:
+            connection.execute("select pg_advisory_lock(%s)", [BUILD_LOCK])
+            yield connection
+
+    @contextmanager
+    def building(
+        self, cut: Cut, *, full_refresh: bool = False, is_whole: bool = False
+    ) -> Iterator[Build]:
         """One build at a time; inside, dbt's sessions read the cut at its instant.
 
         A full build goes into a schema of its own; without an error, it is published in
         the place of what there was. The first build is always full.
 
+        Args:
+            cut: what is built.
+            full_refresh: whether all of it is built anew.
+            is_whole: whether all models and tests are run; a later cut with nothing new
+                then needs no build.
+
         Raises:
             StatusEngineError: a later cut is built already, a schema is somebody
                 else's, or the swap can't be made.
         """
-        with self.session() as connection:
-            connection.execute("select pg_advisory_lock(%s)", [BUILD_LOCK])
+        with self.holding_builds() as connection:
             _refuse_older_cut(connection, cut)
             if not (full_refresh or not schemas.exists(connection, schemas.PUBLISHED)):
                 build = Build(schemas.PUBLISHED, is_full=False)
                 with session_environment(self.url, cut, build, connection):
                     yield build
-                unchanged.remember(connection, DBT)
+                if is_whole:
+                    unchanged.remember(connection, DBT)
                 return
             build = Build(schemas.NEXT, is_full=True)
             for schema in (schemas.PUBLISHED, schemas.NEXT, schemas.OLD):
@@ -110,7 +125,8 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
             with session_environment(self.url, cut, build, connection):
                 yield build
             schemas.swap(connection)
-            unchanged.remember(connection, DBT)
+            if is_whole:
+                unchanged.remember(connection, DBT)
             schemas.drop_old(connection)
 
     def advance(self, cut: Cut) -> bool:
@@ -119,8 +135,7 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         Returns:
             Whether they are; otherwise a build is needed.
         """
-        with self.session() as connection:
-            connection.execute("select pg_advisory_lock(%s)", [BUILD_LOCK])
+        with self.holding_builds() as connection:
             return unchanged.advance(connection, DBT, cut)
 
     @contextmanager

@@ -50,17 +50,16 @@ select string_agg(part, chr(10) order by part collate "C") from made
 # The one cut that is built and tested, where nothing came between it and another.
 _STANDS: LiteralString = """
 select 1
-from sla_staging.fingerprint as known
+from (select min(cut) as oldest, max(cut) as newest from sla.built_cuts) as built
+inner join sla.tested_cuts as tested on built.newest = tested.cut
+cross join sla_staging.fingerprint as known
 where
     known.fingerprint = %(fingerprint)s
-    and (
-        select min(built.cut) = max(built.cut) and max(built.cut) <= %(cut)s
-        from sla.built_cuts as built
-    )
-    and (select max(cut) from sla.built_cuts) in (select cut from sla.tested_cuts)
+    and built.oldest = built.newest
+    and built.newest <= %(cut)s
     and not exists (
         select 1 from raw.batches
-        where cut > (select max(cut) from sla.built_cuts) and cut <= %(cut)s
+        where cut > built.newest and cut <= %(cut)s
     )
 """
 FOLDERS = ("models", "macros", "tests")

@@ -39,14 +39,11 @@ class Built(NamedTuple):
 
 @pytest.fixture(scope="module")
 def built(
-    installation: Callable[[Path], AbstractContextManager[str]],
+    installation: Callable[..., AbstractContextManager[str]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Built]:
     home = tmp_path_factory.mktemp("home")
-    with installation(home) as url:
-        (home / "workflows").mkdir()
-        for name in ("order.yml", "office_nl.yml"):
-            shutil.copy(database.PROJECT / "workflows" / name, home / "workflows")
+    with installation(home, "order.yml", "office_nl.yml") as url:
         (home / "inbox").mkdir()
         (home / "inbox" / "history.csv").write_text(HISTORY)
         run(Warehouse(), PARTS, as_of=AS_OF)
@@ -191,6 +188,16 @@ def test_a_lost_key_is_told_although_nothing_is_new(
         run(warehouse, ["cut", "build"], as_of=NEXT)
 
 
+def _copy_of_dbt(folder: Path) -> Path:
+    ignored = shutil.ignore_patterns("target", "logs")
+    return Path(shutil.copytree(resources.DBT, folder / "dbt", ignore=ignored))
+
+
+def _change_a_file(folder: Path) -> None:
+    file = sorted(folder.glob("*.sql"))[0]
+    file.write_text(f"{file.read_text()}-- another\n")
+
+
 @pytest.mark.parametrize("folder", ["models/sla", "macros", "tests"])
 def test_a_changed_file_of_dbt_needs_a_build(
     warehouse: Warehouse,
@@ -199,14 +206,26 @@ def test_a_changed_file_of_dbt_needs_a_build(
     monkeypatch: pytest.MonkeyPatch,
     folder: str,
 ) -> None:
-    project = tmp_path / "dbt"
-    ignored = shutil.ignore_patterns("target", "logs")
-    shutil.copytree(resources.DBT, project, ignore=ignored)
+    project = _copy_of_dbt(tmp_path)
     monkeypatch.setattr(resources, "DBT", project)
     pinned = cuts.pin(connection, "", NEXT)
     assert warehouse.advance(pinned)
-    file = sorted((project / folder).glob("*.sql"))[0]
-    file.write_text(f"{file.read_text()}-- another\n")
+    _change_a_file(project / folder)
+    assert not warehouse.advance(pinned)
+
+
+def test_a_build_of_parts_tests_no_changed_file(
+    warehouse: Warehouse,
+    connection: Connection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    project = _copy_of_dbt(tmp_path)
+    monkeypatch.setattr(resources, "DBT", project)
+    pinned = cuts.pin(connection, "", NEXT)
+    _change_a_file(project / "tests")
+    with warehouse.building(pinned):
+        pass
     assert not warehouse.advance(pinned)
 
 

@@ -32,7 +32,7 @@ from dagster_project.resources import DBT, Warehouse
 from ingest import cuts, database
 from ingest.cuts import Cut
 from ingest.database import Connection
-from ingest.errors import DatabaseError, StatusEngineError
+from ingest.errors import StatusEngineError
 
 Build = Callable[..., Cut]
 ALL = (*BUILT, "entity_current_status")
@@ -504,20 +504,14 @@ def test_dbt_whose_builder_was_killed_changes_nothing(
     append_rows(connection, [_order(2, 1)])
     cut = cuts.pin(connection, uuid.uuid4().hex, at(5))
     builder = "select pid from pg_locks where locktype = 'advisory' and granted limit 1"
-    results: list[Any] = []
-
-    def lose_builder() -> None:
-        with Warehouse(database_url=database_url).building(cut):
-            found = connection.execute(builder).fetchone()
-            assert found is not None
-            connection.execute("select pg_terminate_backend(%s)", found)
-            while connection.execute(builder).fetchone() is not None:
-                time.sleep(0.01)
-            results.extend(dbt("run").result)
-
-    with pytest.raises(DatabaseError, match="terminating connection"):
-        lose_builder()
-    messages = [r.message or "" for r in results if r.status == "error"]
+    with Warehouse(database_url=database_url).building(cut):
+        found = connection.execute(builder).fetchone()
+        assert found is not None
+        connection.execute("select pg_terminate_backend(%s)", found)
+        while connection.execute(builder).fetchone() is not None:
+            time.sleep(0.01)
+        result = dbt("run")
+    messages = [r.message or "" for r in result.result if r.status == "error"]
     assert messages
     assert all("process that began this build has ended" in text for text in messages)
     assert len(published(connection, "status_intervals", at(5))) == 1

@@ -18,10 +18,9 @@ from dagster_project.dead_runs import process_tag
 from ingest import database
 from ingest.cuts import Cut
 from ingest.errors import StatusEngineError
+from ingest.locks import Lock, holding
 
 DBT = database.PROJECT / "dbt"
-# Any fixed number: one build of a database at a time, the second waits.
-BUILD_LOCK = 7_361_820_148
 BUILD_AND_TEST = ("build", "--exclude-resource-type", "unit_test")
 # A build sorts and hashes much, on all cores, and finds the few rows that a cut touched
 # by indexes; compiling its queries takes longer than running them.
@@ -78,8 +77,7 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
     @contextmanager
     def holding_builds(self) -> Iterator[database.Connection]:
         """A session while no other build is at work; waits for one that is."""
-        with self.session() as connection:
-            connection.execute("select pg_advisory_lock(%s)", [BUILD_LOCK])
+        with self.session() as connection, holding(connection, Lock.BUILD):
             yield connection
 
     @contextmanager

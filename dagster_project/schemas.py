@@ -14,6 +14,7 @@ from psycopg.sql import SQL, Identifier
 
 from ingest.database import Connection
 from ingest.errors import StatusEngineError
+from ingest.locks import Lock
 
 PUBLISHED = "sla"
 # What a full build makes, and what readers of the last one may still be at.
@@ -23,8 +24,6 @@ OLD = "sla_old"
 PATIENCE = "3s"
 # Seconds: publishing 5 million stays takes less than one of these ten minutes.
 PUBLICATION_PATIENCE = 600
-# Any fixed number: a swap waits for those who hold it shared.
-_SWAP_LOCK = 7_361_820_149
 _LONGEST_NAME = 63
 # Tables that are no models, or the last one, which tells of the others.
 _LEDGERS = (
@@ -490,13 +489,13 @@ def no_swap(connection: Connection) -> Iterator[None]:
     After a swap, an older snapshot sees the new tables empty, as it would see a table
     that was truncated.
     """
-    connection.execute("select pg_advisory_lock_shared(%s)", [_SWAP_LOCK])
+    connection.execute("select pg_advisory_lock_shared(%s)", [Lock.SWAP.value])
     try:
         with connection.transaction():
             connection.execute("set transaction isolation level repeatable read")
             yield
     finally:
-        connection.execute("select pg_advisory_unlock_shared(%s)", [_SWAP_LOCK])
+        connection.execute("select pg_advisory_unlock_shared(%s)", [Lock.SWAP.value])
 
 
 def swap(connection: Connection, fresh: str = NEXT) -> None:
@@ -529,14 +528,14 @@ def swap(connection: Connection, fresh: str = NEXT) -> None:
         msg = f"Something in schema {PUBLISHED} is locked just now. Run it again."
         raise StatusEngineError(msg) from error
     finally:
-        connection.execute("select pg_advisory_unlock(%s)", [_SWAP_LOCK])
+        connection.execute("select pg_advisory_unlock(%s)", [Lock.SWAP.value])
 
 
 def _wait_for_publications(connection: Connection) -> None:
     """Take the lock of swaps, by asking again and again: nobody waits behind."""
     deadline = time.monotonic() + PUBLICATION_PATIENCE
     while connection.execute(
-        "select pg_try_advisory_lock(%s)", [_SWAP_LOCK]
+        "select pg_try_advisory_lock(%s)", [Lock.SWAP.value]
     ).fetchone() != (True,):
         if time.monotonic() > deadline:
             msg = (

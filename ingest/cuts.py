@@ -7,10 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from ingest.database import Connection
-
-# Any fixed number. Cuts are pinned one after another: a later one that committed
-# first would hide the batches of an earlier one for ever.
-PIN_LOCK = 7_361_820_147
+from ingest.locks import Lock, hold_to_the_end
 
 
 class Cut(NamedTuple):
@@ -29,7 +26,7 @@ def pin(connection: Connection, run_id: str, as_of: datetime | None = None) -> C
         as_of: the run's instant; the database's clock by default.
     """
     with connection.transaction():
-        connection.execute("select pg_advisory_xact_lock(%s)", [PIN_LOCK])
+        hold_to_the_end(connection, Lock.PIN)
         found = of_run(connection, run_id)
         if found is not None:
             return found

@@ -11,11 +11,10 @@ from typing import NamedTuple
 from ingest.database import Connection
 from ingest.delivery import Delivery, Settings, deliver
 from ingest.errors import SourceError
+from ingest.locks import Lock, holding
 from ingest.mapping import load_mapping
 from ingest.sources import FORMATS, suffix
 
-# Any fixed number.
-INBOX_LOCK = 7_361_820_149
 MAPPING_NAME = "mapping.yml"
 
 
@@ -46,11 +45,8 @@ def take_in(
     time: another process waits, and finds what this one left. Write a file elsewhere
     and rename it into the inbox, so that it is never taken while it grows.
     """
-    connection.execute("select pg_advisory_lock(%s)", [INBOX_LOCK])
-    try:
+    with holding(connection, Lock.INBOX):
         yield from _take_all(connection, inbox)
-    finally:
-        connection.execute("select pg_advisory_unlock(%s)", [INBOX_LOCK])
 
 
 def _take_all(connection: Connection, inbox: Path) -> Iterator[Taken]:

@@ -5,7 +5,6 @@ How rows come to be rejected belongs in transition.py, sources.py and append.py.
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -24,12 +23,11 @@ from ingest.chunks import Form, Layout, Row, chunk_of_rows
 from ingest.database import Connection
 from ingest.delivery import NOTHING, Settings, validated
 from ingest.errors import SourceError
+from ingest.locks import Lock, holding
 from ingest.mapping import Mapping, restore_mapping
 from ingest.sources import reread
 from ingest.transition import CODES, Reject
 
-# Any fixed number.
-REPLAY_LOCK = 7_361_820_151
 UNKNOWN_FORM = "form_is_known"
 # Why a reject stays open: the codes of rejects, and one of replays alone.
 REASONS = {
@@ -250,7 +248,7 @@ def replay(
         max_future=max_future,
     )
     total = Replayed(0, 0, NOTHING, Counter())
-    with _alone(connection):
+    with holding(connection, Lock.REPLAY):
         for file in _files(connection, selection):
             for part in _replay_file(connection, file, selection, given, dry_run):
                 total = Replayed(
@@ -280,15 +278,6 @@ def _relation(only_open: bool) -> str:
 def _escaped(character: str) -> str:
     raw = character.encode("utf-8", "surrogateescape")
     return "".join(f"\\x{byte:02x}" for byte in raw)
-
-
-@contextmanager
-def _alone(connection: Connection) -> Iterator[None]:
-    connection.execute("select pg_advisory_lock(%s)", [REPLAY_LOCK])
-    try:
-        yield
-    finally:
-        connection.execute("select pg_advisory_unlock(%s)", [REPLAY_LOCK])
 
 
 def _files(connection: Connection, selection: Selection) -> list[_File]:

@@ -19,6 +19,7 @@ from ingest.calendar_files import calendar_defects, calendar_of, calendar_warnin
 from ingest.calendars import WEEKDAYS, Calendar, Opening
 from ingest.database import Connection
 from ingest.errors import WorkflowError
+from ingest.locks import Lock, hold_to_the_end
 from ingest.shapes import BUSINESS_ENTITIES, USER_ACCOUNTS, shape_defects
 from ingest.transition import NAMESPACE
 from ingest.workflow_checks import (
@@ -29,9 +30,6 @@ from ingest.workflow_checks import (
     workflow_warnings,
 )
 from ingest.yaml_files import Located, read_yaml, yaml_paths
-
-# Any fixed number: two processes must not compare and append at once.
-APPLY_LOCK = 7_361_820_146
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ def apply(
             is written.
     """
     with connection.transaction():
-        connection.execute("select pg_advisory_xact_lock(%s)", [APPLY_LOCK])
+        hold_to_the_end(connection, Lock.CONFIGURATION)
         versions = list(_versions(connection, configuration))
         changed = [version for version, _ in _changes(connection, versions)]
         if changed:

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ingest.locks import Lock
+
 FOLDER = Path(__file__).parent
-# Any fixed number: two upgrades of one database must not run at once.
-LOCK = 7_361_820_145
 
 
 def newest_step() -> str:
@@ -43,7 +43,9 @@ def run_steps(connect: Callable[[], Any]) -> None:
     engine = create_engine("postgresql+psycopg://", creator=connect, poolclass=NullPool)
     try:
         with engine.begin() as steps:
-            steps.exec_driver_sql(f"select pg_advisory_xact_lock({LOCK})")
+            steps.exec_driver_sql(
+                f"select pg_advisory_xact_lock({Lock.MIGRATION.value})"
+            )
             steps.exec_driver_sql("create schema if not exists raw")
             config.attributes["connection"] = steps
             command.upgrade(config, "head")

@@ -13,11 +13,12 @@ from psycopg.conninfo import make_conninfo
 from dagster_project import resources
 from dagster_project.aside import verify
 from dagster_project.publish import read_manifest
-from dagster_project.resources import BUILD_LOCK, Warehouse
+from dagster_project.resources import Warehouse
 from dagster_project.run import RunError, run
 from ingest import cuts, database, record
 from ingest.database import Connection
 from ingest.errors import DatabaseError
+from ingest.locks import Lock, holding
 
 PARTS = ["configuration", "inbox", "cut", "build", "publish"]
 AS_OF = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -234,10 +235,9 @@ def test_a_build_at_work_is_waited_for(
 ) -> None:
     pinned = cuts.pin(connection, "", NEXT)
     impatient = make_conninfo(warehouse.url, options="-c statement_timeout=200")
-    connection.execute("select pg_advisory_lock(%s)", [BUILD_LOCK])
-    with pytest.raises(DatabaseError, match="statement timeout"):
-        Warehouse(database_url=impatient).advance(pinned)
-    connection.execute("select pg_advisory_unlock(%s)", [BUILD_LOCK])
+    with holding(connection, Lock.BUILD):
+        with pytest.raises(DatabaseError, match="statement timeout"):
+            Warehouse(database_url=impatient).advance(pinned)
     assert Warehouse(database_url=impatient).advance(pinned)
 
 

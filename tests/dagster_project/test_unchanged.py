@@ -235,9 +235,11 @@ def test_a_build_at_work_is_waited_for(
 ) -> None:
     pinned = cuts.pin(connection, "", NEXT)
     impatient = make_conninfo(warehouse.url, options="-c statement_timeout=200")
-    with holding(connection, Lock.BUILD):
-        with pytest.raises(DatabaseError, match="statement timeout"):
-            Warehouse(database_url=impatient).advance(pinned)
+    with (
+        holding(connection, Lock.BUILD),
+        pytest.raises(DatabaseError, match="statement timeout"),
+    ):
+        Warehouse(database_url=impatient).advance(pinned)
     assert Warehouse(database_url=impatient).advance(pinned)
 
 

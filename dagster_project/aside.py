@@ -15,13 +15,12 @@ from dagster_dbt.errors import DagsterDbtCliRuntimeError
 from psycopg.rows import dict_row
 from psycopg.sql import SQL, Composed, Identifier
 
-from dagster_project import schemas
-from dagster_project.resources import Build, Warehouse, dbt_cli
+from dagster_project import schemas, unchanged
+from dagster_project.resources import DBT, Build, Warehouse, dbt_cli
 from ingest.cuts import Cut
 from ingest.database import Connection
 from ingest.errors import StatusEngineError
 
-VERIFIED = "sla_verify"
 # What a full build makes anew; restatements are a history of what was published.
 COMPARED = (
     "status_intervals",
@@ -77,7 +76,7 @@ def build_as_of(
     instant = as_of.astimezone(UTC)
     fraction = f"{instant:%f}" if instant.microsecond else ""
     schema = schema or f"sla_as_of_{instant:%Y%m%dt%H%M%S}{fraction}_cut_{cut}"
-    if schema in (schemas.PUBLISHED, schemas.NEXT, schemas.OLD, VERIFIED):
+    if schemas.is_reserved(schema):
         msg = f"Schema {schema} is the published one's. Name another."
         raise StatusEngineError(msg)
     with warehouse.session() as connection:
@@ -106,13 +105,15 @@ def verify(warehouse: Warehouse, sample: int | None = None) -> Verified:
         if not schemas.exists(connection, schemas.PUBLISHED):
             msg = "Nothing is built yet. Run: status-engine build."
             raise StatusEngineError(msg)
+        if not unchanged.is_of_these_models(connection, DBT):
+            raise StatusEngineError(schemas.OF_OTHERS)
         row = connection.execute(_PUBLISHED_CUT).fetchone()
         assert row is not None
         cut = Cut(*row)
-        with warehouse.building_aside(cut, VERIFIED) as build:
+        with warehouse.building_aside(cut, schemas.VERIFIED) as build:
             _run_dbt(warehouse.folder, build, {"sample": sample} if sample else {})
         verified = _compare(connection, cut, sample)
-        schemas.drop(connection, VERIFIED)
+        schemas.drop(connection, schemas.VERIFIED)
     return verified
 
 
@@ -143,7 +144,9 @@ def _compare(connection: Connection, cut: Cut, sample: int | None) -> Verified:
                 found.execute(
                     "select set_config(%s, %s, true)", [f"status_engine.{name}", value]
                 )
-            counted = SQL("select count(*) from {}").format(Identifier(VERIFIED, table))
+            counted = SQL("select count(*) from {}").format(
+                Identifier(schemas.VERIFIED, table)
+            )
             count = found.execute(counted).fetchone()
             rows[table] = count["count"] if count else 0
             for is_published in (True, False):
@@ -156,7 +159,7 @@ def _compare(connection: Connection, cut: Cut, sample: int | None) -> Verified:
 
 def _only_in_one(table: str, is_published: bool, sample: int | None) -> Composed:
     """The rows of one schema that the other has not, or has fewer of."""
-    schemas_in_order = (schemas.PUBLISHED, VERIFIED)
+    schemas_in_order = (schemas.PUBLISHED, schemas.VERIFIED)
     here, there = schemas_in_order if is_published else reversed(schemas_in_order)
     where = SQL(" where mod(entity_id, {}) = 0").format(sample) if sample else SQL("")
     return SQL("select * from {}{} except all select * from {}{}").format(

@@ -242,6 +242,8 @@ def derived_assets(project: DbtProject) -> dg.AssetsDefinition:
             ) as build,
             warehouse.session() as connection,
         ):
+            if build.is_full and not config.full_refresh:
+                _narrate(context, "by these models for the first time: all is built")
             # What dbt remembers of its files holds for one schema.
             target = warehouse.folder / f"dbt-{build.schema}"
             events = dbt.cli(build.arguments, context=context, target_path=target)

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from click import style
 from psycopg.rows import dict_row
 
-from dagster_project.schemas import no_swap
+from dagster_project.schemas import PUBLISHED, exists, no_swap
 from ingest.database import Connection
 from ingest.errors import StatusEngineError
 
@@ -124,8 +124,7 @@ def as_of(
 
 
 def _require_views(connection: Connection) -> None:
-    built = connection.execute("select to_regclass('sla.audit_trail')").fetchone()
-    if built == (None,):
+    if not exists(connection, PUBLISHED):
         msg = "Nothing is built yet. Run: status-engine build."
         raise StatusEngineError(msg)
 

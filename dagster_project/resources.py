@@ -87,7 +87,8 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         """One build at a time; inside, dbt's sessions read the cut at its instant.
 
         A full build goes into a schema of its own; without an error, it is published in
-        the place of what there was. The first build is always full.
+        the place of what there was. The first build is always full, and so is the first
+        by the models of another release.
 
         Args:
             cut: what is built.
@@ -97,11 +98,12 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         Raises:
             StatusEngineError: a later cut is built already, a schema is somebody
-                else's, or the swap can't be made.
+                else's, the swap can't be made, or part of what another release made is
+                to be built.
         """
         with self.holding_builds() as connection:
             _refuse_older_cut(connection, cut)
-            if not (full_refresh or not schemas.exists(connection, schemas.PUBLISHED)):
+            if not (full_refresh or self._is_to_be_made_anew(connection, is_whole)):
                 build = Build(schemas.PUBLISHED, is_full=False)
                 with session_environment(self.url, cut, build, connection):
                     yield build
@@ -109,11 +111,11 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
                     unchanged.remember(connection, DBT)
                 return
             build = Build(schemas.NEXT, is_full=True)
-            for schema in (schemas.PUBLISHED, schemas.NEXT, schemas.OLD):
+            for schema in (schemas.PUBLISHED, schemas.OLD):
                 schemas.require_own(connection, schema)
             # Now rather than after the build.
             schemas.require_following(connection)
-            schemas.drop(connection, schemas.NEXT)
+            schemas.make(connection, schemas.NEXT)
             if not schemas.drop_old(connection):
                 msg = (
                     "Somebody still reads what the last full refresh replaced, in "
@@ -122,10 +124,21 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
                 raise StatusEngineError(msg)
             with session_environment(self.url, cut, build, connection):
                 yield build
+            schemas.note(connection, schemas.NEXT, unchanged.models(DBT))
             schemas.swap(connection)
             if is_whole:
                 unchanged.remember(connection, DBT)
             schemas.drop_old(connection)
+
+    @staticmethod
+    def _is_to_be_made_anew(connection: database.Connection, is_whole: bool) -> bool:
+        if not schemas.exists(connection, schemas.PUBLISHED):
+            return True
+        if unchanged.is_of_these_models(connection, DBT):
+            return False
+        if not is_whole:
+            raise StatusEngineError(schemas.OF_OTHERS)
+        return True
 
     def advance(self, cut: Cut) -> bool:
         """Make the built tables those of a cut that holds nothing new, if it does.
@@ -145,8 +158,7 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         """
         with self.session() as connection:
             connection.execute("select pg_advisory_lock(hashtext(%s))", [schema])
-            schemas.require_own(connection, schema)
-            schemas.drop(connection, schema)
+            schemas.make(connection, schema)
             build = Build(schema, is_full=True)
             with session_environment(self.url, cut, build, connection):
                 yield build

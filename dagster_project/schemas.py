@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import LiteralString
 
 import psycopg
-from psycopg.sql import SQL, Identifier
+from psycopg.sql import SQL, Identifier, Literal
 
 from ingest.database import Connection
 from ingest.errors import StatusEngineError
@@ -20,11 +20,23 @@ PUBLISHED = "sla"
 # What a full build makes, and what readers of the last one may still be at.
 NEXT = "sla_next"
 OLD = "sla_old"
+# What a verification makes.
+VERIFIED = "sla_verify"
+# Said of the schemas that a build makes; it goes along when they are renamed, dumped
+# and restored, and ends with them.
+_MADE = "Made by a build of the Status Engine."
+_MADE_BESIDE = "Made by a build of the Status Engine, beside the schema of its readers."
 # Of views outside that are pointed to the new relations, and of dropping the old.
 PATIENCE = "3s"
 # Seconds: publishing 5 million stays takes less than one of these ten minutes.
 PUBLICATION_PATIENCE = 600
 _LONGEST_NAME = 63
+OF_OTHERS = (
+    f"Schema {PUBLISHED} was built by another release, or by other models. "
+    "Run: status-engine build."
+)
+# The name under which the files are noted that all was made by.
+_MODELS = "the models' files"
 # Tables that are no models, or the last one, which tells of the others.
 _LEDGERS = (
     "built_cuts",
@@ -32,6 +44,57 @@ _LEDGERS = (
     "changed_entities",
     "definitions",
     "fingerprint",
+)
+# Relations that builds made before they noted any: releases of 2026-11-23 to 25,
+# commits 10a9e71 to b813c03.
+_UNNOTED_RELATIONS = (
+    "audit_trail",
+    "deadline_windows",
+    "entity_current_status",
+    "interval_explanations",
+    "milestones",
+    "order_status_history",
+    "sla_daily_counts",
+    "sla_performance",
+    "status_intervals",
+    "stg_batches",
+    "stg_business_entities",
+    "stg_calendar_pages",
+    "stg_calendar_windows",
+    "stg_calendars",
+    "stg_transitions",
+    "stg_user_accounts",
+    "stg_workflow_steps",
+    "stg_workflow_versions",
+    "touched_entities",
+    "workflow_candidates",
+    "workflow_violations",
+)
+# Keys and constraints likewise: the first of those releases, the others of the releases
+# of 2026-11-25 to 29, commits e62b49a to 75b882d.
+_UNNOTED_KEYS = (
+    "status_intervals_entity_type_entity_id_status_visit_key",
+    "built_cuts_pkey",
+    "calendar_versions_pkey",
+    "changed_entities_cut",
+    "changed_entities_pkey",
+    "restatements_cut",
+    "restatements_figure_check",
+    "restatements_pkey",
+    "sla_daily_counts_pkey",
+    "status_intervals_deadline_source_check",
+    "status_intervals_due",
+    "status_intervals_due_by_business_entity",
+    "status_intervals_due_by_type",
+    "status_intervals_open",
+    "status_intervals_pkey",
+    "status_intervals_verdict_check",
+    "status_intervals_visit",
+    "tested_cuts_pkey",
+    "workflow_versions_pkey",
+    "workflow_violations_entity",
+    "workflow_violations_pkey",
+    "workflow_violations_violation_check",
 )
 _AGAIN = "can't be kept. Drop it, and create it again after the full refresh."
 _IN_USE = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
@@ -234,6 +297,7 @@ inner join relations on conrelid = relations.oid
 where
     -- Those that are a column's own, and those of triggers, go with it.
     contype in ('c', 'f', 'p', 'u', 'x')
+    and conname <> all(%(ours)s)
     and not exists (
         select from pg_constraint as fresh
         where fresh.conrelid = fresh_oid and fresh.conname = c.conname
@@ -259,7 +323,10 @@ from pg_index
 inner join relations on indrelid = relations.oid
 inner join pg_class as i on indexrelid = i.oid
 where
-    not exists (
+    i.relname <> all(%(ours)s)
+    -- The names that dbt gave to those of the first releases.
+    and i.relname !~ '^[0-9a-f]{32}$'
+    and not exists (
         select from pg_class as fresh
         where
             fresh.relname = i.relname
@@ -269,8 +336,41 @@ where
 order by 1
 """
 
-# What is in the published schema or its staging and no build made: builds have a
-# definition of what they made, but for ledgers and what one build needs (unlogged).
+# Schemas that are there and are not marked as what a build made.
+_MADE_BY_NO_BUILD: LiteralString = """
+select n.nspname
+from unnest(%(names)s::text[], %(marks)s::text[]) as known (name, mark)
+inner join pg_namespace as n on known.name = n.nspname
+where
+    obj_description(n.oid, 'pg_namespace') is distinct from known.mark
+    and not (
+        %(may_be_empty)s
+        and not exists (
+            select from pg_depend
+            where
+                refclassid = 'pg_namespace'::regclass
+                and classid <> 'pg_default_acl'::regclass
+                and refobjid = n.oid
+        )
+    )
+order by known.mark
+"""
+
+_NOTE: LiteralString = """
+insert into {} (relation_name, definition)
+select relname, 'an index' from pg_class
+inner join pg_namespace as n on relnamespace = n.oid
+where nspname = any(%(schemas)s) and relkind = 'i'
+union
+select conname, 'a constraint' from pg_constraint
+inner join pg_namespace as n on connamespace = n.oid
+where nspname = any(%(schemas)s) and contype in ('c', 'f')
+union all
+select %(name)s, %(models)s
+"""
+
+# What is in the published schema or its staging and no build made: names of what they
+# made are given, but for what one build needs (unlogged, or half-made by dbt).
 _STRANGERS: LiteralString = """
 with named as (
     select
@@ -291,11 +391,10 @@ where
     n.nspname in ('sla', 'sla_staging')
     and not is_ours
     and (
-        name not in (select relation_name from sla_staging.definitions)
+        regexp_replace(name, '__dbt_(tmp|backup)$', '') <> all(%(ours)s)
         -- Models that are functions are in staging.
         or (n.nspname = 'sla' and classid <> 'pg_class'::regclass)
     )
-    and name <> all(%(ledgers)s)
 union all
 select pg_describe_object('pg_class'::regclass, inhrelid, 0) || ' as a child of another'
 from pg_inherits
@@ -432,34 +531,129 @@ def _drop(connection: Connection, schema: str) -> None:
             )
 
 
-def require_own(connection: Connection, schema: str) -> None:
-    """What is to be dropped and made anew must be empty, or what a build made.
+def make(connection: Connection, schema: str) -> None:
+    """Make a schema and its staging anew, both empty, in one transaction.
 
     Raises:
-        StatusEngineError: it is somebody else's, or leaves no room for the longer name.
+        StatusEngineError: it is somebody else's, or in use.
     """
+    require_own(connection, schema)
+    with connection.transaction():
+        drop(connection, schema)
+        for name, mark in _marks(schema).items():
+            connection.execute(SQL("create schema {}").format(Identifier(name)))
+            _mark(connection, name, mark)
+
+
+def is_reserved(schema: str) -> bool:
+    """Whether it is the published schema, or one that comes and goes beside it."""
+    names = (PUBLISHED, NEXT, OLD, VERIFIED)
+    return schema in (*names, *map(staging, names))
+
+
+def require_own(connection: Connection, schema: str) -> None:
+    """What is to be dropped and made anew must not be there, or be what a build made.
+
+    Raises:
+        StatusEngineError: it is somebody else's, or no schema may have such a name.
+    """
+    marks = _marks(schema)
+    longest = staging(schema)
+    if len(longest.encode()) > _LONGEST_NAME:
+        msg = f"The name of schema {schema} is too long: {longest} stands beside it."
+        raise StatusEngineError(msg)
+    if schema.startswith("pg_"):
+        msg = f"The name of schema {schema} is one of PostgreSQL's. Name another."
+        raise StatusEngineError(msg)
+    if _is_of_an_older_release(connection, schema):
+        return
+    found = connection.execute(
+        _MADE_BY_NO_BUILD,
+        {
+            "names": list(marks),
+            "marks": list(marks.values()),
+            # What a build of an older release left that was killed at its beginning.
+            "may_be_empty": is_reserved(schema),
+        },
+    )
+    for (name,) in found:
+        msg = (
+            f"Schema {name} was made by no build, and none replaces it. "
+            "Rename it, or build into another."
+        )
+        raise StatusEngineError(msg)
+
+
+def _is_of_an_older_release(connection: Connection, schema: str) -> bool:
+    """Such a one marked nothing, and made these first."""
+    return _is_there(connection, schema, "tested_cuts") and (
+        schema == PUBLISHED or _is_there(connection, staging(schema), "definitions")
+    )
+
+
+def _marks(schema: str) -> dict[str, str]:
+    return {schema: _MADE, staging(schema): _MADE_BESIDE}
+
+
+def _mark(connection: Connection, schema: str, mark: str) -> None:
+    connection.execute(
+        SQL("comment on schema {} is {}").format(Identifier(schema), Literal(mark))
+    )
+
+
+def note(connection: Connection, schema: str, models: str) -> None:
+    """Note what a full build made: keys and constraints by name, and by which files.
+
+    Args:
+        connection: open.
+        schema: built to its end.
+        models: a hash of the files.
+
+    Raises:
+        StatusEngineError: it was not built to its end.
+    """
+    _require_finished(connection, schema)
     names = [schema, staging(schema)]
-    if len(names[1].encode()) > _LONGEST_NAME:
-        msg = f"The name of schema {schema} is too long: {names[1]} stands beside it."
-        raise StatusEngineError(msg)
+    connection.execute(
+        SQL(_NOTE).format(Identifier(staging(schema), "definitions")),
+        {"schemas": names, "name": _MODELS, "models": models},
+    )
+
+
+def models_of(connection: Connection) -> str | None:
+    """By which files the published schema was made; None where an older release did."""
+    if not _is_there(connection, staging(PUBLISHED), "definitions"):
+        return None
     row = connection.execute(
-        """
-        select
-            to_regclass(quote_ident(%(staging)s) || '.definitions') is not null
-            or not exists (
-                select from pg_depend
-                inner join pg_namespace on refobjid = pg_namespace.oid
-                where
-                    refclassid = 'pg_namespace'::regclass
-                    and classid <> 'pg_default_acl'::regclass
-                    and nspname = any(%(names)s)
-            )
-        """,
-        {"staging": names[1], "names": names},
+        "select definition from sla_staging.definitions where relation_name = %s",
+        [_MODELS],
     ).fetchone()
-    if row != (True,):
-        msg = f"What is in schema {schema} or {names[1]} was made by no build."
-        raise StatusEngineError(msg)
+    return str(row[0]) if row else None
+
+
+def _mark_old(connection: Connection) -> None:
+    """What was published may be of an older release, or have a comment of others."""
+    for name, mark in _marks(OLD).items():
+        found = connection.execute("select to_regnamespace(%s)", [name]).fetchone()
+        if found != (None,):
+            _mark(connection, name, mark)
+
+
+def _is_there(connection: Connection, schema: str, relation: str) -> bool:
+    row = connection.execute(
+        "select to_regclass(%s) is not null",
+        [Identifier(schema, relation).as_string()],
+    ).fetchone()
+    return row == (True,)
+
+
+def _ours(connection: Connection) -> list[str]:
+    """Names of all that builds made in the published schema and its staging."""
+    names = {*_LEDGERS, *_UNNOTED_RELATIONS, *_UNNOTED_KEYS}
+    if _is_there(connection, staging(PUBLISHED), "definitions"):
+        noted = connection.execute("select relation_name from sla_staging.definitions")
+        names.update(str(name) for (name,) in noted)
+    return sorted(names)
 
 
 def require_following(connection: Connection) -> list[tuple[str, str]]:
@@ -471,7 +665,7 @@ def require_following(connection: Connection) -> list[tuple[str, str]]:
     following: list[tuple[str, str]] = []
     if not exists(connection, PUBLISHED):
         return following
-    for (what,) in connection.execute(_STRANGERS, {"ledgers": list(_LEDGERS)}):
+    for (what,) in connection.execute(_STRANGERS, {"ours": _ours(connection)}):
         msg = f"In schema {PUBLISHED} or its staging, {what} {_AGAIN}"
         raise StatusEngineError(msg)
     for what, statement in _dependents(connection, PUBLISHED):
@@ -488,12 +682,17 @@ def no_swap(connection: Connection) -> Iterator[None]:
 
     After a swap, an older snapshot sees the new tables empty, as it would see a table
     that was truncated.
+
+    Raises:
+        StatusEngineError: a relation or column is missing that builds make now.
     """
     connection.execute("select pg_advisory_lock_shared(%s)", [Lock.SWAP.value])
     try:
         with connection.transaction():
             connection.execute("set transaction isolation level repeatable read")
             yield
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
+        raise StatusEngineError(OF_OTHERS) from error
     finally:
         connection.execute("select pg_advisory_unlock_shared(%s)", [Lock.SWAP.value])
 
@@ -508,9 +707,7 @@ def swap(connection: Connection, fresh: str = NEXT) -> None:
     Raises:
         StatusEngineError: something can't follow; nothing is changed.
     """
-    if not exists(connection, fresh):
-        msg = f"Schema {fresh} was not built to its end; {PUBLISHED} is as it was."
-        raise StatusEngineError(msg)
+    _require_finished(connection, fresh)
     _wait_for_publications(connection)
     try:
         with connection.transaction():
@@ -522,6 +719,7 @@ def swap(connection: Connection, fresh: str = NEXT) -> None:
             ):
                 _rename(connection, published, old)
                 _rename(connection, new, published)
+            _mark_old(connection)
             for what, statement in follow:
                 _follow(connection, what, statement)
     except _IN_USE as error:
@@ -529,6 +727,12 @@ def swap(connection: Connection, fresh: str = NEXT) -> None:
         raise StatusEngineError(msg) from error
     finally:
         connection.execute("select pg_advisory_unlock(%s)", [Lock.SWAP.value])
+
+
+def _require_finished(connection: Connection, schema: str) -> None:
+    if not exists(connection, schema):
+        msg = f"Schema {schema} was not built to its end; {PUBLISHED} is as it was."
+        raise StatusEngineError(msg)
 
 
 def _wait_for_publications(connection: Connection) -> None:
@@ -572,13 +776,16 @@ def _rename(connection: Connection, name: str, to: str) -> None:
 def _statements_after(connection: Connection, fresh: str) -> list[tuple[str, str]]:
     """What is to be said again of the new relations, each with what it is about."""
     found = {"schema": PUBLISHED, "fresh": fresh}
+    ours = _ours(connection)
     said = [
         ("a grant, policy, trigger, rule, index or statistics object", statement)
         for parameters in (
             found,
             {name: staging(schema) for name, schema in found.items()},
         )
-        for _, statement in connection.execute(_MADE_BY_OTHERS, parameters)
+        for _, statement in connection.execute(
+            _MADE_BY_OTHERS, {**parameters, "ours": ours}
+        )
     ]
     return said + require_following(connection)
 

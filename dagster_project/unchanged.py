@@ -6,9 +6,11 @@ what it made have changed, dbt would read everything to change nothing.
 """
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import LiteralString
 
+from dagster_project import schemas
 from ingest.cuts import Cut
 from ingest.database import Connection
 
@@ -72,6 +74,17 @@ def sources(project: Path) -> list[Path]:
     return [project / "dbt_project.yml", project / "profiles.yml", *files]
 
 
+def models(project: Path) -> str:
+    """SHA-256 of the files that say what builds make; other ones may make all anew."""
+    tests = project / "tests"
+    return _digest(project, [p for p in sources(project) if tests not in p.parents])
+
+
+def is_of_these_models(connection: Connection, project: Path) -> bool:
+    """Whether the published schema was made by the files of this project."""
+    return schemas.models_of(connection) == models(project)
+
+
 def remember(connection: Connection, project: Path) -> None:
     """Note what the published build was made by and made, once it is complete."""
     with connection.transaction():
@@ -109,13 +122,18 @@ def advance(connection: Connection, project: Path, cut: Cut) -> bool:
     return True
 
 
-def _fingerprint(connection: Connection, project: Path) -> str:
-    """SHA-256 of the project's files and of what is in the published schemas."""
+def _digest(project: Path, paths: Sequence[Path]) -> str:
     digest = hashlib.sha256()
-    for path in sources(project):
+    for path in paths:
         if path.is_file():
             digest.update(f"{path.relative_to(project)}\n".encode())
             digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _fingerprint(connection: Connection, project: Path) -> str:
+    """SHA-256 of the project's files and of what is in the published schemas."""
+    digest = hashlib.sha256(_digest(project, sources(project)).encode())
     # So that all is named in full.
     connection.execute("set local search_path = ''")
     row = connection.execute(_MADE).fetchone()

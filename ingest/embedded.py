@@ -64,6 +64,7 @@ def start(home: Path, binaries: Path | None = None) -> str:
     binaries = binaries or _binaries()
     with _locked(home):
         if not _answers(_conninfo(place, "postgres")):
+            _require_stopped(place, binaries)
             _make(place, binaries)
             _launch(place, binaries)
         _create_database(_conninfo(place, "postgres"))
@@ -81,9 +82,7 @@ def stop(home: Path, *, delete: bool = False) -> bool:
     """
     place = _place(home)
     binaries = _binaries()
-    is_running = (place / "data" / "PG_VERSION").exists() and _is_running(
-        place, binaries
-    )
+    is_running = _is_running(place, binaries)
     if is_running:
         _run([binaries / "pg_ctl", "-D", place / "data", "-m", "fast", "stop"])
     if delete:
@@ -135,7 +134,19 @@ def _conninfo(place: Path, database: str) -> str:
     return f"postgresql://postgres@/{database}?host={host}"
 
 
+def _require_stopped(place: Path, binaries: Path) -> None:
+    """Another release may have started it with its socket elsewhere."""
+    if _is_running(place, binaries):
+        msg = (
+            f"The embedded PostgreSQL in {place} runs and can't be reached; another "
+            "release may have started it. Run: status-engine stop."
+        )
+        raise DatabaseError(msg)
+
+
 def _is_running(place: Path, binaries: Path) -> bool:
+    if not (place / "data" / "PG_VERSION").exists():
+        return False
     try:
         _run([binaries / "pg_ctl", "-D", place / "data", "status"])
     except DatabaseError:

@@ -100,16 +100,57 @@
     {%- endif %}
 {%- endmacro %}
 
+{# What was restated before. An older release may have kept none, or other columns. #}
+{% macro kept_restatements(previous) -%}
+    {%- set known = columns_of(previous, "restatements") -%}
+    {%- if not known -%}
+        {{ no_restatement() }}
+    {%- else -%}
+        select
+        {%- for name, column in model.columns.items() %}
+            {{ name if name in known else "null::" ~ column.data_type ~ " as " ~ name }}
+            {{- "," if not loop.last }}
+        {%- endfor %}
+        from {{ previous.schema }}.restatements
+    {%- endif %}
+{%- endmacro %}
+
+{# Whether a previous build has what is read of it: an older release may have made it. #}
+{% macro can_be_compared(previous) %}
+    {% if previous is none %}{{ return(false) }}{% endif %}
+    {% set intervals = columns_of(previous, "status_intervals") %}
+    {% set counts = columns_of(previous, "sla_daily_counts") %}
+    {{ return(
+        compared_columns() | reject("in", intervals) | list == []
+        and counted_columns() | reject("in", counts) | list == []
+    ) }}
+{% endmacro %}
+
+{% macro columns_of(previous, relation) %}
+    {{ return(run_query(
+        "select attname::text from pg_attribute where attnum > 0 and not attisdropped"
+        " and attrelid = to_regclass('" ~ previous.schema ~ "." ~ relation ~ "')"
+    ).columns[0].values() | list) }}
+{% endmacro %}
+
+{% macro compared_columns() %}
+    {{ return([
+        "interval_id", "entity_type", "entity_id", "status", "visit", "entered_at",
+        "left_at", "sla_deadline", "verdict", "workflow_name", "business_entity_id",
+    ]) }}
+{% endmacro %}
+
+{% macro counted_columns() %}
+    {{ return(["group_id", "interval_count", "met_count", "breached_count"]) }}
+{% endmacro %}
+
 {# CTEs; ends in `rejudged`: the stays that another build judges otherwise as of an
    instant, with the newest batch of their entity since, or of the configuration. Before
    counts as it was published, with what it held from after the instant (rows may have
    come after the instant of a run and before its pin); of what is new, only what
    happened by the instant counts. #}
 {% macro judged_ctes(intervals, instant) -%}
-    {%- set columns = [
-        "interval_id", "entity_type", "entity_id", "status", "visit", "entered_at",
-        "left_at", "sla_deadline", "verdict", "workflow_name", "business_entity_id",
-    ] %}
+    {%- set columns = compared_columns() %}
     before as (
         select {{ columns | join(", ") }}
         from {{ intervals }}

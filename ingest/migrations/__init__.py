@@ -1,5 +1,6 @@
 """The numbered steps of schema raw: plain SQL, run by Alembic in one transaction."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,10 @@ from typing import Any
 from ingest.locks import Lock
 
 FOLDER = Path(__file__).parent
+_FUNCTION = re.compile(
+    r"^(?:create (?:or replace )?function .*?^\$\$;$|comment on function .*?;$)",
+    re.DOTALL | re.MULTILINE,
+)
 
 
 def newest_step() -> str:
@@ -16,9 +21,19 @@ def newest_step() -> str:
 
 def run_beside(step: str) -> None:
     """Run the plain SQL that stands beside the file of a step."""
+    _run(Path(step).with_suffix(".sql").read_text(encoding="utf-8"))
+
+
+def run_functions_of(step: str) -> None:
+    """Make the functions of an earlier step, such as 0003_record, anew."""
+    sql = (FOLDER / "versions" / f"{step}.sql").read_text(encoding="utf-8")
+    for statement in _FUNCTION.findall(sql):
+        _run(statement.replace("create function", "create or replace function", 1))
+
+
+def _run(sql: str) -> None:
     from alembic import op
 
-    sql = Path(step).with_suffix(".sql").read_text(encoding="utf-8")
     # The driver itself: SQLAlchemy would send parameters, and with them one statement.
     driver = op.get_bind().connection.driver_connection
     assert driver is not None
@@ -46,6 +61,8 @@ def run_steps(connect: Callable[[], Any]) -> None:
             steps.exec_driver_sql(
                 f"select pg_advisory_xact_lock({Lock.MIGRATION.value})"
             )
+            # Bodies that are parsed now keep what they find.
+            steps.exec_driver_sql("set local search_path = pg_catalog, pg_temp")
             steps.exec_driver_sql("create schema if not exists raw")
             config.attributes["connection"] = steps
             command.upgrade(config, "head")

@@ -18,8 +18,8 @@
 /* touched */
 {% set previous = previous_build() %}
 {%- if is_full_build() and previous is not none %}
-select * from {{ previous.schema }}.restatements
+{{ kept_restatements(previous) }}
 union all
 {%- endif %}
-{{ restated(previous) }}
+{{ restated(previous if can_be_compared(previous) else none) }}
 /* end */

@@ -106,7 +106,7 @@ def as_of(
     _require_views(connection)
     settings = {"at": at, "known_at": known_at}
     with (
-        connection.transaction(),
+        no_swap(connection),
         connection.cursor(row_factory=dict_row) as cursor,
     ):
         for name, instant in settings.items():

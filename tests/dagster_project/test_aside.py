@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 from click.testing import CliRunner
 
-from dagster_project import checks, schedules
+from dagster_project import checks, schedules, schemas
 from dagster_project.aside import Verified, build_as_of, verify
 from dagster_project.cli import main
 from dagster_project.resources import Warehouse
@@ -153,8 +153,15 @@ def test_there_is_nothing_as_of_a_cut_that_was_never_pinned() -> None:
     ("schema", "sentence"),
     [
         ("sla", "Schema sla is the published one's."),
-        ("raw", "What is in schema raw or raw_staging was made by no build."),
-        ("office", "What is in schema office or office_staging was made by no build."),
+        ("sla_staging", "Schema sla_staging is the published one's."),
+        ("raw", "Schema raw was made by no build"),
+        ("public", "Schema public was made by no build"),
+        ("pg_office", "The name of schema pg_office is one of PostgreSQL's."),
+        ("information_schema", "Schema information_schema was made by no build"),
+        ("office", "Schema office_staging was made by no build"),
+        ("idle", "Schema idle was made by no build"),
+        # What stands beside another schema is no schema of readers.
+        ("built_staging", "Schema built_staging was made by no build"),
         ("a" * 60, f"{'a' * 60}_staging stands beside it"),
     ],
 )
@@ -164,6 +171,8 @@ def test_as_of_builds_over_nothing_that_is_somebody_elses(
     with database.connect(installed.url) as connection:
         connection.execute("create schema if not exists office_staging")
         connection.execute("create table if not exists office_staging.kept ()")
+        connection.execute("create schema if not exists idle")
+        schemas.make(connection, "built")
         before = connection.execute(OTHERS).fetchall()
         with pytest.raises(StatusEngineError, match=re.escape(sentence)):
             build_as_of(Warehouse(), START, installed.first_cut, schema)
@@ -171,6 +180,9 @@ def test_as_of_builds_over_nothing_that_is_somebody_elses(
 
 
 OTHERS = """
+select oid::regnamespace::text || coalesce(nspacl::text, '') from pg_namespace
+where nspname !~ '^pg_'
+union all
 select oid::regclass::text from pg_class
 where relnamespace in ('raw'::regnamespace, 'office_staging'::regnamespace)
 order by 1

@@ -88,7 +88,7 @@ def test_the_mark_goes_along_with_the_schema(
 def test_keys_that_a_later_release_has_no_more_are_not_other_peoples(
     database_url: str, connection: Connection, build: Build
 ) -> None:
-    """Of people, indexes and constraints go over to the new tables; builds' own don't."""
+    """People's indexes and constraints go over to the new tables; builds' own don't."""
     build(database_url, AS_OF)
     dbt_named = "d" * 32
     for statement in (

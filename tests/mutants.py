@@ -35,7 +35,10 @@ RESTATED = "dbt/macros/restated.sql"
 SCHEMAS = "dagster_project/schemas.py"
 UNCHANGED = "dagster_project/unchanged.py"
 OPENING = "ingest/calendars.py"
-RECORD = "ingest/migrations/versions/0003_record.sql"
+MIGRATIONS = "ingest/migrations/__init__.py"
+MENDED = "ingest/migrations/versions/0008_mended.py"
+SEARCH_PATH = "ingest/migrations/versions/0009_search_path.sql"
+EMBEDDED = "ingest/embedded.py"
 FUNCTIONS = "ingest/migrations/versions/0006_calendars.sql"
 
 UNIT = "tests/dbt/test_unit_tests.py"
@@ -49,6 +52,9 @@ PUBLISHING = "tests/dagster_project/test_publish.py"
 TIME = "tests/dbt/test_business_time.py"
 VECTORS = "tests/dbt/test_deadline_vectors.py"
 RECORDING = "tests/ingest/test_record.py"
+UPGRADES = "tests/upgrades/test_upgrades.py"
+MARKS = "tests/upgrades/test_marks.py"
+SEARCH_PATH_TESTS = "tests/dbt/test_search_path.py"
 
 
 class Mutant(NamedTuple):
@@ -658,6 +664,63 @@ MUTANTS = (
         "desc nulls last,\n            c.created_at\n",
         "            c.created_at desc\n",
         (RECORDING, TIME),
+    ),
+    Mutant(
+        "upgrade: what a step came to hold later stays away",
+        MENDED,
+        '    run_functions_of("0003_record")\n',
+        "",
+        (UPGRADES,),
+    ),
+    Mutant(
+        "upgrade: what other models made is gone on from",
+        UNCHANGED,
+        "schemas.models_of(connection) == models(project)",
+        "True",
+        (UPGRADES,),
+    ),
+    Mutant(
+        "upgrade: keys that are no more are taken for other people's",
+        SCHEMAS,
+        "    i.relname <> all(%(ours)s)\n",
+        "    true\n",
+        (MARKS,),
+    ),
+    Mutant(
+        "upgrade: a server that can't be reached is started again",
+        EMBEDDED,
+        "            _require_stopped(place, binaries)\n",
+        "",
+        ("tests/ingest/test_embedded.py",),
+    ),
+    Mutant(
+        "schemas: what no build marked is made anew",
+        SCHEMAS,
+        "obj_description(n.oid, 'pg_namespace') is distinct from known.mark",
+        "false",
+        (MARKS,),
+    ),
+    Mutant(
+        "schemas: what is empty is made anew, whosever it is",
+        SCHEMAS,
+        '"may_be_empty": is_reserved(schema)',
+        '"may_be_empty": True',
+        (MARKS,),
+    ),
+    Mutant(
+        "search_path: bodies of functions follow the session's",
+        SEARCH_PATH,
+        "set search_path = pg_catalog, pg_temp', routine",
+        "set work_mem = 64', routine",
+        (SEARCH_PATH_TESTS,),
+    ),
+    Mutant(
+        "search_path: bodies are parsed by that of the role that upgrades",
+        MIGRATIONS,
+        '            steps.exec_driver_sql("set local search_path = '
+        'pg_catalog, pg_temp")\n',
+        "",
+        (SEARCH_PATH_TESTS,),
     ),
 )
 

@@ -109,6 +109,19 @@ def test_stop_after_a_crash_finds_no_server(home: Path) -> None:
     assert not embedded.stop(home)
 
 
+def test_a_server_of_another_release_is_stopped_by_the_command_that_is_told(
+    home: Path,
+) -> None:
+    """Its socket is elsewhere: here by another name of its folder."""
+    url = embedded.start(home)
+    _note(url, 1)
+    (_data_folder(url).parent / "made").write_text("elsewhere")
+    with pytest.raises(DatabaseError, match=r"another release.* status-engine stop\.$"):
+        embedded.start(home)
+    assert embedded.stop(home)
+    assert _notes(embedded.start(home)) == [1]
+
+
 def test_start_interrupted_before_its_database_was_made_completes(home: Path) -> None:
     conninfo = embedded.start(home)
     server = conninfo.replace("/status_engine?", "/postgres?")

@@ -2,6 +2,7 @@
 
 import atexit
 import gc
+import os
 
 # Objects that are new before Python looks for cycles among them; 700 by default.
 NEW_OBJECTS = 100_000
@@ -15,9 +16,14 @@ def main() -> None:
     """
     gc.set_threshold(NEW_OBJECTS)
     atexit.register(gc.freeze)
-    from dagster_project.cli import main as command_line
+    # What this process and its children make is private: Dagster's and dbt's files too.
+    os.umask(0o077)
+    from dagster_project.terminal import sentences
 
-    command_line()
+    with sentences():
+        from dagster_project.cli import main as command_line
+
+        command_line()
 
 
 if __name__ == "__main__":

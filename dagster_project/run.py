@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import dagster as dg
+import yaml
 
 from dagster_project.dead_runs import end_dead_runs, process_tag
 from dagster_project.definitions import build_definitions
 from dagster_project.resources import Warehouse
 from dagster_project.schedules import run_config
 from ingest.errors import StatusEngineError
+from ingest.on_disk import PRIVATE_FOLDER, make_folder, write_whole
 
 INSTANCE = """\
 telemetry:
@@ -62,15 +64,24 @@ def dagster_home(home: Path) -> Path:
     folder = home / "dagster"
     settings = folder / "dagster.yaml"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not settings.exists():
-            settings.write_text(INSTANCE)
+        # What runs were told, and said, is kept here.
+        make_folder(folder).chmod(PRIVATE_FOLDER)
+        if not _is_whole(settings):
+            write_whole(settings, INSTANCE)
         settings.touch()
     except OSError as error:
         msg = f"The folder {home} can't be used: {error}. Set STATUS_ENGINE_HOME."
         raise RunError(msg) from error
     os.environ["DAGSTER_HOME"] = str(folder)
     return folder
+
+
+def _is_whole(settings: Path) -> bool:
+    """Whether there are settings; an empty or broken file would mean the defaults."""
+    try:
+        return isinstance(yaml.safe_load(settings.read_text()), dict)
+    except (OSError, ValueError, yaml.YAMLError):
+        return False
 
 
 def run(

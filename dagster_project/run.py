@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import os
 from collections.abc import Sequence
 from datetime import datetime
@@ -29,6 +30,12 @@ concurrency:
       - key: dagster/schedule_name
         limit: 1
 """
+# The settings above, or those that took their place, for runs in this process.
+COMMAND_LINE_SETTINGS = "command-line.yaml"
+NOT_CAPTURED = {
+    "module": "dagster._core.storage.noop_compute_log_manager",
+    "class": "NoOpComputeLogManager",
+}
 PARTS = {
     "configuration": [
         ["raw", "status_workflows"],
@@ -46,6 +53,10 @@ PARTS = {
     ],
     "cut": [["raw", "cuts"]],
 }
+
+
+# Interrupted, it would tell with a traceback of a connection that it could not close.
+logging.getLogger("sqlalchemy").addHandler(logging.NullHandler())
 
 
 class RunError(StatusEngineError):
@@ -74,6 +85,18 @@ def dagster_home(home: Path) -> Path:
         raise RunError(msg) from error
     os.environ["DAGSTER_HOME"] = str(folder)
     return folder
+
+
+def _instance(folder: Path) -> dg.DagsterInstance:
+    """The instance, without a capture of what this process prints.
+
+    It takes four processes, whom Ctrl-C at a terminal ends as well, each with a
+    traceback; and standard output is redirected here.
+    """
+    settings = yaml.safe_load((folder / "dagster.yaml").read_text())
+    content = yaml.safe_dump({**settings, "compute_logs": NOT_CAPTURED})
+    write_whole(folder / COMMAND_LINE_SETTINGS, content)
+    return dg.DagsterInstance.from_config(str(folder), COMMAND_LINE_SETTINGS)
 
 
 def _is_whole(settings: Path) -> bool:
@@ -106,7 +129,7 @@ def run(
     Raises:
         RunError: a step failed; says which, and why.
     """
-    dagster_home(warehouse.folder)
+    folder = dagster_home(warehouse.folder)
     definitions = build_definitions(warehouse, _selection(parts))
     job = definitions.resolve_job_def("status_engine")
     config = run_config(
@@ -117,7 +140,7 @@ def run(
     )
     # dbt repeats its whole log on standard output; it is kept beside its target.
     with (
-        dg.DagsterInstance.get() as instance,
+        _instance(folder) as instance,
         contextlib.redirect_stdout(io.StringIO()),
     ):
         end_dead_runs(instance)

@@ -3,15 +3,17 @@
 import json
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import polars as pl
 import psycopg
 import pytest
-from commands import assert_one_sentence, process, run
+from commands import Said, assert_one_sentence, process, run
 from psycopg.conninfo import make_conninfo
 
 from dagster_project import cli, resources, terminal
@@ -162,20 +164,23 @@ def analyst(installed_url: str) -> Iterator[str]:
         server.execute("drop role analyst")
 
 
+def _append(url: str) -> None:
+    frame = {
+        "created_at": ["2026-03-01T09:00:00Z"],
+        "entity_type": ["order"],
+        "entity_id": [1],
+        "to_status": ["new"],
+    }
+    with database.session(url) as connection:
+        append(connection, pl.DataFrame(frame))
+
+
 def _fill(url: str) -> None:
     with database.session(url) as connection:
         path = database.PROJECT / "workflows"
         for name in ("office_nl.yml", "order.yml"):
             workflows.apply(connection, workflows.load(path / name))
-        import polars as pl
-
-        frame = {
-            "created_at": ["2026-03-01T09:00:00Z"],
-            "entity_type": ["order"],
-            "entity_id": [1],
-            "to_status": ["new"],
-        }
-        append(connection, pl.DataFrame(frame))
+    _append(url)
     run_job(Warehouse(), ["cut", "build"])
 
 
@@ -309,6 +314,47 @@ def test_build_that_fails_says_what_failed_and_where_to_read_on(
         "columns than its model. Run status-engine build --full-refresh). "
         f"What dbt says is in {home / 'dbt-sla'}/dbt.log."
     ]
+
+
+def _interrupt(words: list[str], after: str) -> Said:
+    """Ctrl-C at a terminal, to all processes of a command, once it said something."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "dagster_project", *words],
+        cwd=database.PROJECT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as command:
+        assert command.stderr is not None
+        said = ""
+        # Modules are being loaded; nothing else is done yet.
+        while (
+            not after and "polars" not in Path(f"/proc/{command.pid}/maps").read_text()
+        ):
+            assert command.poll() is None
+        while after not in said:
+            line = command.stderr.readline()
+            assert line
+            said += line
+        os.killpg(command.pid, signal.SIGINT)
+        out, err = command.communicate()
+    return Said(command.returncode, out, said + err)
+
+
+@pytest.mark.parametrize("after", ["", "pinned", "passed"])
+def test_ctrl_c_ends_a_run_with_a_sentence(
+    installed_url: str, home: Path, after: str
+) -> None:
+    home.mkdir()
+    _append(installed_url)
+    said = _interrupt(["run"], after)
+    assert said.code == 1
+    assert said.out == ""
+    *lines, last = said.err.splitlines()
+    assert last.removeprefix("Error: ") == "Stopped. Run it again to continue."
+    assert [line for line in lines if not line.startswith("  ")] == []
+    assert process("run").code == 0
 
 
 @pytest.mark.usefixtures("installed_url")

@@ -2,6 +2,7 @@
 
 import atexit
 import gc
+import logging
 import os
 import signal
 
@@ -19,6 +20,8 @@ def main() -> None:
     atexit.register(gc.freeze)
     # What this process and its children make is private: Dagster's and dbt's files too.
     os.umask(0o077)
+    # Of libraries that tell a person, with tracebacks, what they could not tidy up.
+    logging.lastResort = logging.NullHandler()
     # While modules are loaded nothing has begun, and there is nothing to tidy up.
     signal.signal(signal.SIGINT, _stop_at_once)
     from dagster_project.terminal import sentences

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import logging
 import os
 from collections.abc import Sequence
 from datetime import datetime
@@ -53,10 +52,6 @@ PARTS = {
     ],
     "cut": [["raw", "cuts"]],
 }
-
-
-# Interrupted, it would tell with a traceback of a connection that it could not close.
-logging.getLogger("sqlalchemy").addHandler(logging.NullHandler())
 
 
 class RunError(StatusEngineError):

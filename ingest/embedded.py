@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import os
 import pwd
+import re
 import shlex
 import shutil
 import stat
@@ -277,13 +278,19 @@ def _launch(place: Path, binaries: Path) -> None:
         where: list[str | Path] = ["-D", place / "data", "-l", log, "-o", options]
         _run([binaries / "pg_ctl", *where, "-w", "-t", "300", "start"])
     except DatabaseError as error:
-        tail = (
-            log.read_text(errors="replace").strip().splitlines()[-1:]
-            if log.exists()
-            else []
-        )
-        msg = f"The embedded PostgreSQL doesn't start: {' '.join(tail) or error}."
+        reason = _last_failure(log) or str(error)
+        msg = f"The embedded PostgreSQL doesn't start: {reason}. Its log is {log}."
         raise DatabaseError(msg) from error
+
+
+def _last_failure(log: Path) -> str:
+    """Why the server ended, by its log; else the last line of that."""
+    if not log.exists():
+        return ""
+    lines = log.read_text(errors="replace").strip().splitlines()
+    failures = [line for line in lines if re.search(r" (FATAL|PANIC): ", line)]
+    last = (failures or lines)[-1:]
+    return re.sub(r"^.*?(FATAL|PANIC|LOG): +", "", "".join(last))
 
 
 def _answers(conninfo: str) -> bool:

@@ -240,7 +240,12 @@ def show_command(
 
 @main.command(epilog=EXIT_CODES)
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--from", "database_url", help="Read this PostgreSQL instead of files.")
+@click.option(
+    "--from",
+    "database_url",
+    help="Read this PostgreSQL instead of files; a password is best in PGPASSWORD or "
+    "in a password file, since everybody sees the arguments of a process.",
+)
 @click.option("--query", help="With --from: the select whose rows are the source.")
 @click.option(
     "--format",

@@ -324,6 +324,6 @@ def _without_rights(connection: Connection, error: psycopg.Error) -> DatabaseErr
     user, name = connection.info.user, connection.info.dbname
     return DatabaseError(
         f"The role {user} lacks a right in database {name}: {_reason(error)}. "
-        "Readers need schema sla alone; who writes is a member of the role that owns "
-        "schema raw."
+        f"Readers need schema sla alone (grant usage on schema sla to {user}, and "
+        "select on its tables); who writes is a member of the role that owns raw."
     )

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any, LiteralString, NamedTuple
 
 from dagster_dbt import DbtCliResource
-from dagster_dbt.errors import DagsterDbtCliRuntimeError
 from psycopg.rows import dict_row
 from psycopg.sql import SQL, Composed, Identifier
 
 from dagster_project import schemas, unchanged
-from dagster_project.resources import DBT, Build, Warehouse, dbt_cli
+from dagster_project.resources import DBT, Build, Warehouse, dbt_cli, dbt_in_words
 from ingest.cuts import Cut
 from ingest.database import Connection
 from ingest.errors import StatusEngineError
@@ -122,14 +121,8 @@ def _run_dbt(home: Path, build: Build, variables: Mapping[str, Any]) -> None:
     given = json.dumps({"is_published": False, **variables})
     arguments = ["--quiet", *build.arguments, "--vars", given]
     target = home / "dbt-aside"
-    run = dbt.cli(arguments, target_path=target, raise_on_error=False)
-    try:
-        succeeded = run.wait().is_successful()
-    except DagsterDbtCliRuntimeError:
-        succeeded = False
-    if not succeeded:
-        msg = f"The build failed or a test did; what dbt says is in {target}/dbt.log."
-        raise StatusEngineError(msg)
+    with dbt_in_words(target):
+        dbt.cli(arguments, target_path=target).wait()
 
 
 def _compare(connection: Connection, cut: Cut, sample: int | None) -> Verified:

@@ -14,7 +14,7 @@ from dagster_dbt import DagsterDbtTranslator, DbtCliResource, DbtProject, dbt_as
 from pydantic import Field
 
 from dagster_project.publish import DATABASE_NAME, MANIFEST_NAME, TABLES, publish
-from dagster_project.resources import Warehouse
+from dagster_project.resources import Warehouse, dbt_in_words
 from ingest import cuts, workflows
 from ingest.append import AppendResult
 from ingest.cuts import Cut
@@ -249,14 +249,15 @@ def derived_assets(project: DbtProject) -> dg.AssetsDefinition:
             events = dbt.cli(build.arguments, context=context, target_path=target)
             passed, is_published = 0, False
             waiting: list[Any] = []
-            for event in events.stream():
-                passed += isinstance(event, dg.AssetCheckResult) and event.passed
-                waiting.append(event)
-                # Tables are what their events say once all are changed, at once.
-                if is_published or _is_of(context, event, "built_cuts"):
-                    is_published = True
-                    yield from _reported(context, connection, waiting, build.schema)
-                    waiting.clear()
+            with dbt_in_words(target):
+                for event in events.stream():
+                    passed += isinstance(event, dg.AssetCheckResult) and event.passed
+                    waiting.append(event)
+                    # Tables are what their events say once all are changed, at once.
+                    if is_published or _is_of(context, event, "built_cuts"):
+                        is_published = True
+                        yield from _reported(context, connection, waiting, build.schema)
+                        waiting.clear()
             yield from _reported(context, connection, waiting, build.schema)
             _narrate(context, f"{passed} tests passed")
 

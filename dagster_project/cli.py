@@ -1,6 +1,5 @@
 """The command line: reads arguments, calls ingest or the job, prints. No logic."""
 
-import json
 import os
 import shutil
 import socket
@@ -9,7 +8,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,14 @@ from rich.console import Console
 
 from dagster_project.explain import as_of as status_as_of
 from dagster_project.explain import explain, narrate
+from dagster_project.terminal import (
+    say,
+    sentences,
+    tell,
+    tell_fields,
+    tell_json,
+    tell_table,
+)
 from dagster_project.workflow_text import (
     calendar_text,
     headline,
@@ -39,6 +45,7 @@ from ingest.delivery import MAX_REJECTED_RATIO, NOTHING, Delivery, Settings, del
 from ingest.errors import StatusEngineError
 from ingest.from_database import copied
 from ingest.mapping import load_mapping
+from ingest.on_disk import make_folder
 from ingest.sources import expand
 
 REJECTED = 3
@@ -105,35 +112,23 @@ class Instant(click.ParamType[datetime]):
                 param,
                 ctx,
             )
-        return instant
-
-
-def _sentences(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Errors that a person can mend end as one sentence and exit code 1."""
-
-    @wraps(function)
-    def command(*args: Any, **kwargs: Any) -> Any:
         try:
-            return function(*args, **kwargs)
-        except StatusEngineError as error:
-            click.echo(f"Error: {error}", err=True)
-            sys.exit(1)
-        except KeyboardInterrupt:
-            click.echo("Stopped. Run it again to continue.", err=True)
-            sys.exit(1)
-
-    return command
+            return instant.astimezone(UTC)
+        except OverflowError:
+            self.fail(f"{value!r} is not within years 1 to 9999 in UTC", param, ctx)
 
 
-def _say(line: str) -> None:
-    click.echo(line, err=True)
+class _Commands(click.Group):
+    """Commands whose errors are sentences."""
 
-
-def _print_json(content: dict[str, Any]) -> None:
-    click.echo(json.dumps(content, default=str))
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that is named."""
+        with sentences():
+            return super().invoke(ctx)
 
 
 @click.group(
+    cls=_Commands,
     help=OVERVIEW,
     epilog=EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -143,17 +138,13 @@ def main() -> None:
 
 
 @main.command()
-@_sentences
 def init() -> None:
     """Create or upgrade schema raw, and the inbox."""
     with database.session() as connection:
         server = connection.info.parameter_status("server_version")
-    (database.home() / "inbox").mkdir(parents=True, exist_ok=True)
+    inbox = make_folder(database.home() / "inbox")
     kind = "named by DATABASE_URL" if os.environ.get("DATABASE_URL") else "embedded"
-    _say(
-        f"PostgreSQL {server}, {kind}, is ready. "
-        f"Files go into {database.home() / 'inbox'}."
-    )
+    say(f"PostgreSQL {server}, {kind}, is ready. Files go into {inbox}.")
 
 
 WORKFLOW_FILES = click.argument("path", type=click.Path(path_type=Path))
@@ -166,13 +157,12 @@ def workflows_group() -> None:
 
 @workflows_group.command()
 @WORKFLOW_FILES
-@_sentences
 def check(path: Path) -> None:
     """Say what is wrong in a file or folder, with file and line; writes nothing."""
     configuration = workflows.check(path)
     for warning in configuration.warnings:
-        _say(f"Warning: {warning}")
-    _say(
+        say(f"Warning: {warning}")
+    say(
         f"{len(configuration.workflows)} workflows and "
         f"{len(configuration.calendars)} calendars are sound."
     )
@@ -182,7 +172,6 @@ def check(path: Path) -> None:
 @WORKFLOW_FILES
 @click.option("--dry-run", is_flag=True, help="Say what would change; write nothing.")
 @AS_JSON
-@_sentences
 def apply_command(path: Path, dry_run: bool, as_json: bool) -> None:
     """Append a new version of each definition that changed; no other is touched."""
     configuration = workflows.load(path)
@@ -192,17 +181,16 @@ def apply_command(path: Path, dry_run: bool, as_json: bool) -> None:
     with database.session() as connection:
         applied = workflows.apply(connection, configuration)
     if as_json:
-        _print_json({"changed": applied.changed, "unchanged": applied.unchanged})
+        tell_json({"changed": applied.changed, "unchanged": applied.unchanged})
         return
     for name in applied.changed:
-        _say(f"new version: {name}")
-    _say(f"{len(applied.changed)} new versions, {applied.unchanged} unchanged.")
+        say(f"new version: {name}")
+    say(f"{len(applied.changed)} new versions, {applied.unchanged} unchanged.")
 
 
 @workflows_group.command()
 @WORKFLOW_FILES
 @AS_JSON
-@_sentences
 def diff(path: Path, as_json: bool) -> None:
     """Compare a file or folder with what is in force; writes nothing."""
     _print_differences(workflows.load(path), as_json)
@@ -213,11 +201,11 @@ def _print_differences(configuration: workflows.Configuration, as_json: bool) ->
         differences = workflows.compare(connection, configuration)
     rows = [difference._asdict() for difference in differences]
     if as_json:
-        _print_json({"differences": rows})
+        tell_json({"differences": rows})
     elif rows:
-        _print_table(rows)
+        tell_table(rows)
     else:
-        _say("Nothing differs from what is in force.")
+        say("Nothing differs from what is in force.")
 
 
 @workflows_group.command(name="show")
@@ -225,7 +213,6 @@ def _print_differences(configuration: workflows.Configuration, as_json: bool) ->
 @click.option("--business-entity", help="Whose workflow, where several have one.")
 @click.option("--at", type=Instant(), help="In force then; now by default.")
 @click.option("--mermaid", is_flag=True, help="Print a workflow as a Mermaid diagram.")
-@_sentences
 def show_command(
     name: str | None, business_entity: str | None, at: datetime | None, mermaid: bool
 ) -> None:
@@ -236,24 +223,29 @@ def show_command(
     if (mermaid or business_entity) and "/" not in (name or ""):
         msg = "Name a workflow such as order/standard."
         raise click.UsageError(msg)
-    with database.session() as connection:
+    with database.session(is_reading=True) as connection:
         if name is None:
             found = in_force.definitions(connection, at)
-            _print_table([definition._asdict() for definition in found])
+            tell_table([definition._asdict() for definition in found])
         elif "/" not in name:
-            click.echo(calendar_text(in_force.calendar_of(connection, name, at)))
+            tell(calendar_text(in_force.calendar_of(connection, name, at)))
         else:
             workflow, steps = in_force.steps_of(connection, name, business_entity, at)
             if mermaid:
-                click.echo(state_diagram(steps))
+                tell(state_diagram(steps))
             else:
-                click.echo(headline(workflow))
-                _print_table(step_rows(steps))
+                tell(headline(workflow))
+                tell_table(step_rows(steps))
 
 
 @main.command(epilog=EXIT_CODES)
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--from", "database_url", help="Read this PostgreSQL instead of files.")
+@click.option(
+    "--from",
+    "database_url",
+    help="Read this PostgreSQL instead of files; a password is best in PGPASSWORD or "
+    "in a password file, since everybody sees the arguments of a process.",
+)
 @click.option("--query", help="With --from: the select whose rows are the source.")
 @click.option(
     "--format",
@@ -277,7 +269,6 @@ def show_command(
 )
 @MAX_FUTURE_SECONDS
 @AS_JSON
-@_sentences
 def ingest(
     files: tuple[Path, ...],
     database_url: str | None,
@@ -327,7 +318,7 @@ def ingest(
                 _tell(delivery)
     if as_json:
         each = [_as_json(delivery) for delivery in deliveries]
-        _print_json({**total._asdict(), "files": each})
+        tell_json({**total._asdict(), "files": each})
     sys.exit(REJECTED if total.rejected else 0)
 
 
@@ -378,13 +369,13 @@ class _progress:
 def _tell(delivery: Any) -> None:
     result = delivery.result
     again = " (delivered before)" if delivery.is_repeated else ""
-    _say(
+    say(
         f"{delivery.file_name}{again}: {delivery.source_rows:,} rows; "
         f"read {result.read:,} = {result.appended:,} appended + "
         f"{result.duplicate:,} duplicate + {result.rejected:,} rejected"
     )
     if result.rejected:
-        _say("  Why: status-engine rejects list")
+        say("  Why: status-engine rejects list")
 
 
 @main.group(name="rejects")
@@ -410,7 +401,6 @@ def _selecting(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--limit", type=click.IntRange(min=1), help="The first so many, singly.")
 @AS_JSON
-@_sentences
 def list_command(
     code: str | None,
     file_name: str | None,
@@ -421,7 +411,7 @@ def list_command(
     """Count rejects by file and code, or list them one by one with --limit."""
     selection = rejects.Selection(code=code, file_name=file_name)
     found: Sequence[rejects.Group | rejects.Line]
-    with database.session() as connection:
+    with database.session(is_reading=True) as connection:
         if limit is None:
             found = rejects.count_rejects(connection, selection, only_open=only_open)
         else:
@@ -429,25 +419,23 @@ def list_command(
                 connection, selection, limit, only_open=only_open
             )
     if as_json:
-        _print_json({"rejects": [row._asdict() for row in found]})
+        tell_json({"rejects": [row._asdict() for row in found]})
     else:
-        _print_table([row._asdict() for row in found])
+        tell_table([row._asdict() for row in found])
 
 
 @rejects_group.command()
 @click.argument("rejected_id", type=int)
 @AS_JSON
-@_sentences
 def show(rejected_id: int, as_json: bool) -> None:
     """Print all of one reject; bytes that can't be printed are escaped."""
-    with database.session() as connection:
+    with database.session(is_reading=True) as connection:
         detail = rejects.find_reject(connection, rejected_id)
     content = {**detail._asdict(), "original": rejects.readable(detail.original)}
     if as_json:
-        _print_json(content)
+        tell_json(content)
         return
-    for name, value in content.items():
-        click.echo(f"{name:17}  {'' if value is None else value}".rstrip())
+    tell_fields(content)
 
 
 @rejects_group.command(epilog=EXIT_CODES)
@@ -460,7 +448,6 @@ def show(rejected_id: int, as_json: bool) -> None:
 @MAX_FUTURE_SECONDS
 @click.option("--dry-run", is_flag=True, help="Say what would be, and write nothing.")
 @AS_JSON
-@_sentences
 def replay(
     ids: tuple[int, ...],
     code: str | None,
@@ -492,7 +479,7 @@ def replay(
         )
     if as_json:
         counts = replayed.result._asdict()
-        _print_json({**replayed._asdict(), "result": counts, "dry_run": dry_run})
+        tell_json({**replayed._asdict(), "result": counts, "dry_run": dry_run})
     else:
         _tell_replay(replayed, dry_run)
     sys.exit(REJECTED if replayed.open_codes else 0)
@@ -500,29 +487,14 @@ def replay(
 
 def _tell_replay(replayed: rejects.Replayed, dry_run: bool) -> None:
     result = replayed.result
-    _say(
+    say(
         f"{'dry run, nothing is written: ' if dry_run else ''}"
         f"{replayed.selected:,} rejects; {replayed.resolved:,} resolved with "
         f"{result.appended:,} transitions appended + {result.duplicate:,} duplicate; "
         f"{replayed.open_codes.total():,} still rejected"
     )
     for code, count in replayed.open_codes.most_common():
-        _say(f"  {count:,} {code}: {rejects.REASONS[code]}")
-
-
-def _print_table(rows: list[dict[str, Any]]) -> None:
-    """Columns as wide as their longest value; nothing but a sentence if empty."""
-    if not rows:
-        _say("There is none.")
-        return
-    texts = [
-        list(rows[0]),
-        *(["" if v is None else str(v) for v in r.values()] for r in rows),
-    ]
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    for line in texts:
-        cells = (text.ljust(width) for text, width in zip(line, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())
+        say(f"  {count:,} {code}: {rejects.REASONS[code]}")
 
 
 @main.command(name="explain")
@@ -530,7 +502,6 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 @click.argument("entity_id", type=click.IntRange(0, 2**63 - 1))
 @click.option("--as-of", type=Instant(), help="What the clock shows; now by default.")
 @AS_JSON
-@_sentences
 def explain_command(
     entity_type: str, entity_id: int, as_of: datetime | None, as_json: bool
 ) -> None:
@@ -539,10 +510,10 @@ def explain_command(
     Each stay with its transitions, the workflow version and calendar it is under, and
     every opening window that was counted on the way to its deadline.
     """
-    with database.session() as connection:
+    with database.session(is_reading=True) as connection:
         found = explain(connection, entity_type, entity_id, as_of)
     if as_json:
-        _print_json(found._asdict())
+        tell_json(found._asdict())
     else:
         for line in narrate(found):
             click.echo(line)
@@ -565,7 +536,6 @@ def explain_command(
 @click.option("--id", type=click.UUID, help="Makes it safe to run again.")
 @click.option("--source", default="record", show_default=True, help="For the ledger.")
 @AS_JSON
-@_sentences
 def record_command(
     expected_status: str | None, is_first: bool, as_json: bool, **given: Any
 ) -> None:
@@ -581,9 +551,9 @@ def record_command(
     with database.session() as connection:
         recorded = record(connection, **given)
     if as_json:
-        _print_json(recorded._asdict())
+        tell_json(recorded._asdict())
         return
-    _say(
+    say(
         f"{given['entity_type']} {given['entity_id']} went to {recorded.to_status!r} "
         f"at {recorded.created_at}; {_deadline(recorded)}."
     )
@@ -615,7 +585,6 @@ def _deadline(recorded: Recorded) -> str:
 )
 @click.option("--schema", help="With --cut: the schema; named by both by default.")
 @AS_JSON
-@_sentences
 def build(
     full_refresh: bool,
     as_of: datetime | None,
@@ -639,9 +608,9 @@ def build(
 
     built = build_as_of(Warehouse(), as_of, cut_number, schema)
     if as_json:
-        _print_json({"schema": built, "cut": cut_number, "as_of": as_of})
+        tell_json({"schema": built, "cut": cut_number, "as_of": as_of})
     else:
-        _say(f"built schema {built}; drop it when it has served.")
+        say(f"built schema {built}; drop it when it has served.")
 
 
 @main.command(name="verify")
@@ -651,7 +620,6 @@ def build(
     help="Every so manyth entity, by its id; all by default.",
 )
 @AS_JSON
-@_sentences
 def verify_command(sample: int | None, as_json: bool) -> None:
     """Build the published cut in full beside what is published, and compare (S5).
 
@@ -663,15 +631,13 @@ def verify_command(sample: int | None, as_json: bool) -> None:
     verified = verify(Warehouse(), sample)
     if as_json:
         differences = [row._asdict() for row in verified.differences]
-        _print_json({**verified._asdict(), "differences": differences})
+        tell_json({**verified._asdict(), "differences": differences})
     else:
         for table, count in verified.rows.items():
-            _say(f"{table}: {count:,} rows compared")
+            say(f"{table}: {count:,} rows compared")
         for table, is_published, row in verified.differences:
-            click.echo(
-                f"{'published' if is_published else 'full build'}  {table}  {row}"
-            )
-        _say(f"cut {verified.cut.number}: {len(verified.differences):,} rows differ")
+            tell(f"{'published' if is_published else 'full build'}  {table}  {row}")
+        say(f"cut {verified.cut.number}: {len(verified.differences):,} rows differ")
     sys.exit(1 if verified.differences else 0)
 
 
@@ -685,7 +651,6 @@ def verify_command(sample: int | None, as_json: bool) -> None:
     help="By what was recorded up to then; all by default.",
 )
 @AS_JSON
-@_sentences
 def as_of_command(
     entity_type: str,
     entity_id: int,
@@ -694,18 +659,16 @@ def as_of_command(
     as_json: bool,
 ) -> None:
     """Say what an entity's status was at an instant, by what was known at another."""
-    with database.session() as connection:
+    with database.session(is_reading=True) as connection:
         found = status_as_of(connection, entity_type, entity_id, at, known_at)
     if as_json:
-        _print_json(found)
+        tell_json(found)
         return
-    for name, value in found.items():
-        click.echo(f"{name:20}  {'' if value is None else value}".rstrip())
+    tell_fields(found)
 
 
 @main.command()
 @AS_JSON
-@_sentences
 def publish(as_json: bool) -> None:
     """Write Parquet and DuckDB files of the tested cut."""
     _run(["publish"], as_json=as_json)
@@ -713,7 +676,6 @@ def publish(as_json: bool) -> None:
 
 @main.command(epilog=EXIT_CODES)
 @AS_JSON
-@_sentences
 def run(as_json: bool) -> None:
     """Ingest the inbox, build and publish: what the schedule does.
 
@@ -722,7 +684,7 @@ def run(as_json: bool) -> None:
     result = _run(ALL_PARTS, as_json=as_json)
     counts = result.metadata["raw/batches"]
     if counts["refused_files"]:
-        _say(f"Error: files were refused; why is in {database.home() / 'refused'}.")
+        say(f"Error: files were refused; why is in {database.home() / 'refused'}.")
         sys.exit(1)
     sys.exit(REJECTED if counts["rejected"] else 0)
 
@@ -734,7 +696,7 @@ def _run(parts: list[str], *, as_json: bool, **options: Any) -> Any:
 
     result = run_job(Warehouse(), parts, **options)
     if as_json:
-        _print_json({"run_id": result.run_id, "assets": result.metadata})
+        tell_json({"run_id": result.run_id, "assets": result.metadata})
     return result
 
 
@@ -744,7 +706,6 @@ def _run(parts: list[str], *, as_json: bool, **options: Any) -> Any:
 )
 @click.option("--seed", default=7, show_default=True)
 @click.option("--end", type=Instant(), help="The last instant of the simulation.")
-@_sentences
 def demo(entities: int, seed: int, end: datetime | None) -> None:
     """Simulate a company, then run everything on it.
 
@@ -757,9 +718,9 @@ def demo(entities: int, seed: int, end: datetime | None) -> None:
     with database.session() as connection:
         server = connection.info.parameter_status("server_version")
     where = "DATABASE_URL" if os.environ.get("DATABASE_URL") else home
-    _say(f"database: PostgreSQL {server}, {where}")
+    say(f"database: PostgreSQL {server}, {where}")
     paths = _demo_files(home, entities, seed, end)
-    _say("workflows, ingest, build and tests, publish:")
+    say("workflows, ingest, build and tests, publish:")
     workflow_files = database.PROJECT / "workflows"
     result = _run(ALL_PARTS, as_json=False, paths=paths, workflows=workflow_files)
     counts = result.metadata["raw/batches"]
@@ -770,7 +731,7 @@ def demo(entities: int, seed: int, end: datetime | None) -> None:
     )
     summarise(home, console)
     folder = home / "published" / "current"
-    console.print(
+    tell(
         f"\nPublished: {folder}/ (Parquet files and analytics.duckdb)\n"
         "Next:  make ui        the asset graph, runs and checks\n"
         "       make notebook  what is overdue, compliance by week, where time goes\n"
@@ -788,12 +749,12 @@ def _demo_files(
     root = home / "demo"
     earlier = sorted(root.glob(f"{entities}-{seed}-*"))
     if end is None and earlier:
-        _say(f"simulate: the files in {earlier[-1]} are there already")
+        say(f"simulate: the files in {earlier[-1]} are there already")
         return sorted(earlier[-1].iterdir())
     end = (end or datetime.now(UTC)).astimezone(UTC).replace(microsecond=0)
     folder = root / f"{entities}-{seed}-{end:%Y%m%dT%H%M%SZ}"
     scratch = root / f".{folder.name}"
-    _say(f"simulate: {entities:,} entities up to {end:%Y-%m-%d %H:%M:%S} UTC")
+    say(f"simulate: {entities:,} entities up to {end:%Y-%m-%d %H:%M:%S} UTC")
     scratch.mkdir(parents=True, exist_ok=True)
     files = write_demo(
         scratch,
@@ -804,7 +765,7 @@ def _demo_files(
     )
     if not folder.exists():
         scratch.rename(folder)
-    _say(f"  {files.transitions:,} transitions in {len(files.paths)} files")
+    say(f"  {files.transitions:,} transitions in {len(files.paths)} files")
     return sorted(folder.iterdir())
 
 
@@ -812,15 +773,17 @@ def _demo_files(
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-@_sentences
 def psql(arguments: tuple[str, ...]) -> None:
     """Open psql on the database, or pass it ARGUMENTS."""
     program = str(embedded.client("psql"))
-    os.execv(program, [program, database.url(), *arguments])
+    # Said as the other commands say it, where the server is not there.
+    database.connect().close()
+    # What is among the arguments of a process, everybody sees.
+    os.environ.update(database.environment(database.url()))
+    os.execv(program, [program, *arguments])
 
 
 @main.command()
-@_sentences
 def url() -> None:
     """Print the connection string, for psql, DBeaver or a driver."""
     click.echo(database.url())
@@ -828,7 +791,6 @@ def url() -> None:
 
 @main.command()
 @click.option("--port", default=3000, show_default=True)
-@_sentences
 def ui(port: int) -> None:
     """Serve the Dagster UI on 127.0.0.1, with the schedule running."""
     from dagster_project.run import dagster_home
@@ -841,7 +803,7 @@ def ui(port: int) -> None:
             raise StatusEngineError(msg)
     program = Path(sys.executable).parent / "dagster"
     target = ["-m", "dagster_project.definitions"]
-    _say(f"Dagster: http://127.0.0.1:{port}  (Ctrl-C stops it)")
+    say(f"Dagster: http://127.0.0.1:{port}  (Ctrl-C stops it)")
     os.chdir(database.PROJECT)
     os.environ["PATH"] = f"{program.parent}{os.pathsep}{os.environ.get('PATH', '')}"
     os.execv(
@@ -851,8 +813,7 @@ def ui(port: int) -> None:
 
 @main.command()
 @click.option("--delete-data", is_flag=True, help="Delete its data as well.")
-@_sentences
 def stop(delete_data: bool) -> None:
     """Stop the embedded PostgreSQL of this home."""
     running = embedded.stop(database.home(), delete=delete_data)
-    _say("The embedded PostgreSQL is stopped." if running else "None was running.")
+    say("The embedded PostgreSQL is stopped." if running else "None was running.")

@@ -7,6 +7,7 @@ import dagster as dg
 
 from dagster_project import assets, checks, schedules, sensors
 from dagster_project.resources import Warehouse, dbt_cli, dbt_project
+from dagster_project.terminal import shown
 
 
 class _Narration(logging.Handler):
@@ -16,7 +17,8 @@ class _Narration(logging.Handler):
         """One line on standard error."""
         if getattr(record, "is_narration", False):
             meta = getattr(record, "dagster_meta", {})
-            sys.stderr.write(f"  {meta.get('orig_message', record.getMessage())}\n")
+            line = shown(meta.get("orig_message", record.getMessage()))
+            sys.stderr.write(f"  {line}\n")
             sys.stderr.flush()
 
 

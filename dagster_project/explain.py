@@ -13,6 +13,7 @@ from click import style
 from psycopg.rows import dict_row
 
 from dagster_project.schemas import PUBLISHED, exists, no_swap
+from dagster_project.terminal import shown
 from ingest.database import Connection
 from ingest.errors import StatusEngineError
 
@@ -134,11 +135,12 @@ def narrate(found: Explanation) -> Iterator[str]:
 
     Instants are in the zone of the stay's calendar, else in UTC.
     """
+    found = Explanation(*(list(map(_printable, rows)) for rows in found))
     first, current = found.transitions[0], found.intervals[-1]
     since = _at(current["entered_at"], current)
     overdue = f", {_red('overdue')}" if current["is_overdue"] else ""
     name = style(f"{first['entity_type']} {first['entity_id']}", bold=True)
-    yield f"{name} is {current['status']!r} since {since}{overdue}"
+    yield f"{name} is '{current['status']}' since {since}{overdue}"
     yield from _binding(found.candidates)
     transitions = iter(found.transitions)
     for stay in found.intervals:
@@ -153,6 +155,11 @@ def narrate(found: Explanation) -> Iterator[str]:
         yield f"  {_outcome(stay)}"
 
 
+def _printable(row: Row) -> Row:
+    """Without the control characters that a status, a name or a reason may hold."""
+    return {k: shown(v) if isinstance(v, str) else v for k, v in row.items()}
+
+
 def _binding(candidates: list[Row]) -> Iterator[str]:
     """S8: which workflow binds it, and why no other."""
     if not candidates:
@@ -160,7 +167,7 @@ def _binding(candidates: list[Row]) -> Iterator[str]:
     for row in candidates:
         entity = row["business_entity_id"]
         of = f" of business entity {entity}" if entity else ""
-        yield f"  workflow {row['workflow_name']!r}{of} {row['reason']}"
+        yield f"  workflow '{row['workflow_name']}'{of} {row['reason']}"
     if candidates and not any(row["is_bound"] for row in candidates):
         yield "None binds it, so nothing has a deadline."
 
@@ -172,7 +179,7 @@ def _transition(row: Row, stay: Row) -> str:
         _at(row["created_at"], stay),
         f"by {who}" if who else "",
         f"through {row['triggered_by_system']}" if row["triggered_by_system"] else "",
-        f"because {row['transition_reason']!r}" if row["transition_reason"] else "",
+        f"because '{row['transition_reason']}'" if row["transition_reason"] else "",
         f"deadline given: {_at(given, stay)}" if given else "",
         f"batch {row['batch_id']}",
         "" if row["is_judged"] else "not judged yet",
@@ -186,7 +193,7 @@ def _deadline(stay: Row) -> Iterator[str]:
     if stay["workflow_id"] is None:
         return
     version = _at(stay["workflow_in_force_from"], stay)
-    yield f"under workflow {stay['workflow_name']!r}, version of {version}"
+    yield f"under workflow '{stay['workflow_name']}', version of {version}"
     hours, due = stay["sla_hours"], stay["sla_deadline"]
     if stay["step_id"] is None:
         yield "it has no such status"
@@ -208,7 +215,7 @@ def _hours(stay: Row) -> str:
         return f"{hours} of elapsed time"
     begun = stay["calendar_in_force_from"]
     version = f"version of {_at(begun, stay)}" if begun else "first version"
-    return f"{hours} of business time by calendar {stay['calendar_name']!r}, {version}"
+    return f"{hours} of business time by calendar '{stay['calendar_name']}', {version}"
 
 
 def _outcome(stay: Row) -> str:

@@ -277,7 +277,7 @@ def _unload(
 
 
 def _copy(connection: Connection, query: str, path: Path) -> None:
-    statement = f"copy ({query}) to stdout (format csv)"
+    statement = f"copy ({query}) to stdout (format csv, encoding 'UTF8')"
     with connection.cursor().copy(statement) as copy, path.open("wb") as file:
         for block in copy:
             file.write(block)

@@ -2,6 +2,8 @@
 
 import fcntl
 import os
+import re
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -10,8 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import dagster as dg
+import msgspec
 from dagster_dbt import DbtCliResource, DbtProject
 from dagster_dbt.compat import DBT_PYTHON_VERSION
+from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
 from dagster_project import schemas, unchanged
 from dagster_project.dead_runs import process_tag
@@ -22,6 +26,9 @@ from ingest.locks import Lock, holding
 
 DBT = database.PROJECT / "dbt"
 BUILD_AND_TEST = ("build", "--exclude-resource-type", "unit_test")
+FAILED = ("error", "fail", "runtime error")
+# Dbt tells the kind of error and the file before a reason, the macros after it.
+AROUND_REASON = re.compile(r"^\w+ Error in \w+ \S+ \(\S+\) | > in macro .*$")
 # A build sorts and hashes much, on all cores, and finds the few rows that a cut touched
 # by indexes; compiling its queries takes longer than running them.
 PLANNING = {
@@ -195,8 +202,15 @@ def session_environment(
         "status_engine.builder": builder.info.backend_pid,
         **PLANNING,
     }
-    options = " ".join(f"-c {key}={value}" for key, value in settings.items())
-    names["PGOPTIONS"] = f"{names.get('PGOPTIONS', '')} {options}".strip()
+    names["PGOPTIONS"] = " ".join(
+        (
+            names.get("PGOPTIONS", ""),
+            database.session_options(builder),
+            database.options(settings),
+        )
+    )
+    # It would go before PGOPTIONS.
+    names["PGCLIENTENCODING"] = database.RELIED_ON["client_encoding"]
     names["STATUS_ENGINE_SCHEMA"] = build.schema
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(names)
@@ -210,16 +224,68 @@ def session_environment(
                 os.environ[name] = value
 
 
+class BuildError(StatusEngineError):
+    """Dbt did not come to its end; what a failed test or model says is named."""
+
+
+@contextmanager
+def dbt_in_words(target: Path) -> Iterator[None]:
+    """Say what of dbt's run inside failed, and where its log is.
+
+    Args:
+        target: the folder of that run.
+
+    Raises:
+        BuildError: dbt failed.
+    """
+    results = target / "run_results.json"
+    results.unlink(missing_ok=True)
+    try:
+        yield
+    except DagsterDbtCliRuntimeError as error:
+        failed = _failed_nodes(results) or "dbt ended before its end"
+        msg = f"The build failed: {failed}. What dbt says is in {target}/dbt.log."
+        raise BuildError(msg) from error
+
+
+def _failed_nodes(results: Path) -> str:
+    """Models and tests that failed by name, the first with the reason."""
+    try:
+        found = msgspec.json.decode(results.read_bytes())["results"]
+    except (OSError, msgspec.DecodeError):
+        return ""
+    failed = [node for node in found if node["status"] in FAILED]
+    if not failed:
+        return ""
+    names = ", ".join(node["unique_id"].split(".")[2] for node in failed)
+    reason = AROUND_REASON.sub("", " ".join((failed[0]["message"] or "").split()))
+    return f"{names} ({reason.rstrip('. ')})"
+
+
 def dbt_project() -> DbtProject:
     """The dbt project with a manifest that is not older than its files."""
     project = DbtProject(DBT)
     with (DBT / "dbt_project.yml").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if _is_outdated(project.manifest_path):
-            # dbt is started by name.
-            os.environ["PATH"] = f"{_bin()}{os.pathsep}{os.environ.get('PATH', '')}"
-            project.preparer.prepare(project)
+            _parse(project.manifest_path)
     return project
+
+
+def _parse(manifest: Path) -> None:
+    """Make a manifest, and put it in the place of the one before once it is whole."""
+    scratch = manifest.parent / ".parse"
+    # Of a process that was killed.
+    shutil.rmtree(scratch, ignore_errors=True)
+    parsed = dbt_cli().cli(
+        ["parse", "--quiet"], target_path=scratch, raise_on_error=False
+    )
+    if not parsed.wait().is_successful():
+        msg = f"The dbt project can't be read; what dbt says is in {scratch}/dbt.log."
+        raise StatusEngineError(msg)
+    for name in ("partial_parse.msgpack", manifest.name):
+        (scratch / name).replace(manifest.with_name(name))
+    shutil.rmtree(scratch)
 
 
 class Dbt(DbtCliResource):
@@ -247,7 +313,9 @@ def _bin() -> Path:
 
 
 def _is_outdated(manifest: Path) -> bool:
-    if not manifest.exists():
+    try:
+        msgspec.json.decode(manifest.read_bytes(), type=dict)
+        written = manifest.stat().st_mtime
+    except (OSError, msgspec.DecodeError):
         return True
-    written = manifest.stat().st_mtime
     return any(path.stat().st_mtime > written for path in unchanged.sources(DBT))

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import dagster as dg
+import yaml
 
 from dagster_project.dead_runs import end_dead_runs, process_tag
 from dagster_project.definitions import build_definitions
 from dagster_project.resources import Warehouse
 from dagster_project.schedules import run_config
 from ingest.errors import StatusEngineError
+from ingest.on_disk import PRIVATE_FOLDER, make_folder, write_whole
 
 INSTANCE = """\
 telemetry:
@@ -27,6 +29,12 @@ concurrency:
       - key: dagster/schedule_name
         limit: 1
 """
+# The settings above, or those that took their place, for runs in this process.
+COMMAND_LINE_SETTINGS = "command-line.yaml"
+NOT_CAPTURED = {
+    "module": "dagster._core.storage.noop_compute_log_manager",
+    "class": "NoOpComputeLogManager",
+}
 PARTS = {
     "configuration": [
         ["raw", "status_workflows"],
@@ -62,15 +70,36 @@ def dagster_home(home: Path) -> Path:
     folder = home / "dagster"
     settings = folder / "dagster.yaml"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not settings.exists():
-            settings.write_text(INSTANCE)
+        # What runs were told, and said, is kept here.
+        make_folder(folder).chmod(PRIVATE_FOLDER)
+        if not _is_whole(settings):
+            write_whole(settings, INSTANCE)
         settings.touch()
     except OSError as error:
         msg = f"The folder {home} can't be used: {error}. Set STATUS_ENGINE_HOME."
         raise RunError(msg) from error
     os.environ["DAGSTER_HOME"] = str(folder)
     return folder
+
+
+def _instance(folder: Path) -> dg.DagsterInstance:
+    """The instance, without a capture of what this process prints.
+
+    It takes four processes, whom Ctrl-C at a terminal ends as well, each with a
+    traceback; and standard output is redirected here.
+    """
+    settings = yaml.safe_load((folder / "dagster.yaml").read_text())
+    content = yaml.safe_dump({**settings, "compute_logs": NOT_CAPTURED})
+    write_whole(folder / COMMAND_LINE_SETTINGS, content)
+    return dg.DagsterInstance.from_config(str(folder), COMMAND_LINE_SETTINGS)
+
+
+def _is_whole(settings: Path) -> bool:
+    """Whether there are settings; an empty or broken file would mean the defaults."""
+    try:
+        return isinstance(yaml.safe_load(settings.read_text()), dict)
+    except (OSError, ValueError, yaml.YAMLError):
+        return False
 
 
 def run(
@@ -95,7 +124,7 @@ def run(
     Raises:
         RunError: a step failed; says which, and why.
     """
-    dagster_home(warehouse.folder)
+    folder = dagster_home(warehouse.folder)
     definitions = build_definitions(warehouse, _selection(parts))
     job = definitions.resolve_job_def("status_engine")
     config = run_config(
@@ -106,7 +135,7 @@ def run(
     )
     # dbt repeats its whole log on standard output; it is kept beside its target.
     with (
-        dg.DagsterInstance.get() as instance,
+        _instance(folder) as instance,
         contextlib.redirect_stdout(io.StringIO()),
     ):
         end_dead_runs(instance)

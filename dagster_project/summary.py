@@ -5,8 +5,10 @@ from pathlib import Path
 import duckdb
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from dagster_project.publish import DATABASE_NAME
+from dagster_project.terminal import shown
 
 BY_TYPE = """
 with
@@ -95,5 +97,6 @@ def _table(names: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:
         is_text = not place or not rows or not rows[0][place][:1].isdigit()
         table.add_column(name, justify="left" if is_text else "right")
     for row in rows:
-        table.add_row(*row)
+        # As text: data is no markup.
+        table.add_row(*(Text(shown(cell)) for cell in row))
     return table

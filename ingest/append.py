@@ -387,7 +387,7 @@ def _copy_by_halves(connection: Connection, rows: pl.DataFrame) -> list[int]:
 def _copy(connection: Connection, table: str, rows: pl.DataFrame) -> None:
     columns = ", ".join(rows.columns)
     with connection.cursor().copy(
-        f"copy {table} ({columns}) from stdin (format csv)"
+        f"copy {table} ({columns}) from stdin (format csv, encoding 'UTF8')"
     ) as copy:
         # In slices: the server reads one while the next is written.
         for part in rows.iter_slices(SLICE_ROWS):

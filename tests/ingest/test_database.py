@@ -179,8 +179,11 @@ def test_environment_names_the_same_database(database_url: str) -> None:
 
 
 def _as_parameters(names: dict[str, str]) -> dict[str, str]:
-    spelled = {"PGDATABASE": "dbname", "PGUSER": "user", "PGHOST": "host"}
-    return {spelled[name]: value for name, value in names.items()}
+    spelled = {"PGDATABASE": "dbname"}
+    return {
+        spelled.get(name, name.removeprefix("PG").lower()): value
+        for name, value in names.items()
+    }
 
 
 def test_every_table_of_raw_is_append_only_or_named_here(

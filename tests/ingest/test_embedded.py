@@ -198,6 +198,59 @@ def test_server_listens_on_no_port_and_to_no_other_user(home: Path) -> None:
     assert stat.S_IMODE((folder / embedded.SOCKET_NAME).stat().st_mode) == 0o700
 
 
+def test_environment_names_no_other_server(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPORT", "1")
+    monkeypatch.setenv("PGHOSTADDR", "127.0.0.1")
+    conninfo = embedded.start(home)
+    _note(conninfo, 1)
+    assert embedded.start(home) == conninfo
+
+
+@pytest.mark.parametrize("how", ["open", "link", "file"])
+def test_socket_folder_of_somebody_else_is_refused(deep_home: Path, how: str) -> None:
+    conninfo = embedded.start(deep_home)
+    embedded.stop(deep_home)
+    folder = Path(conninfo_to_dict(conninfo)["host"])
+    assert folder.parent == Path(tempfile.gettempdir())
+    if how == "open":
+        folder.chmod(0o755)
+    else:
+        folder.rmdir()
+        if how == "link":
+            folder.symlink_to(deep_home)
+        else:
+            folder.write_text("")
+    try:
+        with pytest.raises(DatabaseError, match="belongs to another user, or is open"):
+            embedded.start(deep_home)
+    finally:
+        if how == "open":
+            folder.chmod(0o700)
+        else:
+            folder.unlink()
+
+
+@is_root
+def test_socket_folder_of_another_user_is_refused(deep_home: Path) -> None:
+    conninfo = embedded.start(deep_home)
+    embedded.stop(deep_home)
+    folder = Path(conninfo_to_dict(conninfo)["host"])
+    os.chown(folder, 65534, 65534)
+    with pytest.raises(DatabaseError, match="belongs to another user"):
+        embedded.start(deep_home)
+    shutil.rmtree(folder)
+
+
+def test_home_is_closed_to_others(home: Path) -> None:
+    embedded.start(home)
+    assert stat.S_IMODE(home.stat().st_mode) == (0o711 if os.geteuid() == 0 else 0o700)
+    assert [
+        p.name for p in home.iterdir() if p.is_dir() and p.stat().st_mode & 0o077
+    ] == []
+
+
 def test_home_that_is_a_file_is_a_database_error(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("occupied")
     with pytest.raises(DatabaseError, match="STATUS_ENGINE_HOME"):

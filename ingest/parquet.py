@@ -4,6 +4,7 @@ How values become text belongs in transition.py.
 """
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -100,34 +101,53 @@ def _tables(
 ) -> Iterator[pa.Table]:
     """The rows in chunks, without dictionaries.
 
-    A chunk ends at each multiple of CHUNK_ROWS; where a column is of dictionary type,
-    also where its dictionary does, with the row group.
+    A chunk ends at each multiple of CHUNK_ROWS. Where a column is of dictionary type it
+    also ends before a row group with a dictionary, as it always did: a restart counts.
     """
-    kinds = [file.schema_arrow.field(c).type for c in columns]
-    ends_with_group = any(_plain_type(kind) != kind for kind in kinds)
+    schema = file.schema_arrow
+    kinds = {c: schema.field(c).type for c in columns}
+    typed = [c for c, kind in kinds.items() if _plain_type(kind) != kind]
     parts: list[pa.RecordBatch] = []
-    size = end = 0
+    size = end = rows = 0
     for group in range(file.num_row_groups):
+        if parts and _has_dictionary(file, group, typed):
+            yield pa.Table.from_batches(parts)
+            parts, size = [], 0
         for batch in _batches(content, file, group, columns):
             sizes = _row_sizes(batch)
             _check_rows(sizes, end + 1, str(content.path))
-            place = 0
-            while place < batch.num_rows:
+            while len(sizes):
                 room = chunks.CHUNK_ROWS - end % chunks.CHUNK_ROWS
-                ahead = np.cumsum(sizes[place : place + room])
-                full = int(np.searchsorted(ahead, chunks.CHUNK_BYTES - size)) + 1
-                count = min(full, len(ahead))
-                parts.append(batch.slice(place, count))
-                place, end = place + count, end + count
-                size += int(ahead[count - 1])
+                count = _fitting(sizes[:room], chunks.CHUNK_BYTES - size)
+                parts.append(_without_dictionaries(batch.slice(0, count)))
+                size, end = size + int(sizes[:count].sum()), end + count
+                batch, sizes = batch.slice(count), sizes[count:]
                 if size >= chunks.CHUNK_BYTES or end % chunks.CHUNK_ROWS == 0:
-                    yield _joined(parts)
+                    yield pa.Table.from_batches(parts)
                     parts, size = [], 0
-        if parts and ends_with_group:
-            yield _joined(parts)
-            parts, size = [], 0
+        rows += file.metadata.row_group(group).num_rows
+        if end != rows:
+            # Arrow leaves rows out in silence where a list's pages begin empty.
+            msg = (
+                f"{content.path}: of {rows:,} rows up to row group {group + 1} only "
+                f"{end:,} can be read. Write the file with another program."
+            )
+            raise SourceError(msg)
     if parts:
-        yield _joined(parts)
+        yield pa.Table.from_batches(parts)
+
+
+def _fitting(sizes: Sizes, room: int) -> int:
+    """How many rows there are until the bytes are as many as there is room for."""
+    full = int(np.searchsorted(np.cumsum(sizes), room)) + 1
+    return min(full, len(sizes))
+
+
+def _has_dictionary(file: pq.ParquetFile, group: int, columns: list[str]) -> bool:
+    stored = file.metadata.row_group(group)
+    return any(
+        stored.column(place).has_dictionary_page for place in _places(file, columns)
+    )
 
 
 def _check_rows(sizes: Sizes, first: int, name: str) -> None:
@@ -140,10 +160,9 @@ def _check_rows(sizes: Sizes, first: int, name: str) -> None:
         raise SourceError(msg)
 
 
-def _joined(parts: list[pa.RecordBatch]) -> pa.Table:
-    table = pa.Table.from_batches(parts)
-    fields = [f.with_type(_plain_type(f.type)) for f in table.schema]
-    return table.cast(pa.schema(fields))
+def _without_dictionaries(batch: pa.RecordBatch) -> pa.RecordBatch:
+    fields = [f.with_type(_plain_type(f.type)) for f in batch.schema]
+    return batch.cast(pa.schema(fields))
 
 
 def _plain_type(kind: pa.DataType) -> pa.DataType:
@@ -264,9 +283,9 @@ def _looked_at(
     with _reader(content, paths) as file:
         # One row brings the whole dictionary along.
         batches = file.iter_batches(1, row_groups=[group], columns=columns)
-        batch = next(batches)
-        for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            _add_longest(name, column, found)
+        for batch in islice(batches, 1):
+            for name, column in zip(batch.schema.names, batch.columns, strict=True):
+                _add_longest(name, column, found)
     return [leaf._replace(shared=found.get(leaf.path, leaf.shared)) for leaf in leaves]
 
 

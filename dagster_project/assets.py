@@ -21,7 +21,7 @@ from ingest.cuts import Cut
 from ingest.database import Connection, row_count
 from ingest.delivery import NOTHING, deliver
 from ingest.errors import StatusEngineError
-from ingest.inbox import take_in
+from ingest.inbox import Passed, Taken, take_in
 
 OWNERS = ["team:status-engine"]
 # Three ticks without a run are a fault that someone should see.
@@ -157,19 +157,32 @@ def inbox(
     context: dg.AssetExecutionContext, config: InboxConfig, warehouse: Warehouse
 ) -> Iterator[Any]:
     """Deliver the files that are named, then those in the inbox (S18, S20)."""
-    total, refused = NOTHING, 0
+    total, refused, passed = NOTHING, 0, 0
     with warehouse.session() as connection:
         for path in map(Path, config.paths):
             result = deliver(connection, path).result
             _narrate(context, f"{path.name}: {describe(result)}")
             total += result
-        for taken in take_in(connection, warehouse.folder / "inbox"):
-            result = taken.delivery.result if taken.delivery else NOTHING
-            _narrate(context, f"{taken.path.name}: {taken.refusal or describe(result)}")
-            total, refused = total + result, refused + (taken.delivery is None)
-        counts = {**total._asdict(), "refused_files": refused}
+        for item in take_in(connection, warehouse.folder / "inbox"):
+            _narrate(context, describe_item(item))
+            if isinstance(item, Passed):
+                passed += 1 + item.others
+            elif item.delivery is None:
+                refused += 1
+            else:
+                total += item.delivery.result
+        counts = {**total._asdict(), "refused_files": refused, "passed_over": passed}
         for table in _row_counts(connection, RAW_TABLES):
             yield table._replace(metadata={**(table.metadata or {}), **counts})
+
+
+def describe_item(item: Taken | Passed) -> str:
+    """What became of a file of the inbox, or why it stays there, in words."""
+    if isinstance(item, Passed):
+        return str(item)
+    said = item.refusal or (describe(item.delivery.result) if item.delivery else "")
+    left = f" {item.left}" if item.left and item.left != item.refusal else ""
+    return f"{item.path.name}: {said}{left}"
 
 
 def describe(result: AppendResult) -> str:

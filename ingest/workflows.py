@@ -205,7 +205,7 @@ class _Files:
 
 def _calendars_beside(path: Path) -> set[str]:
     """Names of the calendars in other files of its folder, whatever else is in it."""
-    if not path.is_file():
+    if yaml_paths(path) != [path]:
         return set()
     others = (file for file in yaml_paths(path.parent) if file != path)
     files = (read_yaml(file, []) for file in others)

@@ -108,7 +108,11 @@ def test_bad_value_is_named_with_its_file(write: Write, text: str, key: str) -> 
 def _assert_names_key(path: Path, key: str) -> None:
     with pytest.raises(SourceError) as caught:
         load_mapping(path)
-    assert str(caught.value).startswith(f"{path}: key '{key}' ")
+    lines = path.read_text().splitlines()
+    # Of a list, the line on which it begins.
+    name = key.rpartition(".")[2]
+    line = max(n for n, text in enumerate(lines, 1) if name in text)
+    assert str(caught.value).startswith(f"{path}, line {line}: key '{key}' ")
     assert "\n" not in str(caught.value)
 
 
@@ -318,12 +322,12 @@ def test_kept_mapping_is_the_one_that_was_loaded(mapping: Load) -> None:
         delimiter: "\\t"
         nulls: ["", "?"]
         entity_type: {constant: order}
-        entity_id: {columns: [b, a], separator: "-", key: true, namespace: "ü\\0"}
+        entity_id: {columns: [b, a], separator: "-", key: true, namespace: "ü"}
         is_milestone: {constant: yes}
         business_context: {z: a, flag: {constant: 1}}
-        transition_reason: {column: why, values: {yes: no, 1: 2.50, 1.0: x, .nan: y}}
+        transition_reason: {column: why, values: {yes: no, 2: 2.50, 3.0: x, .nan: y}}
         transitions:
-          - {created_at: {column: at, format: "%d"}, to_status: {constant: "new"}}
+          - {created_at: {column: at, format: "%Y-%m-%d"}, to_status: {constant: "new"}}
         """
     )
     assert restore_mapping(loaded.content) == loaded

@@ -288,7 +288,7 @@ WORKFLOW_DEFECTS: list[tuple[Alter, str, str]] = [
     ),
     (
         _set("conditions", {"tags": ["a\0"]}),
-        "tags:",
+        '"a\\0',
         "'a\\x00' can't be stored as JSON; write a text or a number.",
     ),
 ]
@@ -483,9 +483,9 @@ def test_defect_of_a_party_is_refused_with_file_and_line(
         ("- a", "line 1: a workflow file is a mapping; this is none."),
         ("", "line 1: a workflow file is a mapping; this is none."),
         ("calendar_name: a\ncalendar_name: b", "line 2: key 'calendar_name' stands"),
-        ("a: !!binary YQ==", "line 1: b'a' can't be stored as JSON;"),
+        ("a: !!binary YQ==", "line 1: tag '!!binary' is not known here;"),
         ('a: "\\uD800"', "line 1: '\\ud800' can't be stored as JSON;"),
-        ("a: \x01", "this is no YAML: special characters are not allowed."),
+        ("a: \x01", "line 1: this is no YAML: character U+0001 can't stand in it."),
     ],
 )
 def test_file_that_is_no_mapping_of_json_values_is_refused(

@@ -100,6 +100,10 @@ def apply(
         changed = [version for version, _ in _changes(connection, versions)]
         if changed:
             _append_versions(connection, changed, len(versions), at)
+        if any(version.opening for version in changed):
+            # Else the planner takes each calendar for a few pages, and reads all of
+            # them for every stay: 107 s instead of 2 for 83,000 stays.
+            connection.execute("analyze raw.calendars, raw.calendar_pages")
     return Applied(tuple(v.title for v in changed), len(versions) - len(changed))
 
 

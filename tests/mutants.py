@@ -760,6 +760,20 @@ MUTANTS = (
         ("tests/ingest/test_locks.py", "tests/dagster_project/test_beside.py"),
     ),
     Mutant(
+        "Restatements: what was not published is restated",
+        RESTATED,
+        "        inner join {{ previous.schema }}.sla_daily_counts as counts",
+        "        left join {{ previous.schema }}.sla_daily_counts as counts",
+        (RESTATEMENTS,),
+    ),
+    Mutant(
+        "Restatements: additions of older releases stay",
+        RESTATED,
+        "        where not is_addition",
+        "        where true",
+        (RESTATEMENTS,),
+    ),
+    Mutant(
         "Secrets: a password that is no URL is taken apart",
         DATABASE,
         'or not {"@", "/"}.isdisjoint(credentials)',

@@ -100,7 +100,8 @@
     {%- endif %}
 {%- endmacro %}
 
-{# What was restated before. An older release may have kept none, or other columns. #}
+{# What was restated before. An older release may have kept none, or other columns, and
+   groups that had no stay when they were published, which are additions. #}
 {% macro kept_restatements(previous) -%}
     {%- set known = columns_of(previous, "restatements") -%}
     {%- if not known -%}
@@ -111,7 +112,17 @@
             {{ name if name in known else "null::" ~ column.data_type ~ " as " ~ name }}
             {{- "," if not loop.last }}
         {%- endfor %}
-        from {{ previous.schema }}.restatements
+        from (
+            select
+                *,
+                bool_or(figure = 'interval_count' and old_value = '0') over (
+                    partition by
+                        cut, entered_on, entity_type, workflow_name, status,
+                        business_entity_id
+                ) as is_addition
+            from {{ previous.schema }}.restatements
+        ) as kept
+        where not is_addition
     {%- endif %}
 {%- endmacro %}
 
@@ -235,8 +246,8 @@
     {{ previous.cut if previous is not none else 0 }}
 {%- endmacro %}
 
-{# CTEs; ends in `regrouped`: the groups of sla_performance that rejudged stays count
-   in, as they were published and by how much they change. #}
+{# CTEs; ends in `regrouped`: the published groups of sla_performance that rejudged stays
+   count in, as they were and by how much they change. #}
 {% macro regrouped_ctes(previous, intervals, instant) -%}
     {%- set group = ["entered_on", "entity_type", "workflow_name", "status", "business_entity_id"] %}
     signed as (
@@ -311,12 +322,13 @@
     regrouped as (
         select
             moved.*,
-            coalesce(counts.interval_count, 0) as interval_count,
-            coalesce(counts.met_count, 0) as met_count,
-            coalesce(counts.breached_count, 0) as breached_count,
+            counts.interval_count,
+            counts.met_count,
+            counts.breached_count,
             coalesce(overdue.overdue_count, 0) as overdue_count
         from moved
-        left join {{ previous.schema }}.sla_daily_counts as counts using (group_id)
+        -- A group that was not published is an addition.
+        inner join {{ previous.schema }}.sla_daily_counts as counts using (group_id)
         left join overdue using (group_id)
     )
 {%- endmacro %}

@@ -183,13 +183,19 @@
             coalesce(before.visit, after.visit) as visit,
             case
                 when before.left_at is not null then before.verdict
-                when before.sla_deadline < {{ instant }} then 'overdue'
+                when
+                    before.sla_deadline < {{ instant }}
+                    and before.entered_at <= {{ instant }}
+                    then 'overdue'
             end as old_verdict,
             case
                 when after.left_at <= {{ instant }} then after.verdict
                 when before.left_at is not null and after.left_at is not null
                     then after.verdict
-                when after.sla_deadline < {{ instant }} then 'overdue'
+                when
+                    after.sla_deadline < {{ instant }}
+                    and after.entered_at <= {{ instant }}
+                    then 'overdue'
             end as new_verdict,
             before.entered_at as old_entered_at,
             after.entered_at as new_entered_at,
@@ -315,6 +321,7 @@
                 is not distinct from intervals.business_entity_id
         where
             intervals.sla_deadline < {{ instant }}
+            and intervals.entered_at <= {{ instant }}
             and intervals.left_at is null
         group by moved.group_id
     ),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import histories
+import oracle
 import pytest
 from facts import append_rows, apply, at, published, step, workflow
 from oracle import Row
@@ -328,7 +329,7 @@ def _judged(connection: Connection, instant: datetime) -> Judged:
     groups: dict[Any, Counter[str]] = {}
     for row in published(connection, "status_intervals", instant):
         verdict = row["verdict"] if row["left_at"] else None
-        if not row["left_at"] and row["sla_deadline"] and row["sla_deadline"] < instant:
+        if oracle.is_overdue(row, instant):
             verdict = "overdue"
         verdicts[tuple(row[name] for name in STAY)] = verdict
         row["entered_on"] = row["entered_at"].astimezone(UTC).date()

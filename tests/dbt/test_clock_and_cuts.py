@@ -32,7 +32,13 @@ STEPS = [
 ]
 STANDARD = workflow("order", "standard", STEPS, is_default=True)
 ALL = (*BUILT, "entity_current_status")
-VIEWS = (*ALL, "interval_explanations", "deadline_windows", "milestones", "status_as_of")
+VIEWS = (
+    *ALL,
+    "interval_explanations",
+    "deadline_windows",
+    "milestones",
+    "status_as_of",
+)
 
 
 def _order(number: int, day: float, status: str = "new") -> Row:

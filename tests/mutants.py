@@ -788,6 +788,20 @@ MUTANTS = (
         (CUTS_TESTS, UNIT),
     ),
     Mutant(
+        "Rights: a calendar is asked with the rights of who asks",
+        "dbt/models/sla/business_deadline.sql",
+        '    options="",',
+        '    options="security invoker",',
+        ("tests/dbt/test_rights.py",),
+    ),
+    Mutant(
+        "Rights: a function of others is lost with a full refresh",
+        SCHEMAS,
+        "            when 'sla' then format('(%%s)', pg_get_function_identity_arguments(p.oid))\n",
+        "",
+        (BUILD_TESTS,),
+    ),
+    Mutant(
         "Restatements: what was not published is restated",
         RESTATED,
         "        inner join {{ previous.schema }}.sla_daily_counts as counts",

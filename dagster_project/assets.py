@@ -5,12 +5,14 @@ Bodies read their configuration, call a function and report; SLA logic is in dbt
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from graphlib import TopologicalSorter
 from typing import Any
 
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DbtCliResource, DbtProject, dbt_assets
 
+from dagster_project.progress import telling
 from dagster_project.publish import DATABASE_NAME, MANIFEST_NAME, TABLES, publish
 from dagster_project.resources import Named, Warehouse, dbt_in_words
 from ingest import cuts, workflows
@@ -250,7 +252,10 @@ def derived_assets(project: DbtProject) -> dg.AssetsDefinition:
             events = dbt.cli(build.arguments, context=context, target_path=target)
             passed, is_published = 0, False
             waiting: list[Any] = []
-            with dbt_in_words(target):
+            with (
+                dbt_in_words(target),
+                telling(warehouse.url, partial(_narrate, context)),
+            ):
                 for event in events.stream():
                     passed += isinstance(event, dg.AssetCheckResult) and event.passed
                     waiting.append(event)

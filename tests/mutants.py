@@ -790,6 +790,13 @@ MUTANTS = (
         (GROWTH,),
     ),
     Mutant(
+        "Growth: a build is silent while a model is built",
+        "dagster_project/assets.py",
+        "partial(_narrate, context)",
+        "print",
+        ("tests/dagster_project/test_progress.py",),
+    ),
+    Mutant(
         "S15: seconds in a status that is entered later are negative",
         INTERVALS,
         """        when entered_at <= {{ instant }}

@@ -387,6 +387,8 @@ def _flaw_of_format(given: str) -> str | None:
             read = _read_instants(written, given).dt.year().item()
     except POLARS_RAISES as error:
         return str(error).partition("\n")[0].rstrip(".")
+    if read is None:
+        return "it reads nothing"
     return None if read == TRIED.year else "it reads no year"
 
 

@@ -78,7 +78,7 @@ def build_definitions(
             "dbt": _fixed(dbt_cli()),
             "named": dg.ResourceDefinition(lambda _: named or Named(), {}),
             # Assets hand nothing over; the default has a folder to be configured.
-            "io_manager": dg.mem_io_manager,
+            "io_manager": dg.IOManagerDefinition(lambda _: dg.InMemoryIOManager(), {}),
         },
     )
 

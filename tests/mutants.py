@@ -34,6 +34,8 @@ FUNCTION = "dbt/macros/postgres.sql"
 RESTATED = "dbt/macros/restated.sql"
 SCHEMAS = "dagster_project/schemas.py"
 UNCHANGED = "dagster_project/unchanged.py"
+GUARD = "dagster_project/guard.py"
+DEFINITIONS = "dagster_project/definitions.py"
 OPENING = "ingest/calendars.py"
 MENDED = "ingest/migrations/versions/0008_mended.py"
 SEARCH_PATH = "ingest/migrations/versions/0009_search_path.sql"
@@ -50,6 +52,8 @@ BUILD_TESTS = "tests/dbt/test_builds.py"
 RESTATEMENTS = "tests/dbt/test_restatements.py"
 UNCHANGED_TESTS = "tests/dagster_project/test_unchanged.py"
 PUBLISHING = "tests/dagster_project/test_publish.py"
+WEB = "tests/dagster_project/test_web.py"
+DEFINITIONS_TESTS = "tests/dagster_project/test_definitions.py"
 TIME = "tests/dbt/test_business_time.py"
 VECTORS = "tests/dbt/test_deadline_vectors.py"
 RECORDING = "tests/ingest/test_record.py"
@@ -821,6 +825,84 @@ MUTANTS = (
         "    _require_own(short)\n",
         "",
         ("tests/ingest/test_embedded.py",),
+        "web: any name of the host will do",
+        GUARD,
+        "if len(hosts) != 1 or hosts[0] not in",
+        "if len(hosts) != 1 or not",
+        (WEB,),
+    ),
+    Mutant(
+        "web: the page of any origin may ask",
+        GUARD,
+        "return not (origins <= {own} and sites <= OWN_SITES)",
+        "return not sites <= OWN_SITES",
+        (WEB,),
+    ),
+    Mutant(
+        "web: what a browser says of the site is not looked at",
+        GUARD,
+        "return not (origins <= {own} and sites <= OWN_SITES)",
+        "return not origins <= {own}",
+        (WEB,),
+    ),
+    Mutant(
+        "web: an address may hold a mutation",
+        GUARD,
+        'if path.startswith(GRAPHQL) and connection.scope["query_string"]:',
+        "if False:",
+        (WEB,),
+    ),
+    Mutant(
+        "web: a line end behind the path is another path",
+        GUARD,
+        'if path.startswith(GRAPHQL) and connection.scope["query_string"]:',
+        'if path == GRAPHQL and connection.scope["query_string"]:',
+        (WEB,),
+    ),
+    Mutant(
+        "web: any path takes a POST",
+        GUARD,
+        'if method != "POST" or path != GRAPHQL:',
+        'if method != "POST":',
+        (WEB,),
+    ),
+    Mutant(
+        "web: JSON is wherever it is named",
+        GUARD,
+        'if kind.strip().lower() != "application/json":',
+        'if "json" not in connection.headers.get("content-type", ""):',
+        (WEB,),
+    ),
+    Mutant(
+        "web: websockets are not looked at",
+        GUARD,
+        'if scope["type"] == "lifespan":',
+        'if scope["type"] != "http":',
+        (WEB,),
+    ),
+    Mutant(
+        "web: a page may be shown in a frame",
+        GUARD,
+        'if message["type"] == "http.response.start":',
+        "if False:",
+        (WEB,),
+    ),
+    Mutant(
+        "web: a run's configuration names programs and databases",
+        DEFINITIONS,
+        "return dg.ResourceDefinition(set_up, {})",
+        "return resource.get_resource_definition()",
+        (DEFINITIONS_TESTS,),
+    ),
+    Mutant(
+        "web: a server that is killed leaves its children",
+        "dagster_project/children.py",
+        "    os.killpg(0, signal.SIGINT)\n    time.sleep(PATIENCE)\n"
+        "    os.killpg(0, signal.SIGKILL)\n",
+        "    time.sleep(3600)\n",
+        (
+            "tests/dagster_project/test_web.py::test_nothing_is_left_of_a_server_that_has_ended",
+        ),
     ),
 )
 

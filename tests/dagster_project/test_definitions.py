@@ -218,11 +218,35 @@ def test_every_option_of_a_run_is_configuration_of_the_job(
     definitions: dg.Definitions,
 ) -> None:
     job = definitions.resolve_job_def("status_engine")
-    config = schedules.run_config(TICK, ["a.csv"], full_refresh=True)
+    config = schedules.run_config(TICK, full_refresh=True)
     ops = dg.validate_run_config(job, config)["ops"]
-    assert ops["inbox"]["config"] == {"paths": ["a.csv"]}
+    assert ops["raw__cuts"]["config"] == {"as_of": TICK.isoformat()}
     assert ops["derived"]["config"] == {"full_refresh": True}
     assert schedules.run_config() == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "key"),
+    [
+        ("ops", "inbox", "paths"),
+        ("ops", "configuration", "folder"),
+        ("resources", "named", "paths"),
+        ("resources", "warehouse", "home"),
+        ("resources", "warehouse", "database_url"),
+        ("resources", "dbt", "project_dir"),
+        ("resources", "dbt", "dbt_executable"),
+        ("resources", "io_manager", "base_dir"),
+    ],
+)
+def test_a_run_configuration_names_nothing_of_this_machine(
+    definitions: dg.Definitions, kind: str, name: str, key: str
+) -> None:
+    """It may come from a browser; the environment and the command line name all."""
+    job = definitions.resolve_job_def("status_engine")
+    assert dg.validate_run_config(job, {kind: {name: {"config": {}}}})
+    given = {kind: {name: {"config": {key: "/etc"}}}}
+    with pytest.raises(dg.DagsterInvalidConfigError, match=f'unexpected .*"{key}"'):
+        dg.validate_run_config(job, given)
 
 
 def _asked(home: Path) -> object:

@@ -6,22 +6,20 @@ Bodies read their configuration, call a function and report; SLA logic is in dbt
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from graphlib import TopologicalSorter
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DbtCliResource, DbtProject, dbt_assets
-from pydantic import Field
 
 from dagster_project.publish import DATABASE_NAME, MANIFEST_NAME, TABLES, publish
-from dagster_project.resources import Warehouse, dbt_in_words
+from dagster_project.resources import Named, Warehouse, dbt_in_words
 from ingest import cuts, workflows
 from ingest.append import AppendResult
 from ingest.cuts import Cut
 from ingest.database import Connection, row_count
 from ingest.delivery import NOTHING, deliver
 from ingest.errors import StatusEngineError
-from ingest.inbox import take_in
+from ingest.inbox import Passed, Taken, take_in
 
 OWNERS = ["team:status-engine"]
 # Three ticks without a run are a fault that someone should see.
@@ -42,18 +40,6 @@ CONFIGURATION_TABLES = {
     "user_accounts": "One row per version of a user with their roles.",
     "business_entities": "One row per version of a business entity.",
 }
-
-
-class InboxConfig(dg.Config):
-    """Files to deliver before the inbox is emptied; none by default."""
-
-    paths: list[str] = Field(default_factory=list)
-
-
-class ConfigurationConfig(dg.Config):
-    """The folder of workflow files; by default `workflows` in the home, if there."""
-
-    folder: str | None = None
 
 
 class CutConfig(dg.Config):
@@ -136,13 +122,13 @@ def _row_counts(
 @dg.multi_asset(specs=_raw_specs(CONFIGURATION_TABLES))
 def configuration(
     context: dg.AssetExecutionContext,
-    config: ConfigurationConfig,
+    named: dg.ResourceParam[Named],
     warehouse: Warehouse,
 ) -> Iterator[Any]:
     """Apply the workflow files that changed (S7)."""
-    folder = Path(config.folder or warehouse.folder / "workflows")
+    folder = named.workflows or warehouse.folder / "workflows"
     with warehouse.session() as connection:
-        if config.folder or folder.exists():
+        if named.workflows or folder.exists():
             applied = workflows.apply(connection, workflows.load(folder))
             _narrate(
                 context,
@@ -154,22 +140,37 @@ def configuration(
 
 @dg.multi_asset(specs=_raw_specs(RAW_TABLES))
 def inbox(
-    context: dg.AssetExecutionContext, config: InboxConfig, warehouse: Warehouse
+    context: dg.AssetExecutionContext,
+    named: dg.ResourceParam[Named],
+    warehouse: Warehouse,
 ) -> Iterator[Any]:
     """Deliver the files that are named, then those in the inbox (S18, S20)."""
-    total, refused = NOTHING, 0
+    total, refused, passed = NOTHING, 0, 0
     with warehouse.session() as connection:
-        for path in map(Path, config.paths):
+        for path in named.paths:
             result = deliver(connection, path).result
             _narrate(context, f"{path.name}: {describe(result)}")
             total += result
-        for taken in take_in(connection, warehouse.folder / "inbox"):
-            result = taken.delivery.result if taken.delivery else NOTHING
-            _narrate(context, f"{taken.path.name}: {taken.refusal or describe(result)}")
-            total, refused = total + result, refused + (taken.delivery is None)
-        counts = {**total._asdict(), "refused_files": refused}
+        for item in take_in(connection, warehouse.folder / "inbox"):
+            _narrate(context, describe_item(item))
+            if isinstance(item, Passed):
+                passed += 1 + item.others
+            elif item.delivery is None:
+                refused += 1
+            else:
+                total += item.delivery.result
+        counts = {**total._asdict(), "refused_files": refused, "passed_over": passed}
         for table in _row_counts(connection, RAW_TABLES):
             yield table._replace(metadata={**(table.metadata or {}), **counts})
+
+
+def describe_item(item: Taken | Passed) -> str:
+    """What became of a file of the inbox, or why it stays there, in words."""
+    if isinstance(item, Passed):
+        return str(item)
+    said = item.refusal or (describe(item.delivery.result) if item.delivery else "")
+    left = f" {item.left}" if item.left and item.left != item.refusal else ""
+    return f"{item.path.name}: {said}{left}"
 
 
 def describe(result: AppendResult) -> str:

@@ -1,23 +1,41 @@
 """Checks of what was delivered and published; truth about data is tested in dbt."""
 
+from pathlib import Path
+
 import dagster as dg
 import duckdb
 
 from dagster_project.aside import verify
 from dagster_project.publish import DATABASE_NAME, read_manifest
 from dagster_project.resources import Warehouse
+from ingest.inbox import survey
+from ingest.names import readable
 
 
 @dg.asset_check(asset=["raw", "batches"])
 def every_file_was_accepted(warehouse: Warehouse) -> dg.AssetCheckResult:
-    """No file lies in the folder of refused files."""
-    refused = sorted((warehouse.folder / "refused").rglob("*.txt"))
-    reasons = [path.read_text().strip() for path in refused]
+    """No file lies in the folder of refused files, and none could not be put away."""
+    texts = (warehouse.folder / "refused").rglob("*.txt")
+    refused = sorted(path for path in texts if path.is_file())
+    found = survey(warehouse.folder / "inbox")
+    left = [readable(str(file.path)) for file in found.waiting if file.is_taken]
     return dg.AssetCheckResult(
-        passed=not refused,
+        passed=not refused and not left,
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={"refused": len(refused), "reasons": "\n".join(reasons)},
+        metadata={
+            "refused": len(refused),
+            "reasons": "\n".join(map(_reason, refused)),
+            "left": "\n".join(left),
+            "passed_over": "\n".join(map(str, found.passed)),
+        },
     )
+
+
+def _reason(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError as error:
+        return f"{readable(str(path))}: {error.strerror or error}"
 
 
 @dg.asset_check(asset=["published", "analytics"])

@@ -2,11 +2,10 @@
 
 import os
 import shutil
-import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -42,7 +41,6 @@ from ingest import (
 from ingest.append import MAX_FUTURE
 from ingest.chunks import Layout
 from ingest.delivery import MAX_REJECTED_RATIO, NOTHING, Delivery, Settings, deliver
-from ingest.errors import StatusEngineError
 from ingest.from_database import copied
 from ingest.mapping import load_mapping
 from ingest.on_disk import make_folder
@@ -792,23 +790,21 @@ def url() -> None:
 @main.command()
 @click.option("--port", default=3000, show_default=True)
 def ui(port: int) -> None:
-    """Serve the Dagster UI on 127.0.0.1, with the schedule running."""
-    from dagster_project.run import dagster_home
+    """Serve the Dagster UI on 127.0.0.1, with the schedule running.
 
-    with database.session():
-        dagster_home(database.home())
-    with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", port)) == 0:
-            msg = f"Port {port} is in use. Name another: status-engine ui --port."
-            raise StatusEngineError(msg)
-    program = Path(sys.executable).parent / "dagster"
-    target = ["-m", "dagster_project.definitions"]
-    say(f"Dagster: http://127.0.0.1:{port}  (Ctrl-C stops it)")
-    os.chdir(database.PROJECT)
-    os.environ["PATH"] = f"{program.parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    os.execv(
-        program, [str(program), "dev", *target, "-h", "127.0.0.1", "-p", str(port)]
-    )
+    Pages of other sites can't command it; whoever may use this machine can.
+    """
+    from dagster_project.run import dagster_home
+    from dagster_project.web import listening, serve
+
+    with listening(port) as listener:
+        with database.session():
+            dagster_home(database.home())
+        os.chdir(database.PROJECT)
+        say(f"Dagster: http://127.0.0.1:{port}  (Ctrl-C stops it)")
+        with suppress(KeyboardInterrupt):
+            serve(listener)
+    say("Dagster is stopped.")
 
 
 @main.command()

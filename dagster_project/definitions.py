@@ -2,11 +2,12 @@
 
 import logging
 import sys
+from typing import Any
 
 import dagster as dg
 
 from dagster_project import assets, checks, schedules, sensors
-from dagster_project.resources import Warehouse, dbt_cli, dbt_project
+from dagster_project.resources import Named, Warehouse, dbt_cli, dbt_project
 from dagster_project.terminal import shown
 
 
@@ -30,8 +31,23 @@ def narration(_: dg.InitLoggerContext) -> logging.Logger:
     return logger
 
 
+def _fixed(resource: dg.ConfigurableResource[Any]) -> dg.ResourceDefinition:
+    """A resource without configuration.
+
+    A run's configuration may come from a browser: it names no file, program, database.
+    """
+
+    def set_up(context: dg.InitResourceContext) -> dg.ConfigurableResource[Any]:
+        resource.setup_for_execution(context)
+        return resource
+
+    return dg.ResourceDefinition(set_up, {})
+
+
 def build_definitions(
-    warehouse: Warehouse | None = None, part: dg.AssetSelection | None = None
+    warehouse: Warehouse | None = None,
+    part: dg.AssetSelection | None = None,
+    named: Named | None = None,
 ) -> dg.Definitions:
     """The definitions over a database and a home folder.
 
@@ -39,6 +55,7 @@ def build_definitions(
         warehouse: both; what the environment says by default.
         part: what the job is restricted to, for a run in this process; everything,
             with schedules and sensors, by default.
+        named: files and a folder of this machine, for a run in this process.
     """
     job = schedules.job_of(part) if part else schedules.status_engine
     return dg.Definitions(
@@ -58,7 +75,13 @@ def build_definitions(
         schedules=[] if part else [schedules.every_five_minutes, schedules.every_night],
         sensors=[] if part else [sensors.files_in_the_inbox],
         loggers={"console": narration},
-        resources={"warehouse": warehouse or Warehouse(), "dbt": dbt_cli()},
+        resources={
+            "warehouse": _fixed(warehouse or Warehouse()),
+            "dbt": _fixed(dbt_cli()),
+            "named": dg.ResourceDefinition(lambda _: named or Named(), {}),
+            # Assets hand nothing over; the default has a folder to be configured.
+            "io_manager": dg.mem_io_manager,
+        },
     )
 
 

@@ -55,6 +55,17 @@ class Build(NamedTuple):
         return [*BUILD_AND_TEST, "--exclude", "tag:whole"]
 
 
+class Named(NamedTuple):
+    """What the command line names of this machine; no run configuration may.
+
+    Files to deliver before the inbox is emptied, and the folder of workflow files;
+    without one, `workflows` in the home is applied, if it is there.
+    """
+
+    paths: Sequence[Path] = ()
+    workflows: Path | None = None
+
+
 # With its type argument it would be another class at run time.
 class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The database and the home folder; empty means what the environment says."""

@@ -13,7 +13,7 @@ import yaml
 
 from dagster_project.dead_runs import end_dead_runs, process_tag
 from dagster_project.definitions import build_definitions
-from dagster_project.resources import Warehouse
+from dagster_project.resources import Named, Warehouse
 from dagster_project.schedules import run_config
 from ingest.errors import StatusEngineError
 from ingest.on_disk import PRIVATE_FOLDER, make_folder, write_whole
@@ -125,14 +125,12 @@ def run(
         RunError: a step failed; says which, and why.
     """
     folder = dagster_home(warehouse.folder)
-    definitions = build_definitions(warehouse, _selection(parts))
-    job = definitions.resolve_job_def("status_engine")
-    config = run_config(
-        as_of if "cut" in parts else None,
-        [str(path.resolve()) for path in paths],
-        str(workflows.resolve()) if workflows else None,
-        full_refresh=full_refresh,
+    named = Named(
+        [path.resolve() for path in paths], workflows.resolve() if workflows else None
     )
+    definitions = build_definitions(warehouse, _selection(parts), named)
+    job = definitions.resolve_job_def("status_engine")
+    config = run_config(as_of if "cut" in parts else None, full_refresh=full_refresh)
     # dbt repeats its whole log on standard output; it is kept beside its target.
     with (
         _instance(folder) as instance,

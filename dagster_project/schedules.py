@@ -36,27 +36,17 @@ verify = dg.define_asset_job(
 
 
 def run_config(
-    as_of: datetime | None = None,
-    paths: list[str] | None = None,
-    workflows: str | None = None,
-    *,
-    full_refresh: bool = False,
+    as_of: datetime | None = None, *, full_refresh: bool = False
 ) -> dict[str, object]:
     """The run configuration of the job; the same for the schedule and the command line.
 
     Args:
         as_of: the run's instant, with a zone.
-        paths: files to deliver before the inbox is emptied.
-        workflows: a folder of workflow files to apply.
         full_refresh: rebuild every stored table from the first transition on.
     """
     ops: dict[str, object] = {}
     if as_of is not None:
         ops["raw__cuts"] = {"config": {"as_of": as_of.isoformat()}}
-    if paths:
-        ops["inbox"] = {"config": {"paths": paths}}
-    if workflows:
-        ops["configuration"] = {"config": {"folder": workflows}}
     if full_refresh:
         ops["derived"] = {"config": {"full_refresh": True}}
     return {"ops": ops} if ops else {}

@@ -6,7 +6,7 @@ import dagster as dg
 
 from dagster_project.resources import Warehouse
 from dagster_project.schedules import status_engine
-from ingest.inbox import waiting
+from ingest.inbox import survey
 
 
 @dg.sensor(
@@ -16,8 +16,9 @@ from ingest.inbox import waiting
 )
 def files_in_the_inbox(warehouse: Warehouse) -> dg.RunRequest | dg.SkipReason:
     """One run for each set of waiting files, known by name, size and time."""
-    files = waiting(warehouse.folder / "inbox")
+    files = survey(warehouse.folder / "inbox").waiting
     if not files:
         return dg.SkipReason("no file waits in the inbox")
-    stamps = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+    # Where a file lies counts: what a killed run had taken asks for another run.
+    stamps = [(str(file.path), file.size, file.changed_ns) for file in files]
     return dg.RunRequest(run_key=hashlib.sha256(repr(stamps).encode()).hexdigest())

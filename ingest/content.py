@@ -21,24 +21,27 @@ class Content(io.BufferedIOBase):
     afterwards is not seen, nor is another file that takes its name.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Open and hash a file.
+    def __init__(self, path: Path, known_as: Path | None = None) -> None:
+        """Open and hash a file; messages call it `known_as`, or by its path.
 
         Raises:
             SourceError: the file is missing, empty or can't be read.
         """
-        self.path = path
+        self.path = known_as or path
         self._place = 0
         self._block = (-1, b"")
         try:
             self._file = path.open("rb", buffering=0)
             self._digests, self.sha256, self.size = _hash(self._file)
         except OSError as error:
-            msg = f"{path}: {error.strerror or error}. Check the path."
+            msg = f"{self.path}: {error.strerror or error}. Check the path."
             raise SourceError(msg) from error
         if self.size == 0:
             self._file.close()
-            msg = f"{path}: the file is empty, without even a header. Deliver it again."
+            msg = (
+                f"{self.path}: the file is empty, without even a header. "
+                "Deliver it again."
+            )
             raise SourceError(msg)
 
     def read(self, size: int | None = -1, /) -> bytes:

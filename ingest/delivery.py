@@ -32,6 +32,7 @@ from ingest.database import Connection, another
 from ingest.encodings import check_encoding
 from ingest.errors import SourceError
 from ingest.mapping import Mapping
+from ingest.names import readable_path
 from ingest.sources import read
 from ingest.transition import CODES, NO_KEYS, Reject, check_zone, validate
 
@@ -145,6 +146,7 @@ def deliver(
     path: Path,
     settings: Settings = AS_IT_IS,
     progress: Callable[[int], None] = lambda _: None,
+    known_as: Path | None = None,
 ) -> Delivery:
     """Bring a file into schema raw, batch by batch; run again, it continues.
 
@@ -154,6 +156,7 @@ def deliver(
         path: a CSV, JSON Lines or Parquet file, plain or gzip.
         settings: the mapping's own source and zone hold where these are not given.
         progress: called with the number of source rows done after each batch.
+        known_as: what the ledger and messages call the file; its path by default.
 
     Raises:
         SourceError: the file can't be read, or its header is wrong. Batches committed
@@ -162,18 +165,19 @@ def deliver(
     settings = settings.resolve()
     mapping = settings.mapping
     layout = settings.layout
-    with Content(path) as content:
+    name = readable_path(known_as or path)
+    with Content(path, name) as content:
         source, timezone = settings.source or "", settings.timezone or ""
         identity = (content.sha256, settings.sha256, source, timezone)
         if (earlier := _completed(connection, identity)) is not None:
-            return _repeat(connection, path, *earlier)
+            return _repeat(connection, name, *earlier)
         chunks = read(content, layout)
         first = next(chunks, None)
         file_id = _register(connection, identity, first, mapping)
-        file = _File(file_id, path, settings)
+        file = _File(file_id, name, settings)
         if first is not None:
             _deliver_chunks(connection, file, chain([first], chunks), progress)
-        return _complete(connection, path, file_id, identity)
+        return _complete(connection, name, file_id, identity)
 
 
 class _File(NamedTuple):

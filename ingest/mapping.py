@@ -7,15 +7,16 @@ of several timestamp columns is one transition, list them under `transitions`.
 import hashlib
 import json
 import re
+import warnings
 from collections.abc import Callable
 from collections.abc import Mapping as Members
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import polars as pl
-import yaml
 
 from ingest.chunks import Layout
 from ingest.encodings import check_encoding
@@ -29,6 +30,7 @@ from ingest.transition import (
     key_to_bigint,
     key_to_uuid,
 )
+from ingest.yaml_files import Located, read_yaml
 
 OPTION_TYPES: dict[str, type[Any]] = {
     "source": str,
@@ -55,7 +57,21 @@ FIELD_TYPES: dict[str, type | tuple[type, ...]] = {
     "separator": str,
     "values": dict,
 }
-ZONE_FORMAT = re.compile(r"%[:#]*z")
+# Directives of an instant that need no zone: %s counts seconds from 1970 in UTC.
+ZONE_FORMAT = re.compile(r"%(?:[:#]*z|\+|s)")
+# What polars takes for several columns, and the readers' own column.
+PATTERN = re.compile(r"\^.*\$$|\*$", re.DOTALL)
+TAKEN = ("", "row_number")
+# Of what a mapping puts into each of the 50,000 rows of a chunk.
+LONGEST_TEXT = 1_000
+LONGEST_SHOWN = 100
+STORABLE = f"write at most {LONGEST_TEXT:,} characters, without NUL"
+TRIED = datetime(2001, 12, 31, 23, 58, 59, 123456, UTC)
+POLARS_RAISES = (
+    pl.exceptions.PolarsError,
+    pl.exceptions.PolarsWarning,
+    pl.exceptions.PanicException,
+)
 NEEDED = ("entity_type", "entity_id", "created_at", "to_status")
 
 
@@ -152,7 +168,18 @@ class Mapping:
 
         Args:
             records: `row_number` and the layout's columns as String, n rows.
+
+        Raises:
+            SourceError: polars can't do what the mapping says.
         """
+        try:
+            return self._apply(records)
+        except POLARS_RAISES as error:
+            reason = str(error).partition("\n")[0].rstrip(".")
+            msg = f"The mapping can't be applied: {reason}. Mend it."
+            raise SourceError(msg) from error
+
+    def _apply(self, records: pl.DataFrame) -> Mapped:
         if self.nulls:
             cleaned = pl.col(self.layout.columns)
             records = records.with_columns(
@@ -173,24 +200,28 @@ def load_mapping(path: Path) -> Mapping:
     Raises:
         SourceError: the file or a key of it is not what it must be; names the key.
     """
-    return _checked(path, _load_yaml(path))
+    defects: list[str] = []
+    content = read_yaml(path, defects, is_typed=True)
+    if content is None:
+        raise SourceError(defects[0])
+    return _checked(str(path), content)
 
 
 def restore_mapping(content: str) -> Mapping:
     """The mapping of a content that was kept, the same as when it was loaded."""
-    return _checked(Path("the kept mapping"), json.loads(content))
+    return _checked("the kept mapping", json.loads(content))
 
 
-def _checked(path: Path, content: dict[str, Any]) -> Mapping:
+def _checked(where: str, content: dict[str, Any]) -> Mapping:
     unknown = sorted(map(str, content.keys() - OPTIONS - FIELDS))
     if unknown:
         _fail(
-            path,
+            _within(where, content, unknown[0]),
             unknown[0],
             f"is unknown; known are {', '.join(sorted(OPTIONS | FIELDS))}",
         )
     shared = {
-        k: _field(path, k, v)
+        k: _field(_within(where, content, k), k, v)
         for k, v in content.items()
         if k in FIELDS and v is not None
     }
@@ -200,11 +231,15 @@ def _checked(path: Path, content: dict[str, Any]) -> Mapping:
         or not all(isinstance(e, dict) for e in entries)
         or not entries
     ):
-        _fail(path, "transitions", "must be a list of mappings")
+        at = _within(where, content, "transitions")
+        _fail(at, "transitions", "must be a list of mappings")
     transitions = tuple(
-        _entry(path, shared, n, entry) for n, entry in enumerate(entries)
+        _entry(where, shared, n, entry) for n, entry in enumerate(entries)
     )
-    options = {name: _option(path, name, content.get(name)) for name in OPTION_TYPES}
+    options = {
+        name: _option(_within(where, content, name), name, content.get(name))
+        for name in OPTION_TYPES
+    }
     return Mapping(
         transitions=transitions,
         is_wide="transitions" in content,
@@ -220,20 +255,22 @@ def _checked(path: Path, content: dict[str, Any]) -> Mapping:
     )
 
 
-def _option(path: Path, name: str, value: Any) -> Any:
+def _option(where: str, name: str, value: Any) -> Any:
     if value is None:
         return None
     if not isinstance(value, OPTION_TYPES[name]):
-        _fail(path, name, f"can't be {value!r}")
+        _fail(where, name, f"can't be {_shown(value)}")
     if name in OPTION_CHECKS:
         try:
             return OPTION_CHECKS[name](value)
         except SourceError as error:
-            _fail(path, name, f"{str(error).rstrip('.')}")
+            _fail(where, name, f"{str(error).rstrip('.')}")
     if name == "delimiter" and (len(value) != 1 or value in '"\r\n'):
-        _fail(path, name, f"must be one character, not {value!r}")
+        _fail(where, name, f"must be one character, not {_shown(value)}")
+    if name == "source" and "\0" in value:
+        _fail(where, name, f"can't be {_shown(value)}; write it without NUL")
     if name == "nulls" and not all(isinstance(text, str) for text in value):
-        _fail(path, name, "must be a list of texts, such as ['', '?']")
+        _fail(where, name, "must be a list of texts, such as ['', '?']")
     return value
 
 
@@ -251,71 +288,59 @@ def _keyed_by_text(value: Any) -> Any:
     return [_keyed_by_text(v) for v in value] if isinstance(value, list) else value
 
 
-def _load_yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        msg = f"{path}: {error.strerror or error}. Check the path."
-        raise SourceError(msg) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        msg = f"{path}{line}: it is no YAML: {getattr(error, 'problem', error)}."
-        raise SourceError(msg) from error
-    if not isinstance(content, dict):
-        msg = f"{path}: a mapping is a YAML mapping of columns; this is none."
-        raise SourceError(msg)
-    return content
-
-
 def _entry(
-    path: Path, shared: dict[str, Any], number: int, entry: dict[str, Any]
+    where: str, shared: dict[str, Any], number: int, entry: dict[str, Any]
 ) -> dict[str, Any]:
     """One kind of transition: the shared fields, and those of its own."""
     unknown = sorted(map(str, entry.keys() - FIELDS))
     if unknown:
-        _fail(path, f"transitions[{number}].{unknown[0]}", "is unknown")
+        at = _within(where, entry, unknown[0])
+        _fail(at, f"transitions[{number}].{unknown[0]}", "is unknown")
     own = {
-        k: _field(path, f"transitions[{number}].{k}", v)
+        k: _field(_within(where, entry, k), f"transitions[{number}].{k}", v)
         for k, v in entry.items()
         if v is not None
     }
     fields = {**shared, **own}
     for name in NEEDED:
         if name not in fields:
-            _fail(path, name, "is missing: name its column, or a constant")
+            _fail(where, name, "is missing: name its column, or a constant")
     return fields
 
 
-def _field(path: Path, key: str, value: object) -> Field | dict[str, Field]:
+def _field(where: str, key: str, value: object) -> Field | dict[str, Field]:
     name = key.rpartition(".")[2]
     if name in JSON_COLUMNS:
-        return _members(path, key, value)
+        return _members(where, key, value)
     if isinstance(value, str) and value:
+        if flaw := _flaw("column", value):
+            _fail(where, key, f"can't be {_shown(value)}; {flaw}")
         return Field(column=value)
     if not isinstance(value, dict):
-        _fail(
-            path, key, "must be a column's name, or a mapping such as {constant: order}"
-        )
-    _check_parts(path, key, name, value)
+        words = "must be a column's name, or a mapping such as {constant: order}"
+        _fail(where, key, words)
+    _check_parts(where, key, name, value)
     return Field(**{part: _plain(given) for part, given in value.items()})
 
 
-def _check_parts(path: Path, key: str, name: str, value: dict[str, Any]) -> None:
+def _check_parts(where: str, key: str, name: str, value: dict[str, Any]) -> None:
     for part, given in value.items():
+        at, inner = _within(where, value, part), f"{key}.{part}"
         if part not in FIELD_TYPES:
-            known = ", ".join(FIELD_TYPES)
-            _fail(path, f"{key}.{part}", f"is unknown; known are {known}")
+            _fail(at, inner, f"is unknown; known are {', '.join(FIELD_TYPES)}")
         if not _is_sound(part, given):
-            _fail(path, f"{key}.{part}", f"can't be {given!r}")
+            _fail(at, inner, f"can't be {_shown(given)}")
+        # What was kept with a file is read as it was when that came in.
+        if isinstance(value, Located) and (flaw := _flaw(part, given)):
+            _fail(at, inner, f"can't be {_shown(given)}; {flaw}")
     if sum(part in value for part in ("column", "columns", "constant")) != 1:
-        _fail(path, key, "needs exactly one of column, columns and constant")
+        _fail(where, key, "needs exactly one of column, columns and constant")
     if value.get("key") and name not in ("entity_id", "triggered_by_user_id"):
-        _fail(path, f"{key}.key", "is for entity_id and triggered_by_user_id only")
+        _fail(where, f"{key}.key", "is for entity_id and triggered_by_user_id only")
     if value.get("format") is not None and name not in TIMES:
-        _fail(path, f"{key}.format", "is for created_at and sla_deadline only")
+        _fail(where, f"{key}.format", "is for created_at and sla_deadline only")
     if value.get("values") is not None and "column" not in value:
-        _fail(path, f"{key}.values", "translates a column, and there is none")
+        _fail(where, f"{key}.values", "translates a column, and there is none")
 
 
 def _is_sound(part: str, given: Any) -> bool:
@@ -329,6 +354,48 @@ def _is_sound(part: str, given: Any) -> bool:
     return part != "column" or bool(given)
 
 
+def _flaw(part: str, given: Any) -> str | None:
+    """What is wrong with a part that has its type; None if nothing."""
+    if part in ("column", "columns"):
+        names = [given] if part == "column" else given
+        is_taken = any(name in TAKEN or PATTERN.match(name) for name in names)
+        return "name that column otherwise in the source" if is_taken else None
+    if part == "format":
+        return _flaw_of_format(given)
+    texts = given.values() if part == "values" else [given]
+    return None if all(_is_storable(str(text)) for text in texts) else STORABLE
+
+
+def _is_storable(text: str) -> bool:
+    return "\0" not in text and len(text) <= LONGEST_TEXT
+
+
+def _flaw_of_format(given: str) -> str | None:
+    """Why instants can't be read by a format, as far as polars and a trial tell."""
+    if len(given) > LONGEST_TEXT:
+        return STORABLE
+    try:
+        with warnings.catch_warnings():
+            # A warning is of %f, which polars takes for nanoseconds.
+            warnings.simplefilter("error")
+            _read_instants(pl.Series(["x"]), given)
+            try:
+                written = pl.Series([TRIED]).dt.to_string(given)
+            except pl.exceptions.PolarsError:
+                # Some directives can be read and not be written.
+                return None
+            read = _read_instants(written, given).dt.year().item()
+    except POLARS_RAISES as error:
+        return str(error).partition("\n")[0].rstrip(".")
+    if read is None:
+        return "it reads nothing"
+    return None if read == TRIED.year else "it reads no year"
+
+
+def _read_instants(texts: pl.Series, given: str) -> pl.Series:
+    return texts.str.to_datetime(given, time_unit="us", strict=False)
+
+
 def _plain(given: Any) -> Any:
     """A field's part as Field holds it: texts, and a flag for `key` alone."""
     if isinstance(given, list):
@@ -338,24 +405,37 @@ def _plain(given: Any) -> Any:
     return given
 
 
-def _members(path: Path, key: str, value: object) -> dict[str, Field]:
+def _members(where: str, key: str, value: object) -> dict[str, Field]:
     """The members of a JSON column: their names, and where they come from."""
     if isinstance(value, list) and value and all(isinstance(c, str) for c in value):
-        return {column: Field(column=column) for column in value}
+        value = {column: column for column in value}
     if not isinstance(value, dict) or not value:
-        _fail(path, key, "must be a list of columns, or a mapping of names to columns")
+        words = "must be a list of columns, or a mapping of names to columns"
+        _fail(where, key, words)
     members = {}
     for name, given in value.items():
-        field = _field(path, f"{key}.{name}", given)
+        at = _within(where, value, name)
+        field = _field(at, f"{key}.{name}", given)
         if isinstance(field, dict):
-            _fail(path, f"{key}.{name}", "can't be nested")
+            _fail(at, f"{key}.{name}", "can't be nested")
         members[str(name)] = field
     return members
 
 
-def _fail(path: Path, key: str, words: str) -> NoReturn:
-    msg = f"{path}: key {key!r} {words}."
+def _within(where: str, value: object, key: object) -> str:
+    """Where a key of a value stands; the value's own place if that is all there is."""
+    return value.at(key) if isinstance(value, Located) else where
+
+
+def _fail(where: str, key: str, words: str) -> NoReturn:
+    msg = f"{where}: key {key!r} {words}."
     raise SourceError(msg)
+
+
+def _shown(value: object) -> str:
+    """A value in a sentence, cut short."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]} ..."
 
 
 class _Part(NamedTuple):
@@ -394,7 +474,7 @@ def _timed(field: Field) -> pl.Expr:
     if field.format is None:
         return text
     parsed = text.str.to_datetime(field.format, time_unit="us", strict=False)
-    zone = "Z" if ZONE_FORMAT.search(field.format) else ""
+    zone = "Z" if ZONE_FORMAT.search(field.format.replace("%%", "")) else ""
     # What doesn't fit the format must not pass because it happens to be ISO 8601.
     misfit = text + pl.lit(f" is not {field.format}")
     iso = parsed.dt.to_string(f"%Y-%m-%dT%H:%M:%S%.f{zone}")

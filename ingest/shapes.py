@@ -6,7 +6,8 @@ each to <kind>.schema.json beside it. What a shape can't say is checked where a 
 
 import json
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -290,8 +291,28 @@ def _value_defects(value: Any, shape: Shape, where: str, name: str) -> Iterator[
             at = item.at() if isinstance(item, Located) else where
             yield from _value_defects(item, shape["items"], at, f"an item of {name}")
         if shape.get("uniqueItems"):
-            for item in {repr(i): i for i in value if value.count(i) > 1}.values():
+            for item in _repeated(value):
                 yield f"{where}: {name} holds {_shown(item)} more than once."
+
+
+def _repeated(items: list[Any]) -> Iterator[Any]:
+    """Each item that is in a list more than once."""
+    identities = [_identity(item) for item in items]
+    counts = Counter(identities)
+    for identity, item in zip(identities, items, strict=True):
+        if counts.pop(identity, 1) > 1:
+            yield item
+
+
+def _identity(value: Any) -> Hashable:
+    """Equal for what JSON has as equal: in Python 1 equals true as well."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        return frozenset((key, _identity(item)) for key, item in value.items())
+    if isinstance(value, list):
+        return tuple(map(_identity, value))
+    return isinstance(value, bool), value
 
 
 def _types(shape: Shape) -> list[str]:

@@ -1,7 +1,7 @@
 """A file as bounded chunks of text rows: CSV, JSON Lines or Parquet, plain or gzip.
 
 Whether a value is right is decided in transition.py, which column means what in
-mapping.py, and how delimited text is read in delimited.py.
+mapping.py, and how a format is read in delimited.py, json_lines.py and parquet.py.
 """
 
 import gzip
@@ -10,18 +10,13 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from ingest import chunks
-from ingest.chunks import Chunk, Form, FrameOrigins, Layout, Row
+from ingest.chunks import Chunk, Form, Layout, Row
 from ingest.content import Content
 from ingest.delimited import read_delimited, reread_record
 from ingest.errors import SourceError
 from ingest.json_lines import read_json_lines, reread_line
+from ingest.parquet import read_parquet
 from ingest.text import Text
-from ingest.transition import as_text
 
 FORMATS = {
     ".csv": "csv",
@@ -68,7 +63,7 @@ def read(content: Content, layout: Layout) -> Iterator[Chunk]:
     kind = _format(path)
     content.seek(0)
     if kind == "parquet":
-        yield from _read_parquet(content, layout)
+        yield from read_parquet(content, layout)
         return
     try:
         text = Text(_decompressed(content), str(path), layout.encoding)
@@ -108,40 +103,3 @@ def suffix(path: Path) -> str:
 def _decompressed(content: Content) -> io.BufferedIOBase:
     is_gzip = content.path.suffix.lower() == ".gz"
     return gzip.GzipFile(fileobj=content) if is_gzip else content
-
-
-def _read_parquet(content: Content, layout: Layout) -> Iterator[Chunk]:
-    path = content.path
-    try:
-        # Buffered ahead, a file of many row groups would be held in memory.
-        file = pq.ParquetFile(content, pre_buffer=False)
-    except (OSError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0]
-        msg = f"{path}: it is no readable Parquet file: {reason}. Deliver it again."
-        raise SourceError(msg) from error
-    with file:
-        layout.check(file.schema_arrow.names, str(path))
-        present = [c for c in layout.columns if c in file.schema_arrow.names]
-        first = 1
-        try:
-            for batch in file.iter_batches(chunks.CHUNK_ROWS, columns=present):
-                yield _parquet_chunk(batch, layout, first)
-                first += batch.num_rows
-        except (OSError, pa.ArrowException) as error:
-            msg = (
-                f"{path}: unreadable after row {first - 1}: {error}. Deliver it again."
-            )
-            raise SourceError(msg) from error
-
-
-def _parquet_chunk(batch: pa.RecordBatch, layout: Layout, first: int) -> Chunk:
-    texts = as_text(pl.DataFrame(batch))
-    rows = texts.height
-    records = texts.select(
-        pl.int_range(first, first + rows, dtype=pl.Int64).alias("row_number"),
-        *(
-            pl.col(c) if c in texts.columns else pl.lit(None, pl.String).alias(c)
-            for c in layout.columns
-        ),
-    )
-    return Chunk(records, rows, FrameOrigins(texts, first), [])

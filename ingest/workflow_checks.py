@@ -4,7 +4,9 @@ Their shape is in shapes.py; which workflow binds an entity is decided in dbt (S
 """
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Mapping as Members
 from decimal import Decimal
 from itertools import combinations
 from typing import Any
@@ -13,6 +15,7 @@ from ingest.shapes import WORKFLOW, shape_defects
 from ingest.yaml_files import Located
 
 DECIMALS = 6
+Rank = tuple[str, str | None, bool, int | None]
 
 
 def workflow_defects(workflow: Located) -> list[str]:
@@ -26,12 +29,17 @@ def workflow_defects(workflow: Located) -> list[str]:
 def workflow_warnings(workflow: Located) -> Iterator[str]:
     """What is allowed, and hardly meant."""
     steps: Sequence[Located] = workflow["steps"]
-    final = {step["status_name"] for step in steps if step["is_final"]}
+    ways_back: dict[str, list[str]] = defaultdict(list)
+    for step in steps:
+        for target in step["allowed_transitions"]:
+            ways_back[target].append(step["status_name"])
+    final = [step["status_name"] for step in steps if step["is_final"]]
+    ending = _reached(ways_back, final)
     for step in steps:
         name = step["status_name"]
         if step["sla_hours"] is None and not step["is_final"]:
             yield f"{step.at()}: {name!r} has no SLA."
-        if not final & _reached(steps, name):
+        if name not in ending:
             yield f"{step.at()}: from {name!r} no final status can be reached."
 
 
@@ -62,25 +70,34 @@ def unknown_calendars(
 
 def rivals(workflows: list[Located]) -> Iterator[str]:
     """Pairs between which S8 would decide by name alone."""
-    active = [workflow for workflow in workflows if workflow["is_active"]]
-    for one, other in combinations(active, 2):
-        same = ("entity_type", "business_entity", "is_default")
-        if any(one[key] != other[key] for key in same) or _name(one) == _name(other):
+    ranks: dict[Rank, list[Located]] = defaultdict(list)
+    for workflow in workflows:
+        if workflow["is_active"]:
+            ranks[_rank(workflow)].append(workflow)
+    pairs = (pair for equals in ranks.values() for pair in combinations(equals, 2))
+    for one, other in pairs:
+        if _name(one) == _name(other):
             continue
         if one["is_default"]:
             yield (
                 f"{other.at('is_default')}: {_name(other)} is a default, as "
                 f"{_name(one)} is at {one.at('is_default')}; one of them may be (S8)."
             )
-        elif _leaves(one["conditions"]) == _leaves(
-            other["conditions"]
-        ) and _are_compatible(one["conditions"], other["conditions"]):
+        elif _are_compatible(one["conditions"], other["conditions"]):
             yield (
                 f"{other.at('conditions')}: {_name(other)} and {_name(one)} (at "
                 f"{one.at('conditions')}) can match the same transition and are "
                 "equally specific, so that their names would decide (S8). Give one "
                 "of them another condition, or make it the default."
             )
+
+
+def _rank(workflow: Located) -> Rank:
+    """What S8 asks before the name, apart from which conditions there are."""
+    is_default = workflow["is_default"]
+    # Of defaults there may be one, however specific they are.
+    leaves = None if is_default else _leaves(workflow["conditions"])
+    return workflow["entity_type"], workflow["business_entity"], is_default, leaves
 
 
 def _name(workflow: Located) -> str:
@@ -127,17 +144,17 @@ def _decimals(hours: float) -> int:
 
 def _graph_defects(workflow: Located) -> Iterator[str]:
     steps: Sequence[Located] = workflow["steps"]
-    names = [step["status_name"] for step in steps]
+    ways = {step["status_name"]: step["allowed_transitions"] for step in steps}
     for key in ("status_name", "step_order"):
         yield from _repeated_steps(steps, key)
     for step in steps:
         for target in step["allowed_transitions"]:
-            if target not in names:
+            if target not in ways:
                 yield f"{step.at('allowed_transitions')}: {target!r} is no step here."
     if not any(step["is_final"] for step in steps):
         yield f"{workflow.at('steps')}: no step is final."
     first = min(steps, key=lambda step: int(step["step_order"]))["status_name"]
-    reached = _reached(steps, first)
+    reached = _reached(ways, [first])
     for step in steps:
         name = step["status_name"]
         if name not in reached:
@@ -153,11 +170,10 @@ def _repeated_steps(steps: Sequence[Located], key: str) -> Iterator[str]:
         seen.add(step[key])
 
 
-def _reached(steps: Sequence[Located], start: str) -> set[str]:
-    """The statuses that can follow one, after any number of moves; and itself."""
-    ways = {step["status_name"]: step["allowed_transitions"] for step in steps}
+def _reached(ways: Members[str, Sequence[str]], starts: Iterable[str]) -> set[str]:
+    """The statuses that can follow some, after any number of moves; and themselves."""
     reached: set[str] = set()
-    ahead = [start]
+    ahead = list(starts)
     while ahead:
         name = ahead.pop()
         if name not in reached:

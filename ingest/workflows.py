@@ -31,6 +31,9 @@ from ingest.workflow_checks import (
 )
 from ingest.yaml_files import Located, read_yaml, yaml_paths
 
+# A file of 4 MiB may hold half a million of them.
+MOST_DEFECTS = 1_000
+
 
 @dataclass(frozen=True)
 class Configuration:
@@ -97,6 +100,10 @@ def apply(
         changed = [version for version, _ in _changes(connection, versions)]
         if changed:
             _append_versions(connection, changed, len(versions), at)
+        if any(version.opening for version in changed):
+            # Else the planner takes each calendar for a few pages, and reads all of
+            # them for every stay: 107 s instead of 2 for 83,000 stays.
+            connection.execute("analyze raw.calendars, raw.calendar_pages")
     return Applied(tuple(v.title for v in changed), len(versions) - len(changed))
 
 
@@ -138,7 +145,10 @@ def _load(path: Path, calendars: Collection[str] | None) -> Configuration:
     if calendars is not None:
         defects += unknown_calendars(files.workflows, files.calendar_names(calendars))
     if defects:
-        raise WorkflowError("\n".join(defects))
+        more = len(defects) - MOST_DEFECTS
+        told = defects[:MOST_DEFECTS]
+        told += [f"{path}: there are {more:,} more defects."] if more > 0 else []
+        raise WorkflowError("\n".join(told))
     return files.configuration()
 
 
@@ -198,10 +208,11 @@ class _Files:
 
 
 def _calendars_beside(path: Path) -> set[str]:
-    """Names of the calendars in the folder of a file, whatever else is in it."""
-    if not path.is_file():
+    """Names of the calendars in other files of its folder, whatever else is in it."""
+    if yaml_paths(path) != [path]:
         return set()
-    files = (read_yaml(file, []) for file in yaml_paths(path.parent))
+    others = (file for file in yaml_paths(path.parent) if file != path)
+    files = (read_yaml(file, []) for file in others)
     return {str(f["calendar_name"]) for f in files if f and "calendar_name" in f}
 
 

@@ -275,15 +275,10 @@
         {{ record_changed("gone") }};
         with come as (
             insert into {{ built }} ({{ names | join(", ") }})
-            select {{ names | join(", ") }} from {{ changes }} as changed
-            where not exists (
-                select from {{ built }} as built
-                where
-                    {%- for name in key %}
-                    changed.{{ name }} = built.{{ name }}
-                    {%- if not loop.last %} and {% endif %}
-                    {%- endfor %}
-            )
+            select {{ names | join(", ") }} from {{ changes }}
+            -- Those that stayed are as they are. An anti-join would be planned for the
+            -- rows that there are before, and nest loops over those that come.
+            on conflict ({{ key | join(", ") }}) do nothing
             returning entity_type, entity_id
         )
 

@@ -2,8 +2,10 @@
 
 import copy
 import json
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -288,7 +290,7 @@ WORKFLOW_DEFECTS: list[tuple[Alter, str, str]] = [
     ),
     (
         _set("conditions", {"tags": ["a\0"]}),
-        "tags:",
+        '"a\\0',
         "'a\\x00' can't be stored as JSON; write a text or a number.",
     ),
 ]
@@ -483,9 +485,9 @@ def test_defect_of_a_party_is_refused_with_file_and_line(
         ("- a", "line 1: a workflow file is a mapping; this is none."),
         ("", "line 1: a workflow file is a mapping; this is none."),
         ("calendar_name: a\ncalendar_name: b", "line 2: key 'calendar_name' stands"),
-        ("a: !!binary YQ==", "line 1: b'a' can't be stored as JSON;"),
+        ("a: !!binary YQ==", "line 1: tag '!!binary' is not known here;"),
         ('a: "\\uD800"', "line 1: '\\ud800' can't be stored as JSON;"),
-        ("a: \x01", "this is no YAML: special characters are not allowed."),
+        ("a: \x01", "line 1: this is no YAML: character U+0001 can't stand in it."),
     ],
 )
 def test_file_that_is_no_mapping_of_json_values_is_refused(
@@ -1061,3 +1063,41 @@ def test_defect_of_shape_is_refused_by_the_published_schema(
     content: Content, alter: Alter, sentence: str
 ) -> None:
     assert not _published(_kind(content)).is_valid(_altered(content, alter)), sentence
+
+
+def _large(size: int) -> Content:
+    names = [f"status_{number}" for number in range(size)]
+    steps = [
+        _step(name, number, [after, names[0]])
+        for number, (name, after) in enumerate(pairwise(names))
+    ]
+    last = _step(names[-1], size, [], is_final=True, sla_hours=None)
+    return _workflow(steps=[*steps, last])
+
+
+def test_workflow_of_5000_steps_is_checked_in_seconds(tmp_path: Path) -> None:
+    path = tmp_path / "large.yml"
+    # JSON is YAML, and written in no time.
+    path.write_text(json.dumps(_large(5_000), indent=1))
+    started = time.process_time()
+    assert workflows.check(path).warnings == ()
+    # One second; what compares each step with each takes forty.
+    assert time.process_time() - started < 5
+
+
+def test_thousand_workflows_are_checked_in_seconds(tmp_path: Path) -> None:
+    for number in range(1_000):
+        content = _workflow(f"w{number}", is_default=False, business_entity=str(number))
+        (tmp_path / f"{number}.yml").write_text(json.dumps(content))
+    started = time.process_time()
+    assert len(workflows.check(tmp_path).workflows) == 1_000
+    assert time.process_time() - started < 10
+
+
+def test_first_thousand_defects_are_told_and_the_others_counted(folder: Write) -> None:
+    path = folder(
+        _altered(_workflow(), _set("steps.0.allowed_transitions", [1] * 1_500))
+    )
+    *told, last = _refusals(path)
+    assert len(told) == 1_000
+    assert last == f"{path}: there are 501 more defects."

@@ -1,0 +1,1 @@
+"""What another site's page, and a person's own, can do to the running web server."""

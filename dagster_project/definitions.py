@@ -10,7 +10,6 @@ from dagster_project import assets, checks, schedules, sensors
 from dagster_project.resources import Named, Warehouse, dbt_cli, dbt_project
 from dagster_project.terminal import shown
 
-
 # Dagster does not say its type.
 IN_MEMORY: Any = dg.InMemoryIOManager
 

@@ -825,6 +825,8 @@ MUTANTS = (
         "    _require_own(short)\n",
         "",
         ("tests/ingest/test_embedded.py",),
+    ),
+    Mutant(
         "web: any name of the host will do",
         GUARD,
         "if len(hosts) != 1 or hosts[0] not in",

@@ -35,6 +35,8 @@ RESTATED = "dbt/macros/restated.sql"
 SCHEMAS = "dagster_project/schemas.py"
 UNCHANGED = "dagster_project/unchanged.py"
 OPENING = "ingest/calendars.py"
+YAML = "ingest/yaml_files.py"
+MAPPING = "ingest/mapping.py"
 RECORD = "ingest/migrations/versions/0003_record.sql"
 FUNCTIONS = "ingest/migrations/versions/0006_calendars.sql"
 
@@ -49,6 +51,8 @@ PUBLISHING = "tests/dagster_project/test_publish.py"
 TIME = "tests/dbt/test_business_time.py"
 VECTORS = "tests/dbt/test_deadline_vectors.py"
 RECORDING = "tests/ingest/test_record.py"
+YAML_TESTS = "tests/ingest/test_yaml_files.py"
+MAPPING_TESTS = "tests/ingest/test_mapping.py"
 
 
 class Mutant(NamedTuple):
@@ -658,6 +662,118 @@ MUTANTS = (
         "desc nulls last,\n            c.created_at\n",
         "            c.created_at desc\n",
         (RECORDING, TIME),
+    ),
+    Mutant(
+        "YAML: aliases multiply without a bound",
+        YAML,
+        "if self._aliased > MOST_ALIASED:",
+        "if False:",
+        (YAML_TESTS,),
+    ),
+    Mutant(
+        "YAML: a file is nested without a bound",
+        YAML,
+        "if depth > DEEPEST:",
+        "if False:",
+        (YAML_TESTS,),
+    ),
+    Mutant(
+        "YAML: a file holds values without a bound",
+        YAML,
+        "if self._values > MOST_VALUES:",
+        "if False:",
+        (YAML_TESTS,),
+    ),
+    Mutant(
+        "YAML: a number has digits without a bound",
+        YAML,
+        "len(text) > LONGEST_NUMBER",
+        "False",
+        (YAML_TESTS,),
+    ),
+    Mutant(
+        "YAML: a file has bytes without a bound",
+        YAML,
+        "if len(raw) > MOST_BYTES:",
+        "if False:",
+        (YAML_TESTS,),
+    ),
+    Mutant(
+        "YAML: a text that is no number ends in a traceback",
+        YAML,
+        "except _MISFITS:",
+        "except KeyboardInterrupt:",
+        (YAML_TESTS,),
+    ),
+    Mutant(
+        "YAML: of a repeated key the last value wins",
+        YAML,
+        "key in own or str(key) in lines",
+        "False",
+        (YAML_TESTS,),
+    ),
+    Mutant(
+        "YAML: of keys that Python has as equal the last wins",
+        YAML,
+        "key in own or str(key) in lines",
+        "str(key) in lines",
+        (YAML_TESTS,),
+    ),
+    Mutant(
+        "YAML: a pipe is read as an empty file",
+        YAML,
+        "not stat.S_ISREG(os.fstat(file.fileno()).st_mode)",
+        "False",
+        (YAML_TESTS,),
+    ),
+    Mutant(
+        "YAML: half a character passes for a text",
+        YAML,
+        "_SURROGATE.search(text) or ",
+        "",
+        (YAML_TESTS,),
+    ),
+    Mutant(
+        "mapping: a format that polars refuses is loaded",
+        MAPPING,
+        "except POLARS_RAISES as error:\n        return",
+        "except KeyboardInterrupt as error:\n        return",
+        (MAPPING_TESTS,),
+    ),
+    Mutant(
+        "mapping: a format without a year is loaded",
+        MAPPING,
+        'return None if read == TRIED.year else "it reads no year"',
+        "return None",
+        (MAPPING_TESTS,),
+    ),
+    Mutant(
+        "mapping: what polars raises ends a delivery",
+        MAPPING,
+        "except POLARS_RAISES as error:\n            reason",
+        "except KeyboardInterrupt as error:\n            reason",
+        (MAPPING_TESTS,),
+    ),
+    Mutant(
+        "mapping: a column's name is taken for a pattern",
+        MAPPING,
+        " or PATTERN.match(name)",
+        "",
+        (MAPPING_TESTS,),
+    ),
+    Mutant(
+        "mapping: a source with NUL is loaded",
+        MAPPING,
+        'if name == "source" and "\\0" in value:',
+        "if False:",
+        (MAPPING_TESTS,),
+    ),
+    Mutant(
+        "S1: seconds since 1970 are a local time",
+        MAPPING,
+        '|\\+|s)"',
+        ')"',
+        (MAPPING_TESTS,),
     ),
 )
 

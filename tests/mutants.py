@@ -42,6 +42,8 @@ SEARCH_PATH = "ingest/migrations/versions/0009_search_path.sql"
 EMBEDDED = "ingest/embedded.py"
 DATABASE = "ingest/database.py"
 COMMANDS = "dagster_project/cli.py"
+YAML = "ingest/yaml_files.py"
+MAPPING = "ingest/mapping.py"
 FUNCTIONS = "ingest/migrations/versions/0006_calendars.sql"
 
 UNIT = "tests/dbt/test_unit_tests.py"
@@ -62,6 +64,8 @@ MARKS = "tests/upgrades/test_marks.py"
 SEARCH_PATH_TESTS = "tests/dbt/test_search_path.py"
 SETTINGS = "tests/dagster_project/test_settings.py"
 TERMINAL = "tests/dagster_project/test_terminal.py"
+YAML_TESTS = "tests/ingest/test_yaml_files.py"
+MAPPING_TESTS = "tests/ingest/test_mapping.py"
 
 
 class Mutant(NamedTuple):
@@ -905,6 +909,118 @@ MUTANTS = (
         (
             "tests/dagster_project/test_web.py::test_nothing_is_left_of_a_server_that_has_ended",
         ),
+    ),
+    Mutant(
+        "YAML: aliases multiply without a bound",
+        YAML,
+        "if self._aliased > MOST_ALIASED:",
+        "if False:",
+        (YAML_TESTS,),
+    ),
+    Mutant(
+        "YAML: a file is nested without a bound",
+        YAML,
+        "if depth > DEEPEST:",
+        "if False:",
+        (YAML_TESTS,),
+    ),
+    Mutant(
+        "YAML: a file holds values without a bound",
+        YAML,
+        "if self._values > MOST_VALUES:",
+        "if False:",
+        (YAML_TESTS,),
+    ),
+    Mutant(
+        "YAML: a number has digits without a bound",
+        YAML,
+        "len(text) > LONGEST_NUMBER",
+        "False",
+        (YAML_TESTS,),
+    ),
+    Mutant(
+        "YAML: a file has bytes without a bound",
+        YAML,
+        "if len(raw) > MOST_BYTES:",
+        "if False:",
+        (YAML_TESTS,),
+    ),
+    Mutant(
+        "YAML: a text that is no number ends in a traceback",
+        YAML,
+        "except _MISFITS:",
+        "except KeyboardInterrupt:",
+        (YAML_TESTS,),
+    ),
+    Mutant(
+        "YAML: of a repeated key the last value wins",
+        YAML,
+        "key in own or str(key) in lines",
+        "False",
+        (YAML_TESTS,),
+    ),
+    Mutant(
+        "YAML: of keys that Python has as equal the last wins",
+        YAML,
+        "key in own or str(key) in lines",
+        "str(key) in lines",
+        (YAML_TESTS,),
+    ),
+    Mutant(
+        "YAML: a pipe is read as an empty file",
+        YAML,
+        "not stat.S_ISREG(os.fstat(file.fileno()).st_mode)",
+        "False",
+        (YAML_TESTS,),
+    ),
+    Mutant(
+        "YAML: half a character passes for a text",
+        YAML,
+        "_SURROGATE.search(text) or ",
+        "",
+        (YAML_TESTS,),
+    ),
+    Mutant(
+        "mapping: a format that polars refuses is loaded",
+        MAPPING,
+        "except POLARS_RAISES as error:\n        return",
+        "except KeyboardInterrupt as error:\n        return",
+        (MAPPING_TESTS,),
+    ),
+    Mutant(
+        "mapping: a format without a year is loaded",
+        MAPPING,
+        'return None if read == TRIED.year else "it reads no year"',
+        "return None",
+        (MAPPING_TESTS,),
+    ),
+    Mutant(
+        "mapping: what polars raises ends a delivery",
+        MAPPING,
+        "except POLARS_RAISES as error:\n            reason",
+        "except KeyboardInterrupt as error:\n            reason",
+        (MAPPING_TESTS,),
+    ),
+    Mutant(
+        "mapping: a column's name is taken for a pattern",
+        MAPPING,
+        " or PATTERN.match(name)",
+        "",
+        (MAPPING_TESTS,),
+    ),
+    Mutant(
+        "mapping: a source with NUL is loaded",
+        MAPPING,
+        'if name == "source" and "\\0" in value:',
+        "if False:",
+        (MAPPING_TESTS,),
+    ),
+    Mutant(
+        "S1: seconds since 1970 are a local time",
+        MAPPING,
+        '|\\+|s)"',
+        ')"',
+        (MAPPING_TESTS,),
     ),
 )
 

@@ -906,9 +906,7 @@ MUTANTS = (
         "    os.killpg(0, signal.SIGINT)\n    time.sleep(PATIENCE)\n"
         "    os.killpg(0, signal.SIGKILL)\n",
         "    time.sleep(3600)\n",
-        (
-            "tests/dagster_project/test_web.py::test_nothing_is_left_of_a_server_that_has_ended",
-        ),
+        ("tests/dagster_project/test_children.py",),
     ),
     Mutant(
         "YAML: aliases multiply without a bound",

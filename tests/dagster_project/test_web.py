@@ -1,10 +1,8 @@
 """What another site's page, and the server's own, can do to the running web server."""
 
 import json
-import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import threading
@@ -17,14 +15,11 @@ from typing import Any
 from urllib.parse import quote
 
 import dagster as dg
-import psutil
 import pytest
 from websockets.exceptions import InvalidStatus
-from websockets.sync.client import ClientConnection, connect
-from websockets.typing import Origin, Subprotocol
+from websockets.sync.client import ClientConnection
 
 from ingest import database
-from tests.dagster_project.commands import assert_one_sentence, process
 from tests.dagster_project.ui import (
     END,
     JSON,
@@ -213,16 +208,6 @@ def test_what_changes_something_goes_by_graphql_alone(
     assert_refused(ui, 405, method, path, JSON, body)
 
 
-def _connect(ui: Ui, host: str = "127.0.0.1", origin: str = "") -> ClientConnection:
-    return connect(
-        f"ws://{host}:{ui.port}/graphql",
-        sock=socket.create_connection(("127.0.0.1", ui.port)),
-        origin=Origin(origin) if origin else None,
-        subprotocols=[Subprotocol("graphql-ws")],
-        proxy=None,
-    )
-
-
 @pytest.mark.parametrize(
     ("host", "origin"),
     [
@@ -237,12 +222,12 @@ def test_no_page_of_another_origin_has_a_websocket(
     ui: Ui, host: str, origin: str
 ) -> None:
     with pytest.raises(InvalidStatus) as refused:
-        _connect(ui, host, origin.replace("PORT", str(ui.port)))
+        ui.connect(host, origin.replace("PORT", str(ui.port)))
     assert refused.value.response.status_code == 403
 
 
 def test_a_websocket_takes_no_mutation_even_of_its_own_page(ui: Ui) -> None:
-    with _connect(ui, origin=f"http://{ui.host}") as websocket:
+    with ui.connect(origin=f"http://{ui.host}") as websocket:
         _subscribe(websocket, query=ui.stopping())
         assert json.loads(websocket.recv(END))["type"] == "error"
 
@@ -297,7 +282,7 @@ def test_its_own_page_starts_a_run_and_follows_it(served: Ui) -> None:
     said = served.launch({}, assetSelection=selection, assetCheckSelection=[])
     assert said["__typename"] == "LaunchRunSuccess"
     run_id = said["run"]["runId"]
-    with _connect(served, origin=f"http://{served.host}") as websocket:
+    with served.connect(origin=f"http://{served.host}") as websocket:
         _subscribe(websocket, query=LOGS, variables={"run": run_id})
         seen: set[str] = set()
         while not seen & {"RunSuccessEvent", "RunFailureEvent"}:
@@ -357,30 +342,3 @@ def test_a_browser_shows_the_asset_graph(ui: Ui, browse: Callable[[str], str]) -
     assert "Global asset lineage" in shown
     for group in ("raw", "staging", "sla", "published"):
         assert f">{group}<" in shown
-
-
-@pytest.mark.usefixtures("installed_url")
-def test_a_port_that_is_in_use_is_said() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        said = process("ui", "--port", port)
-    assert_one_sentence(said, f"Port {port}", "in use", "--port")
-
-
-@pytest.mark.usefixtures("installed_url")
-@pytest.mark.parametrize("how", ["INT", "TERM", "KILL"])
-def test_nothing_is_left_of_a_server_that_has_ended(how: str) -> None:
-    with running() as ui, _connect(ui):
-        started = psutil.Process(ui.process.pid).children(recursive=True)
-        names = {Path(part).name for child in started for part in child.cmdline()}
-        assert names >= {"dagster-daemon", "code-server", "grpc"}
-        # As a terminal's Ctrl-C does, to the whole group.
-        os.killpg(ui.process.pid, signal.Signals[f"SIG{how}"])
-        code = ui.process.wait(END)
-        _, alive = psutil.wait_procs(started, timeout=END)
-    assert alive == []
-    assert code == (-signal.SIGKILL if how == "KILL" else 0)
-    log = ui.log.read_text()
-    assert "Traceback" not in log
-    assert "Error" not in log
-    assert how == "KILL" or log.endswith("Dagster is stopped.\n")

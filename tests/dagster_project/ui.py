@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import dagster as dg
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin, Subprotocol
 
 from ingest.database import PROJECT
 
@@ -94,6 +96,16 @@ class Ui(NamedTuple):
         answer = Answer(response.status, names, response.read().decode())
         connection.close()
         return answer
+
+    def connect(self, host: str = "127.0.0.1", origin: str = "") -> ClientConnection:
+        """Open a websocket, by these very names."""
+        return connect(
+            f"ws://{host}:{self.port}/graphql",
+            sock=socket.create_connection(("127.0.0.1", self.port)),
+            origin=Origin(origin) if origin else None,
+            subprotocols=[Subprotocol("graphql-ws")],
+            proxy=None,
+        )
 
     def query(self, text: str, **variables: object) -> Any:
         """As the server's own pages do; what it answers."""

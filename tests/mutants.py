@@ -46,6 +46,10 @@ YAML = "ingest/yaml_files.py"
 MAPPING = "ingest/mapping.py"
 FUNCTIONS = "ingest/migrations/versions/0006_calendars.sql"
 
+INBOX = "ingest/inbox.py"
+SHELVES = "ingest/shelves.py"
+PARQUET = "ingest/parquet.py"
+
 UNIT = "tests/dbt/test_unit_tests.py"
 HISTORIES = "tests/dbt/test_histories.py"
 CONFIGURATION = "tests/dbt/test_configuration.py"
@@ -66,6 +70,8 @@ SETTINGS = "tests/dagster_project/test_settings.py"
 TERMINAL = "tests/dagster_project/test_terminal.py"
 YAML_TESTS = "tests/ingest/test_yaml_files.py"
 MAPPING_TESTS = "tests/ingest/test_mapping.py"
+INBOX_TESTS = "tests/ingest/test_inbox.py"
+PARQUET_TESTS = "tests/ingest/test_parquet.py"
 
 
 class Mutant(NamedTuple):
@@ -1019,6 +1025,126 @@ MUTANTS = (
         '|\\+|s)"',
         ')"',
         (MAPPING_TESTS,),
+    ),
+    Mutant(
+        "inbox: a file is read where it lies",
+        INBOX,
+        "place = file.path if file.is_taken else take(file.path)",
+        "place = file.path",
+        (INBOX_TESTS,),
+    ),
+    Mutant(
+        "inbox: a file that was written to is archived",
+        INBOX,
+        "    if (before.st_size, before.st_mtime_ns) == "
+        "(after.st_size, after.st_mtime_ns):\n",
+        "    if after:\n",
+        (INBOX_TESTS,),
+    ),
+    Mutant(
+        "inbox: links are followed",
+        INBOX,
+        "    if stat.S_ISLNK(mode):\n",
+        "    if False:\n",
+        (INBOX_TESTS,),
+    ),
+    Mutant(
+        "inbox: pipes are opened",
+        INBOX,
+        "        if not stat.S_ISREG(before.st_mode):\n",
+        "        if stat.S_ISLNK(before.st_mode):\n",
+        (INBOX_TESTS,),
+    ),
+    Mutant(
+        "inbox: a database that fails refuses files",
+        INBOX,
+        "        return is_of_values or isinstance(error, psycopg.DataError)\n",
+        "        return True\n",
+        (INBOX_TESTS,),
+    ),
+    Mutant(
+        "inbox: a panic of Polars ends the run",
+        INBOX,
+        "    except (Exception, pl.exceptions.PanicException) as error:",
+        "    except Exception as error:",
+        (INBOX_TESTS,),
+    ),
+    Mutant(
+        "inbox: files are read without the mapping that could not be",
+        INBOX,
+        "    if is_held and (held :=",
+        "    if False and (held :=",
+        (INBOX_TESTS,),
+    ),
+    Mutant(
+        "inbox: an archived file is overwritten",
+        SHELVES,
+        "    return not os.path.lexists(path)\n",
+        "    return True\n",
+        (INBOX_TESTS,),
+    ),
+    Mutant(
+        "inbox: another filesystem gets no copy",
+        SHELVES,
+        "error.errno == errno.EXDEV",
+        "False",
+        (INBOX_TESTS,),
+    ),
+    Mutant(
+        "inbox: names grow too long",
+        SHELVES,
+        "    end = os.fsencode(name)[-(longest - len(prefix)) :]\n",
+        "    end = os.fsencode(name)\n",
+        (INBOX_TESTS,),
+    ),
+    Mutant(
+        "inbox: a linked folder of taken files is used",
+        SHELVES,
+        "    if folder.is_symlink():\n",
+        "    if False:\n",
+        (INBOX_TESTS,),
+    ),
+    Mutant(
+        "parquet: nobody looks how long a shared value is",
+        PARQUET,
+        "        shared=plain if shares else 0,\n",
+        "        shared=0,\n",
+        (PARQUET_TESTS,),
+    ),
+    Mutant(
+        "parquet: chunks end after so many rows only",
+        PARQUET,
+        "                if size >= chunks.CHUNK_BYTES or end",
+        "                if end",
+        (PARQUET_TESTS,),
+    ),
+    Mutant(
+        "parquet: lists are read before they are refused",
+        PARQUET,
+        "        if leaf.is_repeated and leaf.values > LONGEST_LIST:\n",
+        "        if False:\n",
+        (PARQUET_TESTS,),
+    ),
+    Mutant(
+        "parquet: rows may be of any length",
+        PARQUET,
+        "    if len(too_long):\n",
+        "    if False:\n",
+        (PARQUET_TESTS,),
+    ),
+    Mutant(
+        "parquet: rows that Arrow leaves out are not missed",
+        PARQUET,
+        "        if end != rows:\n",
+        "        if False:\n",
+        (PARQUET_TESTS,),
+    ),
+    Mutant(
+        "parquet: dictionaries of dictionary types end no chunk",
+        PARQUET,
+        "        if parts and _has_dictionary(file, group, typed):\n",
+        "        if False:\n",
+        (PARQUET_TESTS,),
     ),
 )
 

@@ -295,6 +295,19 @@ def test_shelf_that_is_a_file_is_said_and_the_rest_goes_on(
     assert _names(home / "inbox") == set()
 
 
+def test_nothing_that_is_kept_is_overwritten_or_opened(
+    connection: Connection, home: Path
+) -> None:
+    for name in ("a.csv", "a.csv.txt", "1-a.csv.txt"):
+        _put(home / "refused" / name, name)
+    os.mkfifo(home / "refused" / ".part")
+    _put(home / "inbox" / "a.csv", "wrong\n")
+    _refusal(_run(connection, home)["a.csv"])
+    for name in ("a.csv", "a.csv.txt", "1-a.csv.txt"):
+        assert (home / "refused" / name).read_text() == name
+    assert (home / "refused" / "2-a.csv").read_text() == "wrong\n"
+
+
 def test_folder_of_the_name_of_an_archived_file_is_archived_beside_it(
     connection: Connection, home: Path
 ) -> None:
@@ -388,6 +401,26 @@ def test_file_that_vanishes_after_it_was_listed_is_said(
     assert isinstance(last, Taken)
     assert _stored(connection) == [ord("a"), ord("c")]
     assert _names(home / "inbox") == set()
+
+
+def test_survey_of_files_that_come_and_go_never_fails(home: Path) -> None:
+    has_ended = threading.Event()
+
+    def come_and_go() -> None:
+        for number in range(3_000):
+            path = _put(home / "inbox" / "shop" / f"{number % 7}.csv", "")
+            path.unlink()
+            path.parent.rmdir()
+        has_ended.set()
+
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    found = 0
+    while not has_ended.is_set():
+        found += len(survey(home / "inbox").waiting)
+    thread.join()
+    assert found > 0
+    assert survey(home / "inbox") == ([], [])
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,10 @@ def build_definitions(
             "dbt": _fixed(dbt_cli()),
             "named": dg.ResourceDefinition(lambda _: named or Named(), {}),
             # Assets hand nothing over; the default has a folder to be configured.
-            "io_manager": dg.IOManagerDefinition(lambda _: dg.InMemoryIOManager(), {}),
+            "io_manager": dg.IOManagerDefinition(
+                lambda _: dg.InMemoryIOManager(),  # type: ignore[no-untyped-call]
+                {},
+            ),
         },
     )
 

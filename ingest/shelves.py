@@ -27,9 +27,10 @@ def take(path: Path) -> Path:
         OSError: it is gone, or can't be renamed; it is where it was.
     """
     folder = path.parent / TAKEN
-    folder.mkdir(exist_ok=True)
-    if folder.is_symlink():
-        raise NotADirectoryError(errno.ENOTDIR, f"{TAKEN} is a link", str(folder))
+    with suppress(FileExistsError):
+        folder.mkdir()
+    if not stat.S_ISDIR(folder.lstat().st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, f"{TAKEN} is no folder", str(folder))
     place = _own_folder(folder) / path.name
     try:
         path.rename(place)

@@ -1100,8 +1100,8 @@ MUTANTS = (
     Mutant(
         "inbox: a linked folder of taken files is used",
         SHELVES,
-        "    if folder.is_symlink():\n",
-        "    if False:\n",
+        "    if not stat.S_ISDIR(folder.lstat().st_mode):\n",
+        "    if not folder.is_dir():\n",
         (INBOX_TESTS,),
     ),
     Mutant(

@@ -774,6 +774,48 @@ MUTANTS = (
         ("tests/ingest/test_locks.py", "tests/dagster_project/test_beside.py"),
     ),
     Mutant(
+        "S15: seconds in a status that is entered later are negative",
+        INTERVALS,
+        """        when entered_at <= {{ instant }}
+            then {{ seconds_between("entered_at", instant) }}
+""",
+        """        when true
+            then {{ seconds_between("entered_at", instant) }}
+""",
+        (CUTS_TESTS,),
+    ),
+    Mutant(
+        "S15: a status that is entered later is overdue",
+        INTERVALS,
+        """        and sla_deadline < {{ instant }}
+        and entered_at <= {{ instant }}
+""",
+        """        and sla_deadline < {{ instant }}
+""",
+        (CUTS_TESTS,),
+    ),
+    Mutant(
+        "S15: a stay that is entered later counts as overdue",
+        "dbt/models/sla/sla_performance.sql",
+        "        and entered_at <= {{ as_of() }}\n",
+        "",
+        (CUTS_TESTS, UNIT),
+    ),
+    Mutant(
+        "Restatements: what was not published is restated",
+        RESTATED,
+        "        inner join {{ previous.schema }}.sla_daily_counts as counts",
+        "        left join {{ previous.schema }}.sla_daily_counts as counts",
+        (RESTATEMENTS,),
+    ),
+    Mutant(
+        "Restatements: additions of older releases stay",
+        RESTATED,
+        "        where not is_addition",
+        "        where true",
+        (RESTATEMENTS,),
+    ),
+    Mutant(
         "Secrets: a password that is no URL is taken apart",
         DATABASE,
         'or not {"@", "/"}.isdisjoint(credentials)',

@@ -39,10 +39,12 @@ from ingest import (
     workflows,
 )
 from ingest.append import MAX_FUTURE
+from ingest.breaker import MAX_REJECTED_RATIO
 from ingest.chunks import Layout
-from ingest.delivery import MAX_REJECTED_RATIO, NOTHING, Delivery, Settings, deliver
+from ingest.delivery import NOTHING, Delivery, Settings, deliver
 from ingest.from_database import copied
 from ingest.mapping import load_mapping
+from ingest.names import printable
 from ingest.on_disk import make_folder
 from ingest.sources import expand
 
@@ -406,7 +408,11 @@ def list_command(
     limit: int | None,
     as_json: bool,
 ) -> None:
-    """Count rejects by file and code, or list them one by one with --limit."""
+    """Count rejects by file and code, or list them one by one with --limit.
+
+    Then the files that were broken off because too many of their rows were refused,
+    until they came in whole.
+    """
     selection = rejects.Selection(code=code, file_name=file_name)
     found: Sequence[rejects.Group | rejects.Line]
     with database.session(is_reading=True) as connection:
@@ -416,10 +422,14 @@ def list_command(
             found = rejects.list_rejects(
                 connection, selection, limit, only_open=only_open
             )
+        stops = rejects.list_stops(connection, selection, only_open=only_open)
     if as_json:
-        tell_json({"rejects": [row._asdict() for row in found]})
-    else:
-        tell_table([row._asdict() for row in found])
+        stopped = [stop._asdict() for stop in stops]
+        tell_json({"rejects": [row._asdict() for row in found], "stopped": stopped})
+        return
+    tell_table([row._asdict() for row in found])
+    for stop in stops:
+        tell(f"{stop.stopped_at:%Y-%m-%d %H:%M:%S} UTC  {stop.reason}")
 
 
 @rejects_group.command()
@@ -429,7 +439,7 @@ def show(rejected_id: int, as_json: bool) -> None:
     """Print all of one reject; bytes that can't be printed are escaped."""
     with database.session(is_reading=True) as connection:
         detail = rejects.find_reject(connection, rejected_id)
-    content = {**detail._asdict(), "original": rejects.readable(detail.original)}
+    content = {**detail._asdict(), "original": printable(detail.original)}
     if as_json:
         tell_json(content)
         return

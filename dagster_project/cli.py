@@ -23,6 +23,7 @@ from dagster_project.terminal import (
     tell_json,
     tell_table,
 )
+from dagster_project.verify_text import difference_lines
 from dagster_project.workflow_text import (
     calendar_text,
     headline,
@@ -643,8 +644,8 @@ def verify_command(sample: int | None, as_json: bool) -> None:
     else:
         for table, count in verified.rows.items():
             say(f"{table}: {count:,} rows compared")
-        for table, is_published, row in verified.differences:
-            tell(f"{'published' if is_published else 'full build'}  {table}  {row}")
+        for line in difference_lines(verified.differences):
+            tell(line)
         say(f"cut {verified.cut.number}: {len(verified.differences):,} rows differ")
     sys.exit(1 if verified.differences else 0)
 
@@ -727,6 +728,7 @@ def demo(entities: int, seed: int, end: datetime | None) -> None:
         server = connection.info.parameter_status("server_version")
     where = "DATABASE_URL" if os.environ.get("DATABASE_URL") else home
     say(f"database: PostgreSQL {server}, {where}")
+    inbox = make_folder(home / "inbox")
     paths = _demo_files(home, entities, seed, end)
     say("workflows, ingest, build and tests, publish:")
     workflow_files = database.PROJECT / "workflows"
@@ -737,13 +739,15 @@ def demo(entities: int, seed: int, end: datetime | None) -> None:
     console.print(
         "\n[bold]Transitions[/bold]  " + "  ".join(f"{n} {counts[n]:,}" for n in names)
     )
-    summarise(home, console)
+    example = summarise(home, console)
     folder = home / "published" / "current"
     tell(
         f"\nPublished: {folder}/ (Parquet files and analytics.duckdb)\n"
         "Next:  make ui        the asset graph, runs and checks\n"
         "       make notebook  what is overdue, compliance by week, where time goes\n"
+        f"       .venv/bin/status-engine explain {example}\n"
         "       .venv/bin/status-engine psql -c 'table sla.entity_current_status'\n"
+        f"       .venv/bin/status-engine run   takes in what is put into {inbox}\n"
         "       .venv/bin/status-engine --help"
     )
 

@@ -5,7 +5,20 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
+# Pip's own words go to a log; meanwhile a line every few seconds says what it is at.
+# $$$$ is this shell: once it is gone, by Ctrl-C too, so is what speaks beside it.
+define INSTALL
+log=$(VENV)/pip.log; : > $$log; \
+( while sleep 3 && kill -0 $$$$ 2>/dev/null; do \
+	count=$$(ls -d $(VENV)/lib/python*/site-packages/*.dist-info 2>/dev/null | wc -l); \
+	at=$$(grep -oE '^ *(Collecting|Downloading|Building|Installing) [^ ;<>=!~(]+' $$log | tail -n 1); \
+	echo "  $$count packages installed; pip:" $$at; \
+done ) & beside=$$!; \
+$(PIP) --editable $(1) >> $$log 2>&1; failed=$$?; \
+kill $$beside; \
+test $$failed = 0 || { tail -n 20 $$log; echo "All of it is in $$log."; exit $$failed; }
+endef
 # What the code of this project does in its virtual environment, nobody reports.
 export DO_NOT_TRACK := 1
 
@@ -62,10 +75,10 @@ $(VENV)/run: pyproject.toml constraints.txt
 		|| { echo 'Python 3.11 to 3.13 is needed; name one: make PYTHON=python3.12 ...'; exit 1; }
 	@echo 'installing into $(VENV), a minute or so ...'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) --editable .
+	@$(call INSTALL,.)
 	@touch $@
 
 $(VENV)/dev: $(VENV)/run
 	@echo 'installing the tools of make test and make check ...'
-	@$(PIP) --editable '.[dev]'
+	@$(call INSTALL,'.[dev]')
 	@touch $@

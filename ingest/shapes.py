@@ -295,6 +295,32 @@ def _value_defects(value: Any, shape: Shape, where: str, name: str) -> Iterator[
                 yield f"{where}: {name} holds {_shown(item)} more than once."
 
 
+def sound_part(item: Located, shape: Shape) -> Located:
+    """What of a mapping is as its shape says; the rest is left out, at any depth."""
+    known = shape.get("properties", {})
+    others = shape.get("additionalProperties", True)
+    kept = {}
+    for key, value in item.items():
+        of_value = known.get(key, others)
+        if not _is_fit(key, shape.get("propertyNames", _NAME)) or of_value is False:
+            continue
+        part = _sound_value(value, of_value) if of_value is not True else value
+        # What is left of a list may be too short.
+        if of_value is True or _is_fit(part, of_value):
+            kept[key] = part
+    return item.of(kept)
+
+
+def _sound_value(value: Any, shape: Shape) -> Any:
+    if isinstance(value, Located):
+        return sound_part(value, shape)
+    if not isinstance(value, list) or not _is_fit(value, shape):
+        return value
+    fit = [item for item in value if _is_fit(item, shape["items"])]
+    firsts = {_identity(item): item for item in reversed(fit)}
+    return [item for item in fit if firsts.pop(_identity(item), None) is not None]
+
+
 def _repeated(items: list[Any]) -> Iterator[Any]:
     """Each item that is in a list more than once."""
     identities = [_identity(item) for item in items]

@@ -69,9 +69,13 @@ class Located(dict[Any, Any]):
 
     def over(self, defaults: dict[str, Any]) -> "Located":
         """It, and what it leaves out."""
-        whole = Located({**defaults, **self})
-        whole.path, whole.line, whole.lines = self.path, self.line, self.lines
-        return whole
+        return self.of({**defaults, **self})
+
+    def of(self, content: dict[Any, Any]) -> "Located":
+        """Other content in its place."""
+        other = Located(content)
+        other.path, other.line, other.lines = self.path, self.line, self.lines
+        return other
 
 
 class _RefusedError(Exception):

@@ -1101,3 +1101,63 @@ def test_first_thousand_defects_are_told_and_the_others_counted(folder: Write) -
     *told, last = _refusals(path)
     assert len(told) == 1_000
     assert last == f"{path}: there are 501 more defects."
+
+
+FOUR_DEFECTS = (
+    "'Europe/Amsterdm' is no IANA time zone.",
+    "an item of 'tuesday' must be a text such as 09:00-17:00, not '9:00-17:00'.",
+    "monday 08:00-12:00 overlaps monday 11:00-17:00.",
+    "key 'openings' is unknown; known are calendar_name, timezone, windows, holidays, "
+    "closed_dates, special_dates, covers.",
+)
+
+
+def test_calendar_with_four_defects_shows_four_and_no_false_one_beside(
+    folder: Write,
+) -> None:
+    windows = {
+        "monday": ["08:00-12:00", "11:00-17:00"],
+        "tuesday": ["9:00-17:00", "12:00-17:00"],
+    }
+    calendar = _calendar(timezone="Europe/Amsterdm", windows=windows, openings=3)
+    # The workflow's calendar is there, though not sound.
+    told = _refusals(folder(calendar, _workflow(calendar="office")))
+    assert sorted(line.split(": ", 1)[1] for line in told) == sorted(FOUR_DEFECTS)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (
+            {"windows": {"monday": ["09:00-17:00", "09:00-17:00"]}},
+            "'monday' holds '09:00-17:00' more than once.",
+        ),
+        (
+            {"covers": [26, 2026]},
+            "an item of 'covers' must be a whole number from 1900 to 2200, not 26.",
+        ),
+        ({"holidays": {"subdivision": "BY"}}, "key 'country' is missing."),
+        ({"special_dates": {"soon": []}}, "key 'soon' must be a text such as"),
+        ({"windows": []}, "'windows' must be a mapping, not a list of 0."),
+        ({"calendar_name": None}, "'calendar_name' must be a text such as office_nl"),
+    ],
+)
+def test_one_defect_of_a_calendar_makes_no_other(
+    folder: Write, given: Content, sentence: str
+) -> None:
+    (told,) = _refusals(folder(_calendar(**given)))
+    assert sentence in told
+
+
+def test_calendar_without_its_name_is_no_workflow(folder: Write) -> None:
+    calendar = _calendar()
+    del calendar["calendar_name"]
+    (told,) = _refusals(folder(calendar))
+    assert told.endswith("key 'calendar_name' is missing.")
+
+
+def test_calendar_that_can_not_be_read_is_not_said_to_be_missing(folder: Write) -> None:
+    path = folder(_workflow(calendar="office"))
+    (path / "office.yml").write_text("calendar_name: office\n  windows: [")
+    (told,) = _refusals(path)
+    assert "this is no YAML" in told

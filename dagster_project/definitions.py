@@ -68,8 +68,8 @@ def build_definitions(
         ],
         asset_checks=[
             checks.every_file_was_accepted,
-            checks.files_hold_what_the_manifest_says,
-            checks.equals_a_full_build,
+            checks.published_files,
+            checks.verification,
         ],
         jobs=[job, schedules.verify],
         schedules=[] if part else [schedules.every_five_minutes, schedules.every_night],

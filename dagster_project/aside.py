@@ -118,7 +118,7 @@ def verify(warehouse: Warehouse, sample: int | None = None) -> Verified:
             verifications.record_failure(
                 connection,
                 cut,
-                f"{len(verified.differences):,} rows differ from a full build",
+                f"{rows_differ(len(verified.differences))} from a full build",
                 len(verified.differences),
                 verified.first_differences,
             )
@@ -126,6 +126,11 @@ def verify(warehouse: Warehouse, sample: int | None = None) -> Verified:
             verifications.record_equal(connection, cut)
         schemas.drop(connection, schemas.VERIFIED)
     return verified
+
+
+def rows_differ(count: int) -> str:
+    """Subject and verb."""
+    return "1 row differs" if count == 1 else f"{count:,} rows differ"
 
 
 def _run_dbt(home: Path, build: Build, variables: Mapping[str, Any]) -> None:

@@ -21,7 +21,13 @@ from dagster_project.judged import (
     last_batches,
     part_of,
 )
-from dagster_project.publish import DATABASE_NAME, MANIFEST_NAME, TABLES, publish
+from dagster_project.publish import (
+    DATABASE_NAME,
+    MANIFEST_NAME,
+    TABLES,
+    PublishError,
+    publish,
+)
 from dagster_project.resources import (
     TEST,
     Build,
@@ -40,6 +46,7 @@ from ingest.errors import StatusEngineError
 from ingest.inbox import Passed, Taken, take_in
 
 OWNERS = ["team:status-engine"]
+STILL = "nothing in this run: the failure stands"
 # Three ticks without a run are a fault that someone should see.
 FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(minutes=15))
 # Views for looking up one entity take their time over all of them.
@@ -119,6 +126,11 @@ class Translator(DagsterDbtTranslator):
 def _narrate(context: dg.AssetExecutionContext, line: str) -> None:
     """A line for the person at the terminal, and in the event log."""
     context.log.info(line, extra={"is_narration": True})
+
+
+def in_a_sentence(error: StatusEngineError) -> dg.Failure:
+    """A step's end whose reason the UI shows before where it was raised."""
+    return dg.Failure(str(error), allow_retries=False)
 
 
 def _raw_specs(tables: dict[str, str]) -> list[dg.AssetSpec]:
@@ -278,8 +290,8 @@ def derived_assets(project: DbtProject) -> dg.AssetsDefinition:
                 verifications.require_none(connection)
         except VerificationError as error:
             # It stays to be seen, also where the tables are younger.
-            yield _equality(passed=False, said=str(error))
-            raise
+            yield _equality(passed=False, said=str(error), judged=STILL)
+            raise in_a_sentence(error) from error
         if build.is_full and is_whole:
             yield _equality(passed=True, said=f"cut {pinned.number} is a full build")
 
@@ -336,7 +348,7 @@ def _judge(
                 raise
             said = f"over all rows, {', '.join(failed)} failed"
             failure = verifications.record_failure(connection, cut, said)
-            raise VerificationError(str(failure)) from error
+            raise in_a_sentence(VerificationError(str(failure))) from error
 
 
 def _unchanged(
@@ -384,14 +396,14 @@ def _saying(event: dg.AssetCheckResult, said: str) -> dg.AssetCheckResult:
     return event._replace(metadata=metadata)
 
 
-def _equality(*, passed: bool, said: str) -> dg.AssetCheckEvaluation:
+def _equality(*, passed: bool, said: str, judged: str = "") -> dg.AssetCheckEvaluation:
     """What is known without the verification being run again."""
     return dg.AssetCheckEvaluation(
         asset_key=EQUALS_A_FULL_BUILD.asset_key,
         check_name=EQUALS_A_FULL_BUILD.name,
         passed=passed,
         description=said,
-        metadata={JUDGED: said},
+        metadata={JUDGED: judged or said},
     )
 
 
@@ -486,8 +498,11 @@ def _published_specs() -> list[dg.AssetSpec]:
 @dg.multi_asset(specs=_published_specs())
 def published(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
     """Write the files of the built cut and switch to them at once (S17)."""
-    with warehouse.session() as connection:
-        result = publish(connection, warehouse.folder)
+    try:
+        with warehouse.session() as connection:
+            result = publish(connection, warehouse.folder)
+    except PublishError as error:
+        raise in_a_sentence(error) from error
     _narrate(context, f"published cut {result.cut.number}")
     manifest = dg.MetadataValue.path(str(result.folder / MANIFEST_NAME))
     counts = {**result.rows, "analytics": sum(result.rows.values())}

@@ -7,11 +7,11 @@ import dagster as dg
 import duckdb
 
 from dagster_project.aside import verify
-from dagster_project.assets import EQUALS_A_FULL_BUILD
+from dagster_project.assets import EQUALS_A_FULL_BUILD, in_a_sentence
 from dagster_project.judged import EVERYTHING, JUDGED
 from dagster_project.publish import DATABASE_NAME, read_manifest
 from dagster_project.resources import Warehouse
-from dagster_project.verifications import require_none
+from dagster_project.verifications import VerificationError, standing_failure
 from ingest.errors import StatusEngineError
 from ingest.inbox import survey
 from ingest.names import readable
@@ -56,7 +56,7 @@ def published_files(warehouse: Warehouse) -> Iterator[dg.AssetCheckResult]:
     """Hold the files against their manifest; a difference fails the run.
 
     Raises:
-        StatusEngineError: rows are missing, or too many.
+        Failure: rows are missing, or too many.
     """
     folder = warehouse.folder / "published" / "current"
     manifest = read_manifest(folder)
@@ -76,7 +76,7 @@ def published_files(warehouse: Warehouse) -> Iterator[dg.AssetCheckResult]:
             f"The files in {folder} don't hold the rows that their manifest says "
             f"({tables}). Run: status-engine publish."
         )
-        raise StatusEngineError(msg)
+        raise in_a_sentence(StatusEngineError(msg))
 
 
 @dg.multi_asset_check(
@@ -93,7 +93,7 @@ def verification(warehouse: Warehouse) -> Iterator[dg.AssetCheckResult]:
     """Build in full beside what is published; a row that differs fails the run.
 
     Raises:
-        VerificationError: rows differ. It is kept with the tables.
+        Failure: rows differ. It is kept with the tables.
     """
     verified = verify(warehouse)
     yield dg.AssetCheckResult(
@@ -107,4 +107,6 @@ def verification(warehouse: Warehouse) -> Iterator[dg.AssetCheckResult]:
         },
     )
     with warehouse.session() as connection:
-        require_none(connection)
+        failure = standing_failure(connection)
+    if failure:
+        raise in_a_sentence(VerificationError(str(failure)))

@@ -75,6 +75,8 @@ def build_definitions(
         schedules=[] if part else [schedules.every_five_minutes, schedules.every_night],
         sensors=[] if part else [sensors.files_in_the_inbox],
         loggers={"console": narration},
+        # Of what the UI runs by hand: outputs are kept in no other process.
+        executor=dg.in_process_executor,
         resources={
             "warehouse": _fixed(warehouse or Warehouse()),
             "dbt": _fixed(dbt_cli()),

@@ -187,6 +187,9 @@ def _metadata(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Any]]:
 
 def _why(result: dg.ExecuteInProcessResult, warehouse: Warehouse) -> str:
     for event in result.get_step_failure_events():
+        said = event.step_failure_data.user_failure_data
+        if said is not None:
+            return said.description or "The run failed."
         error = event.step_failure_data.error
         ours = _subclasses(StatusEngineError)
         while error is not None and error.cause and error.cls_name not in ours:

@@ -17,7 +17,8 @@ TABLE = "verifications"
 # Of the rows that differ.
 FIRST = 20
 MENDING = (
-    "Run: status-engine build --full-refresh, or status-engine verify once it is mended"
+    "Nothing is published until it is mended. Run: status-engine build --full-refresh, "
+    "or status-engine verify afterwards."
 )
 
 
@@ -36,8 +37,8 @@ class Failure(NamedTuple):
         """A sentence: what, since when, what to do."""
         return (
             f"Cut {self.cut} failed its verification of "
-            f"{self.found_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC: {self.failure}, so "
-            f"nothing is published. {MENDING}."
+            f"{self.found_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC: {self.failure}. "
+            f"{MENDING}"
         )
 
 

@@ -9,6 +9,9 @@ from graphlib import TopologicalSorter
 from typing import Any
 
 import dagster as dg
+from dagster._core.storage.asset_check_execution_record import (
+    AssetCheckExecutionRecordStatus,
+)
 from dagster_dbt import DagsterDbtTranslator, DbtCliResource, DbtProject, dbt_assets
 
 from dagster_project import verifications
@@ -46,6 +49,10 @@ from ingest.errors import StatusEngineError
 from ingest.inbox import Passed, Taken, take_in
 
 OWNERS = ["team:status-engine"]
+EVALUATED = {
+    AssetCheckExecutionRecordStatus.SUCCEEDED,
+    AssetCheckExecutionRecordStatus.FAILED,
+}
 STILL = "nothing in this run: the failure stands"
 # Three ticks without a run are a fault that someone should see.
 FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(minutes=15))
@@ -273,6 +280,7 @@ def derived_assets(project: DbtProject) -> dg.AssetsDefinition:
             and context.selected_asset_check_keys == derived.check_keys
         )
         pinned = cut_of_run(warehouse, context.run.run_id)
+        is_built = False
         try:
             if is_whole and not config.full_refresh and warehouse.advance(pinned):
                 _narrate(context, "nothing new: the tables stand as built and tested")
@@ -286,10 +294,14 @@ def derived_assets(project: DbtProject) -> dg.AssetsDefinition:
                         context, "by these models for the first time: all is built"
                     )
                 yield from _build(context, dbt, warehouse, build)
+            is_built = True
             with warehouse.session() as connection:
                 verifications.require_none(connection)
         except VerificationError as error:
-            # It stays to be seen, also where the tables are younger.
+            # All stays to be seen: of checks that a failed run did not come to, Dagster
+            # would show that they failed.
+            if not is_built:
+                yield from _last_results(context)
             yield _equality(passed=False, said=str(error), judged=STILL)
             raise in_a_sentence(error) from error
         if build.is_full and is_whole:
@@ -379,6 +391,23 @@ def _unchanged(
     if ground.is_equal(last):
         said = f"equal to a full build as of cut {ground.equal_cut}: nothing came since"
         yield _equality(passed=True, said=said)
+
+
+def _last_results(context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult]:
+    """What each check of this run found when it was last evaluated, as it was said."""
+    history = context.instance.event_log_storage.get_asset_check_execution_history
+    for key in sorted(context.selected_asset_check_keys):
+        for record in history(key, limit=1, status=EVALUATED):
+            last = record.evaluation
+            if last is not None:
+                yield dg.AssetCheckResult(
+                    passed=last.passed,
+                    asset_key=key.asset_key,
+                    check_name=key.name,
+                    metadata=last.metadata,
+                    severity=last.severity,
+                    description=last.description,
+                )
 
 
 def _standing(spec: dg.AssetCheckSpec, said: str) -> dg.AssetCheckResult:

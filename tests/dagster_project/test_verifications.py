@@ -29,6 +29,8 @@ created_at,entity_type,entity_id,to_status
 2026-03-09T13:00:00Z,order,2,new
 """
 STAYS = dg.AssetKey(["sla", "status_intervals"])
+# Of files, which judge all of them each time.
+OTHER_CHECKS = {"every_file_was_accepted", "files_hold_what_the_manifest_says"}
 EQUALS = "equals_a_full_build"
 ROW_IS_GONE = "delete from sla.status_intervals where entity_id = 1 and status = 'new'"
 VERDICT = "update sla.status_intervals set verdict = %s where verdict = %s"
@@ -177,7 +179,10 @@ def test_nothing_passes_over_a_failed_verification_until_it_is_mended(
         with pytest.raises(RunError) as refused:
             run(warehouse, parts)
         assert str(refused.value) == said
-    assert not _shown(instance, instance.get_runs(limit=2)[1].run_id)[EQUALS].passed
+    refused_run = instance.get_runs(limit=2)[1].run_id
+    shown = _shown(instance, refused_run)
+    assert {name for name, check in shown.items() if not check.passed} == {EQUALS}
+    assert shown.keys() >= _planned(instance, refused_run) - OTHER_CHECKS
     _transition(connection, 7)
     with pytest.raises(RunError, match="failed its verification"):
         run(warehouse, PARTS)
@@ -245,10 +250,7 @@ def test_a_run_without_anything_new_shows_what_the_build_found(
     }
     # Each check that the UI shows, since the tables are of this run now.
     planned = _planned(instance, last.run_id)
-    assert planned - shown.keys() == {
-        "every_file_was_accepted",
-        "files_hold_what_the_manifest_says",
-    }
+    assert planned - shown.keys() == OTHER_CHECKS
     assert EQUALS in shown
 
 
@@ -306,6 +308,8 @@ def test_a_test_that_failed_by_hand_is_kept(
     assert _by_hand(warehouse, instance, name).status is dg.DagsterRunStatus.FAILURE
     with pytest.raises(RunError, match=f"over all rows, {name} failed. Nothing"):
         run(warehouse, PARTS, as_of=NEXT)
+    shown = _shown(instance, _newest(instance).run_id)
+    assert shown[name] == (False, "everything, of cut 1")
 
 
 def test_files_that_lost_rows_fail_the_run_that_checks_them(

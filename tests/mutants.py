@@ -57,6 +57,7 @@ CUTS_TESTS = "tests/dbt/test_clock_and_cuts.py"
 BUILD_TESTS = "tests/dbt/test_builds.py"
 RESTATEMENTS = "tests/dbt/test_restatements.py"
 UNCHANGED_TESTS = "tests/dagster_project/test_unchanged.py"
+VERIFYING = "tests/dagster_project/test_verifications.py"
 PUBLISHING = "tests/dagster_project/test_publish.py"
 WEB = "tests/dagster_project/test_web.py"
 DEFINITIONS_TESTS = "tests/dagster_project/test_definitions.py"
@@ -835,6 +836,48 @@ MUTANTS = (
         'report = _without_secrets("".join(traceback.format_exception(error)))',
         'report = "".join(traceback.format_exception(error))',
         (TERMINAL,),
+    ),
+    Mutant(
+        "Checks: a failed verification fails no run",
+        "dagster_project/checks.py",
+        "        raise in_a_sentence(VerificationError(str(failure)))\n",
+        "        pass\n",
+        (VERIFYING,),
+    ),
+    Mutant(
+        "Checks: a publication ignores a failed verification",
+        "dagster_project/publish.py",
+        "        raise PublishError(str(failure))\n",
+        "        pass\n",
+        (VERIFYING,),
+    ),
+    Mutant(
+        "Checks: a run without anything new ignores a failed verification",
+        UNCHANGED,
+        "        verifications.require_none(connection)\n",
+        "",
+        (VERIFYING,),
+    ),
+    Mutant(
+        "Checks: a check judges a part silently",
+        "dagster_project/judged.py",
+        "if is_full or part == Part.EVERYTHING:",
+        "if part != Part.NOTHING:",
+        (VERIFYING,),
+    ),
+    Mutant(
+        "Checks: by hand, a check judges a part",
+        BUILDS,
+        '        or flags.WHICH == "test"\n',
+        "",
+        (VERIFYING,),
+    ),
+    Mutant(
+        "Checks: a sample clears a failed verification",
+        "dagster_project/aside.py",
+        "        elif sample is None:\n",
+        "        else:\n",
+        (VERIFYING,),
     ),
     Mutant(
         "Secrets: files of the home are open to others",

@@ -34,9 +34,11 @@ test: $(VENV)/dev ## Run all tests
 oldest: $(VENV)/dev ## Run them on Debian's PostgreSQL 15, the oldest that is supported
 	@$(BIN)/python -m pytest --postgresql=/usr/lib/postgresql/15/bin
 
-nightly: $(VENV)/dev ## Run 10,000 random stays, 30 histories, and a kill in each model
+nightly: $(VENV)/dev ## Run more random stays and histories, a kill in each model, a soak
 	@NIGHTLY=1 $(BIN)/python -m pytest -n 2 tests/dbt/test_business_time.py \
-		tests/dbt/test_histories.py tests/dbt/test_builds.py
+		tests/dbt/test_histories.py tests/dbt/test_builds.py \
+		tests/dagster_project/test_soak.py \
+		tests/ingest/test_file_properties.py
 
 mutants: $(VENV)/dev ## Take guards away one by one and list those no test misses; ONLY=S12 for one rule
 	@$(BIN)/python tests/mutants.py $(ONLY)

@@ -802,7 +802,7 @@ def url() -> None:
 
 
 @main.command()
-@click.option("--port", default=3000, show_default=True)
+@click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65_535))
 def ui(port: int) -> None:
     """Serve the Dagster UI on 127.0.0.1, with the schedule running.
 

@@ -10,6 +10,9 @@ from dagster_project import assets, checks, schedules, sensors
 from dagster_project.resources import Named, Warehouse, dbt_cli, dbt_project
 from dagster_project.terminal import shown
 
+# Dagster does not say its type.
+IN_MEMORY: Any = dg.InMemoryIOManager
+
 
 class _Narration(logging.Handler):
     """Prints what assets say; Dagster's own events are in its event log."""
@@ -80,7 +83,7 @@ def build_definitions(
             "dbt": _fixed(dbt_cli()),
             "named": dg.ResourceDefinition(lambda _: named or Named(), {}),
             # Assets hand nothing over; the default has a folder to be configured.
-            "io_manager": dg.mem_io_manager,
+            "io_manager": dg.IOManagerDefinition(lambda _: IN_MEMORY(), {}),
         },
     )
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ingest.calendars import FIRST_YEAR, LAST_YEAR, WEEKDAYS, WINDOW_PATTERN
 from ingest.transition import LONGEST_STATUS
-from ingest.yaml_files import Located
+from ingest.yaml_files import Located, shown
 
 Shape = dict[str, Any]
 
@@ -271,14 +271,14 @@ def shape_defects(item: Located, shape: Shape) -> Iterator[str]:
     for key, value in item.items():
         if key not in known and others is False:
             names = ", ".join(known)
-            yield f"{item.at(key)}: key {key!r} is unknown; known are {names}."
+            yield f"{item.at(key)}: key {shown(key)} is unknown; known are {names}."
         if "propertyNames" in shape:
             yield from _value_defects(
-                key, shape["propertyNames"], item.at(key), f"key {key!r}"
+                key, shape["propertyNames"], item.at(key), f"key {shown(key)}"
             )
         of_value = known.get(key, others)
         if isinstance(of_value, dict):
-            yield from _value_defects(value, of_value, item.at(key), repr(key))
+            yield from _value_defects(value, of_value, item.at(key), shown(key))
 
 
 def _value_defects(value: Any, shape: Shape, where: str, name: str) -> Iterator[str]:
@@ -382,7 +382,7 @@ def _words(shape: Shape) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, dict):
         return "a mapping"
-    return f"a list of {len(value)}" if isinstance(value, list) else repr(value)
+    return f"a list of {len(value)}" if isinstance(value, list) else shown(value)
 
 
 if __name__ == "__main__":

@@ -270,9 +270,14 @@ def _verdict(left_at: datetime | None, deadline: datetime | None) -> str | None:
 
 
 def is_overdue(interval: Row, as_of: datetime) -> bool:
-    """Open, and its deadline is past (S13)."""
+    """Open, entered, and its deadline is past (S13, S15)."""
     deadline = interval["sla_deadline"]
-    return interval["left_at"] is None and deadline is not None and deadline < as_of
+    return (
+        interval["left_at"] is None
+        and deadline is not None
+        and interval["entered_at"] <= as_of
+        and deadline < as_of
+    )
 
 
 def current_status(facts: Facts, as_of: datetime) -> list[Row]:
@@ -299,9 +304,12 @@ def current_status(facts: Facts, as_of: datetime) -> list[Row]:
             "status_since": row["entered_at"],
             "is_overdue": is_overdue(row, as_of),
             "is_at_risk": _is_at_risk(row, as_of),
-            "seconds_in_status": (as_of - row["entered_at"]) // SECOND,
-            "seconds_to_deadline": row["sla_deadline"]
-            and (row["sla_deadline"] - as_of) // SECOND,
+            "seconds_in_status": (as_of - row["entered_at"]) // SECOND
+            if row["entered_at"] <= as_of
+            else None,
+            "seconds_to_deadline": (row["sla_deadline"] - as_of) // SECOND
+            if row["sla_deadline"] and row["entered_at"] <= as_of
+            else None,
         }
         for row in intervals(facts)
         if row["left_at"] is None
@@ -314,7 +322,8 @@ def _is_at_risk(interval: Row, as_of: datetime) -> bool:
     return (
         interval["left_at"] is None
         and risky_from is not None
-        and risky_from <= as_of <= interval["sla_deadline"]
+        and max(risky_from, interval["entered_at"]) <= as_of
+        and as_of <= interval["sla_deadline"]
     )
 
 

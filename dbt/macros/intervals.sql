@@ -468,7 +468,8 @@
     }) }}
 {% endmacro %}
 
-{# The current status of entities by their open stays, as of an instant. #}
+{# The current status of entities by their open stays, as of an instant. S15: it filters
+   no rows; of a status that was entered after it, it measures nothing. #}
 {% macro told_at(instant, stays) -%}
 select
     {{ uuid_of("concat_ws('/', entity_type, entity_id)") }} as id,
@@ -479,7 +480,11 @@ select
     entered_at as status_since,
     sla_deadline,
     -- Not coalesce, so that an index on the deadline serves it.
-    (sla_deadline is not null and sla_deadline < {{ instant }}) as is_overdue,
+    (
+        sla_deadline is not null
+        and sla_deadline < {{ instant }}
+        and entered_at <= {{ instant }}
+    ) as is_overdue,
     workflow_id,
     last_transition_id,
     status_label,
@@ -488,10 +493,19 @@ select
     business_entity_id,
     visit,
     deadline_source,
-    {{ seconds_between("entered_at", instant) }} as seconds_in_status,
-    {{ seconds_between(instant, "sla_deadline") }} as seconds_to_deadline,
+    case
+        when entered_at <= {{ instant }}
+            then {{ seconds_between("entered_at", instant) }}
+    end as seconds_in_status,
+    case
+        when entered_at <= {{ instant }}
+            then {{ seconds_between(instant, "sla_deadline") }}
+    end as seconds_to_deadline,
     coalesce(
-        at_risk_from <= {{ instant }} and sla_deadline >= {{ instant }}, false
+        at_risk_from <= {{ instant }}
+        and sla_deadline >= {{ instant }}
+        and entered_at <= {{ instant }},
+        false
     ) as is_at_risk,
     workflow_name
 from {{ stays }}

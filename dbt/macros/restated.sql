@@ -100,7 +100,8 @@
     {%- endif %}
 {%- endmacro %}
 
-{# What was restated before. An older release may have kept none, or other columns. #}
+{# What was restated before. An older release may have kept none, or other columns, and
+   groups that had no stay when they were published, which are additions. #}
 {% macro kept_restatements(previous) -%}
     {%- set known = columns_of(previous, "restatements") -%}
     {%- if not known -%}
@@ -111,7 +112,17 @@
             {{ name if name in known else "null::" ~ column.data_type ~ " as " ~ name }}
             {{- "," if not loop.last }}
         {%- endfor %}
-        from {{ previous.schema }}.restatements
+        from (
+            select
+                *,
+                bool_or(figure = 'interval_count' and old_value = '0') over (
+                    partition by
+                        cut, entered_on, entity_type, workflow_name, status,
+                        business_entity_id
+                ) as is_addition
+            from {{ previous.schema }}.restatements
+        ) as kept
+        where not is_addition
     {%- endif %}
 {%- endmacro %}
 
@@ -172,13 +183,19 @@
             coalesce(before.visit, after.visit) as visit,
             case
                 when before.left_at is not null then before.verdict
-                when before.sla_deadline < {{ instant }} then 'overdue'
+                when
+                    before.sla_deadline < {{ instant }}
+                    and before.entered_at <= {{ instant }}
+                    then 'overdue'
             end as old_verdict,
             case
                 when after.left_at <= {{ instant }} then after.verdict
                 when before.left_at is not null and after.left_at is not null
                     then after.verdict
-                when after.sla_deadline < {{ instant }} then 'overdue'
+                when
+                    after.sla_deadline < {{ instant }}
+                    and after.entered_at <= {{ instant }}
+                    then 'overdue'
             end as new_verdict,
             before.entered_at as old_entered_at,
             after.entered_at as new_entered_at,
@@ -235,8 +252,8 @@
     {{ previous.cut if previous is not none else 0 }}
 {%- endmacro %}
 
-{# CTEs; ends in `regrouped`: the groups of sla_performance that rejudged stays count
-   in, as they were published and by how much they change. #}
+{# CTEs; ends in `regrouped`: the published groups of sla_performance that rejudged stays
+   count in, as they were and by how much they change. #}
 {% macro regrouped_ctes(previous, intervals, instant) -%}
     {%- set group = ["entered_on", "entity_type", "workflow_name", "status", "business_entity_id"] %}
     signed as (
@@ -304,6 +321,7 @@
                 is not distinct from intervals.business_entity_id
         where
             intervals.sla_deadline < {{ instant }}
+            and intervals.entered_at <= {{ instant }}
             and intervals.left_at is null
         group by moved.group_id
     ),
@@ -311,12 +329,13 @@
     regrouped as (
         select
             moved.*,
-            coalesce(counts.interval_count, 0) as interval_count,
-            coalesce(counts.met_count, 0) as met_count,
-            coalesce(counts.breached_count, 0) as breached_count,
+            counts.interval_count,
+            counts.met_count,
+            counts.breached_count,
             coalesce(overdue.overdue_count, 0) as overdue_count
         from moved
-        left join {{ previous.schema }}.sla_daily_counts as counts using (group_id)
+        -- A group that was not published is an addition.
+        inner join {{ previous.schema }}.sla_daily_counts as counts using (group_id)
         left join overdue using (group_id)
     )
 {%- endmacro %}

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import pytest
 from facts import (
     BUILT,
     append_rows,
@@ -31,6 +32,13 @@ STEPS = [
 ]
 STANDARD = workflow("order", "standard", STEPS, is_default=True)
 ALL = (*BUILT, "entity_current_status")
+VIEWS = (
+    *ALL,
+    "interval_explanations",
+    "deadline_windows",
+    "milestones",
+    "status_as_of",
+)
 
 
 def _order(number: int, day: float, status: str = "new") -> Row:
@@ -90,6 +98,80 @@ def test_an_idle_entity_becomes_overdue_at_its_deadline_and_nothing_is_rebuilt(
         assert group["compliance_ratio"] == (0.0 if is_overdue else None)
         assert_as_oracle(connection, instant, ALL)
     assert published(connection, "status_intervals", at(300)) == built
+
+
+@pytest.mark.parametrize("is_built", [True, False])
+def test_a_clock_that_is_set_before_a_status_measures_nothing_of_it(
+    database_url: str,
+    connection: Connection,
+    build: Build,
+    tmp_path: Path,
+    is_built: bool,
+) -> None:
+    """S15: it filters no rows. The deadline was given, and is before the status."""
+    risky = {**STEPS[0], "notification_settings": {"at_risk_hours": 48}}
+    apply(
+        connection,
+        tmp_path,
+        at(0),
+        workflow("order", "standard", [risky, STEPS[1]], is_default=True),
+    )
+    if not is_built:
+        build(database_url, at(1))
+    given = {**_order(1, 3), "sla_deadline": at(2)}
+    append_rows(connection, [given, _order(2, 3)])
+    if is_built:
+        build(database_url, at(5))
+    measured = "is_overdue", "is_at_risk", "seconds_in_status", "seconds_to_deadline"
+    nothing = (False, False, None, None)
+    for instant, expected in (
+        (at(1.5), [nothing, nothing]),
+        (at(2.5), [nothing, nothing]),
+        (at(3) - MICROSECOND, [nothing, nothing]),
+        (at(3), [(True, False, 0, -86_400), (False, True, 0, 86_400)]),
+    ):
+        rows = {
+            row["entity_id"]: tuple(row[name] for name in measured)
+            for row in published(connection, "entity_current_status", instant)
+        }
+        assert [rows[number] for number in (1, 2)] == expected
+        explained = published(connection, "interval_explanations", instant)
+        assert {r["entity_id"]: r["is_overdue"] for r in explained} == {
+            number: rows[number][0] for number in (1, 2)
+        }
+        assert {r["elapsed_seconds"] for r in explained} == {0}
+        if is_built:
+            (group,) = published(connection, "sla_performance", instant)
+            assert group["overdue_count"] == sum(row[0] for row in rows.values())
+            assert_as_oracle(connection, instant, ALL)
+
+
+def test_nothing_is_negative_but_what_was_missed_whatever_the_clock(
+    database_url: str, connection: Connection, build: Build, tmp_path: Path
+) -> None:
+    apply(connection, tmp_path, at(0), STANDARD)
+    append_rows(connection, [_order(1, 3), _order(1, 3.5, "done"), _order(2, 4)])
+    build(database_url, at(5))
+    missed = {"seconds_to_deadline", "margin_seconds"}
+    seen = set()
+    for view in VIEWS:
+        for instant in (at(-30), at(3.25), at(4) - MICROSECOND, at(4), at(300)):
+            for row in published(connection, view, instant):
+                durations = [name for name in row if name.endswith("_seconds")]
+                told = {*durations, "seconds_in_status"} & row.keys()
+                for name in told - missed:
+                    assert (row[name] or 0) >= 0, (view, name, instant)
+                    seen.add((view, name))
+    assert seen == {
+        ("entity_current_status", "seconds_in_status"),
+        ("interval_explanations", "closed_seconds"),
+        ("interval_explanations", "counted_seconds"),
+        ("interval_explanations", "elapsed_seconds"),
+        ("sla_performance", "elapsed_seconds"),
+        ("status_as_of", "seconds_in_status"),
+        ("status_intervals", "business_seconds"),
+        ("status_intervals", "elapsed_seconds"),
+    }
 
 
 def test_a_session_without_an_instant_reads_the_clock_of_the_database(

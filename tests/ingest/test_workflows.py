@@ -2,8 +2,10 @@
 
 import copy
 import json
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -1061,6 +1063,44 @@ def test_defect_of_shape_is_refused_by_the_published_schema(
     content: Content, alter: Alter, sentence: str
 ) -> None:
     assert not _published(_kind(content)).is_valid(_altered(content, alter)), sentence
+
+
+def _large(size: int) -> Content:
+    names = [f"status_{number}" for number in range(size)]
+    steps = [
+        _step(name, number, [after, names[0]])
+        for number, (name, after) in enumerate(pairwise(names))
+    ]
+    last = _step(names[-1], size, [], is_final=True, sla_hours=None)
+    return _workflow(steps=[*steps, last])
+
+
+def test_workflow_of_5000_steps_is_checked_in_seconds(tmp_path: Path) -> None:
+    path = tmp_path / "large.yml"
+    # JSON is YAML, and written in no time.
+    path.write_text(json.dumps(_large(5_000), indent=1))
+    started = time.process_time()
+    assert workflows.check(path).warnings == ()
+    # One second; what compares each step with each takes forty.
+    assert time.process_time() - started < 5
+
+
+def test_thousand_workflows_are_checked_in_seconds(tmp_path: Path) -> None:
+    for number in range(1_000):
+        content = _workflow(f"w{number}", is_default=False, business_entity=str(number))
+        (tmp_path / f"{number}.yml").write_text(json.dumps(content))
+    started = time.process_time()
+    assert len(workflows.check(tmp_path).workflows) == 1_000
+    assert time.process_time() - started < 10
+
+
+def test_first_thousand_defects_are_told_and_the_others_counted(folder: Write) -> None:
+    path = folder(
+        _altered(_workflow(), _set("steps.0.allowed_transitions", [1] * 1_500))
+    )
+    *told, last = _refusals(path)
+    assert len(told) == 1_000
+    assert last == f"{path}: there are 501 more defects."
 
 
 FOUR_DEFECTS = (

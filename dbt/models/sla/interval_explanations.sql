@@ -91,6 +91,7 @@ select
     counted.deadline_source,
     counted.verdict,
     counted.left_at is null
+    and counted.entered_at <= {{ as_of() }}
     and coalesce(counted.sla_deadline < {{ as_of() }}, false) as is_overdue,
     counted.measured_until,
     extract(epoch from counted.measured_until - counted.entered_at) as elapsed_seconds,

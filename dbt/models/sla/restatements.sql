@@ -14,7 +14,8 @@
 -- depends_on: {{ source("raw", "cuts") }}
 -- One row per verdict or published figure that a later cut changed. Before and after
 -- are held against each other as of the instant of the cut that was published, so that
--- what changes because time passes is none.
+-- what changes because time passes is none. What was not published then, a stay without
+-- a verdict or a group without a stay, is an addition, and none either.
 /* touched */
 {% set previous = previous_build() %}
 {%- if is_full_build() and previous is not none %}

@@ -16,7 +16,10 @@ open_overdue as (
         business_entity_id,
         count(*) as overdue_count
     from {{ ref("status_intervals") }}
-    where left_at is null and sla_deadline < {{ as_of() }}
+    where
+        left_at is null
+        and sla_deadline < {{ as_of() }}
+        and entered_at <= {{ as_of() }}
     group by
         (entered_at {{ in_utc() }})::date,
         entity_type,

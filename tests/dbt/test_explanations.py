@@ -195,7 +195,7 @@ def test_an_explanation_says_its_one_zone_once_and_no_digits_that_are_zero(
     assert "UTC" not in text
     assert "  Fri 2026-01-09 16:00:00, batch " in text
     assert "- Tue 2026-01-13 12:00:00" in text
-    assert told[0] == "order 1 is 'new' since Sun 2026-10-25 02:30:00.5 +0100"
+    assert told[0] == "order 1 is 'new' since Sun 2026-10-25 02:30:00.5 +0100, overdue"
     assert not re.search(r"\.\d*0\b", text.replace("..", ""))
     # Without a calendar.
     told = [unstyle(line) for line in narrate(explain(connection, "quote", 1))]

@@ -778,9 +778,7 @@ MUTANTS = (
     Mutant(
         "Growth: rows come by an anti-join with a table that grows under it",
         BUILDS,
-        """            -- Those that stayed are as they are. An anti-join would be planned for the
-            -- rows that there are before, and nest loops over those that come.
-            on conflict ({{ key | join(", ") }}) do nothing
+        """            on conflict ({{ key | join(", ") }}) do nothing
 """,
         """            as changed where not exists (
                 select from {{ built }} as built where

@@ -1171,13 +1171,6 @@ MUTANTS = (
         (INBOX_TESTS,),
     ),
     Mutant(
-        "inbox: pipes are opened",
-        INBOX,
-        "        if not stat.S_ISREG(before.st_mode):\n",
-        "        if stat.S_ISLNK(before.st_mode):\n",
-        (INBOX_TESTS,),
-    ),
-    Mutant(
         "inbox: a database that fails refuses files",
         INBOX,
         "        return is_of_values or isinstance(error, psycopg.DataError)\n",

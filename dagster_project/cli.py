@@ -632,10 +632,12 @@ def build(
 def verify_command(sample: int | None, as_json: bool) -> None:
     """Build the published cut in full beside what is published, and compare (S5).
 
-    Ends with 1 where a row differs, and prints those rows.
+    Ends with 1 where a row differs, and prints those rows. Then nothing is published
+    until a full refresh, or a verification of all rows that finds no difference.
     """
     from dagster_project.aside import verify
     from dagster_project.resources import Warehouse
+    from dagster_project.verifications import MENDING
 
     verified = verify(Warehouse(), sample)
     if as_json:
@@ -647,6 +649,8 @@ def verify_command(sample: int | None, as_json: bool) -> None:
         for line in difference_lines(verified.differences):
             tell(line)
         say(f"cut {verified.cut.number}: {len(verified.differences):,} rows differ")
+        if verified.differences:
+            say(MENDING)
     sys.exit(1 if verified.differences else 0)
 
 

@@ -44,6 +44,7 @@ _LEDGERS = (
     "changed_entities",
     "definitions",
     "fingerprint",
+    "verifications",
 )
 # Relations that builds made before they noted any: releases of 2026-11-23 to 25,
 # commits 10a9e71 to b813c03.
@@ -365,6 +366,13 @@ union
 select conname, 'a constraint' from pg_constraint
 inner join pg_namespace as n on connamespace = n.oid
 where nspname = any(%(schemas)s) and contype in ('c', 'f')
+union
+select
+    format('%%s(%%s)', proname, pg_get_function_identity_arguments(p.oid)),
+    'a function'
+from pg_proc as p
+inner join pg_namespace as n on pronamespace = n.oid
+where nspname = any(%(schemas)s)
 union all
 select %(name)s, %(models)s
 """
@@ -378,7 +386,18 @@ with named as (
         relpersistence = 'u' as is_ours
     from pg_class where relkind not in ('i', 'I')
     union all
-    select 'pg_proc'::regclass, oid, proname, pronamespace, false from pg_proc
+    -- Older releases noted those in staging by their names.
+    select
+        'pg_proc'::regclass,
+        p.oid,
+        proname || case n.nspname
+            when 'sla' then format('(%%s)', pg_get_function_identity_arguments(p.oid))
+            else ''
+        end,
+        pronamespace,
+        false
+    from pg_proc as p
+    inner join pg_namespace as n on pronamespace = n.oid
     union all
     select 'pg_type'::regclass, oid, typname, typnamespace, false from pg_type
     where typrelid = 0 and typelem = 0
@@ -392,8 +411,7 @@ where
     and not is_ours
     and (
         regexp_replace(name, '__dbt_(tmp|backup)$', '') <> all(%(ours)s)
-        -- Models that are functions are in staging.
-        or (n.nspname = 'sla' and classid <> 'pg_class'::regclass)
+        or (n.nspname = 'sla' and classid = 'pg_type'::regclass)
     )
 union all
 select pg_describe_object('pg_class'::regclass, inhrelid, 0) || ' as a child of another'
@@ -602,7 +620,7 @@ def _mark(connection: Connection, schema: str, mark: str) -> None:
 
 
 def note(connection: Connection, schema: str, models: str) -> None:
-    """Note what a full build made: keys and constraints by name, and by which files.
+    """Note what a full build made: keys, constraints and functions, and by which files.
 
     Args:
         connection: open.

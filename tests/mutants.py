@@ -55,8 +55,10 @@ HISTORIES = "tests/dbt/test_histories.py"
 CONFIGURATION = "tests/dbt/test_configuration.py"
 CUTS_TESTS = "tests/dbt/test_clock_and_cuts.py"
 BUILD_TESTS = "tests/dbt/test_builds.py"
+GROWTH = "tests/dbt/test_growth.py"
 RESTATEMENTS = "tests/dbt/test_restatements.py"
 UNCHANGED_TESTS = "tests/dagster_project/test_unchanged.py"
+VERIFYING = "tests/dagster_project/test_verifications.py"
 PUBLISHING = "tests/dagster_project/test_publish.py"
 WEB = "tests/dagster_project/test_web.py"
 DEFINITIONS_TESTS = "tests/dagster_project/test_definitions.py"
@@ -194,9 +196,9 @@ MUTANTS = (
     Mutant(
         "S16: who reads what waits needs rights on more than is published",
         FUNCTION,
-        "stable strict security definer",
-        "stable strict",
-        (BUILD_TESTS,),
+        "stable security definer",
+        "stable",
+        (BUILD_TESTS, "tests/dbt/test_rights.py"),
     ),
     Mutant(
         "S17: names change hands within a publication",
@@ -774,6 +776,37 @@ MUTANTS = (
         ("tests/ingest/test_locks.py", "tests/dagster_project/test_beside.py"),
     ),
     Mutant(
+        "Growth: rows come by an anti-join with a table that grows under it",
+        BUILDS,
+        """            -- Those that stayed are as they are. An anti-join would be planned for the
+            -- rows that there are before, and nest loops over those that come.
+            on conflict ({{ key | join(", ") }}) do nothing
+""",
+        """            as changed where not exists (
+                select from {{ built }} as built where
+                {%- for name in key %}
+                changed.{{ name }} = built.{{ name }}
+                {%- if not loop.last %} and {% endif %}
+                {%- endfor %}
+            )
+""",
+        (GROWTH,),
+    ),
+    Mutant(
+        "Growth: tables that outgrew what is known of them are not analyzed",
+        BUILDS,
+        "            {% if outgrown -%}",
+        "            {% if false -%}",
+        (GROWTH,),
+    ),
+    Mutant(
+        "Growth: calendars are not analyzed when they are applied",
+        "ingest/workflows.py",
+        "        if any(version.opening for version in changed):",
+        "        if False:",
+        (GROWTH,),
+    ),
+    Mutant(
         "S15: seconds in a status that is entered later are negative",
         INTERVALS,
         """        when entered_at <= {{ instant }}
@@ -800,6 +833,13 @@ MUTANTS = (
         "        and entered_at <= {{ as_of() }}\n",
         "",
         (CUTS_TESTS, UNIT),
+    ),
+    Mutant(
+        "Rights: a function of others is lost with a full refresh",
+        SCHEMAS,
+        "            when 'sla' then format(",
+        "            when 'raw' then format(",
+        (BUILD_TESTS,),
     ),
     Mutant(
         "Restatements: what was not published is restated",
@@ -835,6 +875,48 @@ MUTANTS = (
         'report = _without_secrets("".join(traceback.format_exception(error)))',
         'report = "".join(traceback.format_exception(error))',
         (TERMINAL,),
+    ),
+    Mutant(
+        "Checks: a failed verification fails no run",
+        "dagster_project/checks.py",
+        "        raise in_a_sentence(VerificationError(str(failure)))\n",
+        "        pass\n",
+        (VERIFYING,),
+    ),
+    Mutant(
+        "Checks: a publication ignores a failed verification",
+        "dagster_project/publish.py",
+        "        raise PublishError(str(failure))\n",
+        "        pass\n",
+        (VERIFYING,),
+    ),
+    Mutant(
+        "Checks: a run without anything new ignores a failed verification",
+        UNCHANGED,
+        "        verifications.require_none(connection)\n",
+        "",
+        (VERIFYING,),
+    ),
+    Mutant(
+        "Checks: a check judges a part silently",
+        "dagster_project/judged.py",
+        "if is_full or part == Part.EVERYTHING:",
+        "if part != Part.NOTHING:",
+        (VERIFYING,),
+    ),
+    Mutant(
+        "Checks: by hand, a check judges a part",
+        BUILDS,
+        '        or flags.WHICH == "test"\n',
+        "",
+        (VERIFYING,),
+    ),
+    Mutant(
+        "Checks: a sample clears a failed verification",
+        "dagster_project/aside.py",
+        "        elif sample is None:\n",
+        "        else:\n",
+        (VERIFYING,),
     ),
     Mutant(
         "Secrets: files of the home are open to others",

@@ -29,28 +29,29 @@
     {{ return({"relations": [target_relation]}) }}
 {%- endmaterialization %}
 
-{# A function that returns stays. Its body is parsed now, so it follows its relations when
-   a schema is renamed. It reads with its owner's rights, as the views do that call it, or
-   who may read these would be refused while something waits for a build. Strict, because
-   PostgreSQL would else put the body, with some forty nodes to start, into every query
-   that may need it. -#}
-{% materialization stay_function, adapter="postgres" -%}
-    {%- set options = "language sql stable strict security definer parallel safe "
-        ~ config.get("cost", "") -%}
-    {%- set definition = definition_of(sql ~ options) -%}
+{# A function, one a list of arguments in `overloads`. Its body is parsed now, so it
+   follows its relations when a schema is renamed. It reads with its owner's rights, as the
+   views do, or who may read these would be refused while something waits for a build, and
+   raw tables would have to be opened to who asks a calendar. Strict, because PostgreSQL
+   would else put the body of one that returns stays, with some forty nodes to start, into
+   every query that may need it; `options` says otherwise. -#}
+{% materialization owner_function, adapter="postgres" -%}
+    {%- set options = "language sql stable security definer parallel safe "
+        ~ config.get("options", "strict") -%}
+    {%- set definition = definition_of(sql ~ options ~ model.description) -%}
+    {%- set overloads = config.get("overloads", [""]) -%}
     {%- set name = this.include(database=False) -%}
-    {%- set given = config.get("arguments", {}) -%}
-    {%- set found = run_query("select to_regproc('" ~ name ~ "') is not null") -%}
-    {% if found.columns[0].values()[0] and known_definition(this) == definition %}
+    {%- set found = run_query(
+        "select count(*) from pg_proc inner join pg_namespace as n on pronamespace = n.oid"
+        " where nspname = '" ~ this.schema ~ "' and proname = '" ~ this.identifier ~ "'"
+    ).columns[0].values()[0] -%}
+    {% if found == overloads | length and known_definition(this) == definition %}
         {% call noop_statement("main", "UNCHANGED") %}{% endcall %}
     {% else %}
         {% do require_builder() %}
         {% call statement("main") -%}
-            create or replace function {{ name }}(
-                {%- for argument, type in given.items() %}
-                    {{- argument }} {{ type }}{{ ", " if not loop.last }}
-                {%- endfor -%}
-            )
+            {%- for given in overloads %}
+            create or replace function {{ name }}({{ given }})
             returns {% if config.get("returns") %}{{ config.get("returns") }}{% else -%}
             table ({% for column, type in current_types().items() %}
                 {{- column }} {{ type }}{{ ", " if not loop.last }}
@@ -60,6 +61,9 @@
             begin atomic
                 {{ sql }};
             end;
+            comment on function {{ name }}({{ given }})
+            is '{{ model.description | replace("'", "''") }}';
+            {%- endfor %}
             {{ record_definition(this, definition) }}
         {%- endcall %}
         {% do adapter.commit() %}

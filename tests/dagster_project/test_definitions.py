@@ -54,6 +54,9 @@ ASSETS = {
     "sla": {
         "audit_trail",
         "built_cuts",
+        "business_deadline",
+        "business_entities",
+        "business_seconds",
         "deadline_windows",
         "entity_current_status",
         "interval_explanations",
@@ -64,6 +67,7 @@ ASSETS = {
         "sla_performance",
         "status_as_of",
         "status_intervals",
+        "user_accounts",
         "workflow_candidates",
         "workflow_violations",
     },

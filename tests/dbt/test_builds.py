@@ -48,6 +48,7 @@ STANDARD = workflow(
 )
 RELATIONS = (
     "audit_trail",
+    "business_entities",
     "entity_current_status",
     "milestones",
     "order_status_history",
@@ -56,10 +57,11 @@ RELATIONS = (
     "sla_performance",
     "status_as_of",
     "status_intervals",
+    "user_accounts",
     "workflow_candidates",
     "workflow_violations",
 )
-MAY_BE_EMPTY = ("milestones", "restatements")
+MAY_BE_EMPTY = ("business_entities", "milestones", "restatements", "user_accounts")
 # In one statement, so of one snapshot: all that a cut says together.
 TOGETHER = """
 select
@@ -274,6 +276,12 @@ def test_what_can_not_follow_a_full_refresh_stops_it(
             " language sql as 'select $1'",
             "function sla.status_intervals",
             "In schema sla or its staging, function sla.status_intervals(text)",
+        ),
+        (
+            "function sla.business_deadline(text) returns text"
+            " language sql as 'select $1'",
+            "function sla.business_deadline(text)",
+            "In schema sla or its staging, function sla.business_deadline(text)",
         ),
     ):
         connection.execute(f"create {create}".encode())

@@ -23,6 +23,7 @@ select
     users.user_name as triggered_by_user_name,
     bound.triggered_by_system,
     bound.approved_by_user_id,
+    approvers.user_name as approved_by_user_name,
     bound.business_context,
     bound.sla_deadline,
     coalesce(bound.is_milestone, false) as is_milestone,
@@ -54,3 +55,7 @@ left join users
     on
         bound.triggered_by_user_id = users.user_id
         and {{ is_within("bound.created_at", "users.in_force") }}
+left join users as approvers
+    on
+        bound.approved_by_user_id = approvers.user_id::text
+        and {{ is_within("bound.created_at", "approvers.in_force") }}

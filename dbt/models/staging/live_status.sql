@@ -1,7 +1,7 @@
 {{ config(
-    materialized="stay_function",
-    arguments={"of_type": "text", "of_id": "bigint"},
-    cost="cost 1000 rows 1",
+    materialized="owner_function",
+    overloads=["of_type text, of_id bigint"],
+    options="strict cost 1000 rows 1",
 ) }}
 -- S16: the open stay of one entity, from its transitions, built or not, by the SQL that
 -- builds all stays. A function, so that a query starts it for those entities alone that

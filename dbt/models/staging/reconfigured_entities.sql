@@ -1,4 +1,4 @@
-{{ config(materialized="stay_function", returns="jsonb") }}
+{{ config(materialized="owner_function", returns="jsonb") }}
 -- The entities of reconfigured_status, as members of one object: looked up row by row.
 select
     coalesce(

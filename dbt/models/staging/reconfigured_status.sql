@@ -1,4 +1,4 @@
-{{ config(materialized="stay_function") }}
+{{ config(materialized="owner_function") }}
 -- S16: the open stays of all entities that differ from what is built, while
 -- configuration waits for a build. A function, so that no other query pays for it.
 with

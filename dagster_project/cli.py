@@ -687,6 +687,24 @@ def publish(as_json: bool) -> None:
     _run(["publish"], as_json=as_json)
 
 
+@main.command(name="docs")
+@AS_JSON
+def docs_command(as_json: bool) -> None:
+    """Write the page that explains the tables: columns, tests, SQL and lineage.
+
+    One file beside the published ones, to be opened in a browser; it needs neither a
+    server nor a network. A build may be at work meanwhile.
+    """
+    from dagster_project.docs import write_docs
+    from dagster_project.resources import Warehouse
+
+    page = write_docs(Warehouse())
+    if as_json:
+        tell_json({"page": page})
+    else:
+        say(f"The tables are explained in {page}; open it in a browser.")
+
+
 @main.command(epilog=EXIT_CODES)
 @AS_JSON
 def run(as_json: bool) -> None:

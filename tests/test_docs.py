@@ -7,13 +7,16 @@ from decimal import Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import click
 import polars as pl
 import pytest
 import yaml
 
+from dagster_project.cli import main
 from ingest import append, workflows
 from ingest.cuts import Cut
 from ingest.database import Connection
+from ingest.transition import CODES
 
 PROJECT = Path(__file__).parents[1]
 SEMANTICS = (PROJECT / "docs" / "semantics.md").read_text(encoding="utf-8")
@@ -148,3 +151,35 @@ def test_verdicts_are_those_of_the_document(
     ).fetchall()
     assert [verdict for (verdict,) in found] == [row[-1] for row in rows]
     assert len(rows) == 3
+
+
+def _told_to_users() -> Iterator[tuple[str, str]]:
+    """What users meet, and where: columns, tables, codes, keys of files, help."""
+    for path in (PROJECT / "dbt" / "models").rglob("*.yml"):
+        content = yaml.safe_load(path.read_text())
+        for model in content.get("models", []):
+            yield model["name"], model.get("description", "")
+            for column in model.get("columns", []):
+                yield f"{model['name']}.{column['name']}", column["description"]
+    yield from CODES.items()
+    for path in (PROJECT / "ingest").glob("*.schema.json"):
+        for text in re.findall(r'"description": "(.*)"', path.read_text()):
+            yield path.name, text
+    yield from _helps(main, "status-engine")
+
+
+def _helps(command: click.Command, name: str) -> Iterator[tuple[str, str]]:
+    yield name, command.help or ""
+    for option in command.params:
+        yield f"{name} {option.name}", getattr(option, "help", None) or ""
+    for sub in getattr(command, "commands", {}).values():
+        yield from _helps(sub, f"{name} {sub.name}")
+
+
+def test_users_are_told_in_words_and_a_rules_number_in_brackets_at_most() -> None:
+    told = list(_told_to_users())
+    brackets = re.compile(r"\(S\d+(, S\d+)*\)")
+    bare = {where for where, text in told if CITED.search(brackets.sub("", text))}
+    wordless = {where for where, text in told if text and not brackets.sub("", text)}
+    assert bare | wordless == set()
+    assert len(told) > 300

@@ -5,7 +5,20 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
+# Pip's own words go to a log; meanwhile a line every few seconds says what it is at.
+# $$$$ is this shell: once it is gone, by Ctrl-C too, so is what speaks beside it.
+define INSTALL
+log=$(VENV)/pip.log; : > $$log; \
+( while sleep 3 && kill -0 $$$$ 2>/dev/null; do \
+	count=$$(ls -d $(VENV)/lib/python*/site-packages/*.dist-info 2>/dev/null | wc -l); \
+	at=$$(grep -oE '^ *(Collecting|Downloading|Building|Installing) [^ ;<>=!~(]+' $$log | tail -n 1); \
+	echo "  $$count packages installed; pip:" $$at; \
+done ) & beside=$$!; \
+$(PIP) --editable $(1) >> $$log 2>&1; failed=$$?; \
+kill $$beside; \
+test $$failed = 0 || { tail -n 20 $$log; echo "All of it is in $$log."; exit $$failed; }
+endef
 # What the code of this project does in its virtual environment, nobody reports.
 export DO_NOT_TRACK := 1
 
@@ -21,9 +34,11 @@ test: $(VENV)/dev ## Run all tests
 oldest: $(VENV)/dev ## Run them on Debian's PostgreSQL 15, the oldest that is supported
 	@$(BIN)/python -m pytest --postgresql=/usr/lib/postgresql/15/bin
 
-nightly: $(VENV)/dev ## Run 10,000 random stays, 30 histories, and a kill in each model
+nightly: $(VENV)/dev ## Run more random stays and histories, a kill in each model, a soak
 	@NIGHTLY=1 $(BIN)/python -m pytest -n 2 tests/dbt/test_business_time.py \
-		tests/dbt/test_histories.py tests/dbt/test_builds.py
+		tests/dbt/test_histories.py tests/dbt/test_builds.py \
+		tests/dagster_project/test_soak.py \
+		tests/ingest/test_file_properties.py
 
 mutants: $(VENV)/dev ## Take guards away one by one and list those no test misses; ONLY=S12 for one rule
 	@$(BIN)/python tests/mutants.py $(ONLY)
@@ -60,10 +75,10 @@ $(VENV)/run: pyproject.toml constraints.txt
 		|| { echo 'Python 3.11 to 3.13 is needed; name one: make PYTHON=python3.12 ...'; exit 1; }
 	@echo 'installing into $(VENV), a minute or so ...'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) --editable .
+	@$(call INSTALL,.)
 	@touch $@
 
 $(VENV)/dev: $(VENV)/run
 	@echo 'installing the tools of make test and make check ...'
-	@$(PIP) --editable '.[dev]'
+	@$(call INSTALL,'.[dev]')
 	@touch $@

@@ -8,14 +8,20 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, LiteralString, NamedTuple
+from typing import Any, NamedTuple
 
 from dagster_dbt import DbtCliResource
 from psycopg.rows import dict_row
 from psycopg.sql import SQL, Composed, Identifier
 
-from dagster_project import schemas, unchanged
-from dagster_project.resources import DBT, Build, Warehouse, dbt_cli, dbt_in_words
+from dagster_project import schemas, verifications
+from dagster_project.resources import (
+    Build,
+    Warehouse,
+    dbt_cli,
+    dbt_in_words,
+    published_cut,
+)
 from ingest.cuts import Cut
 from ingest.database import Connection
 from ingest.errors import StatusEngineError
@@ -27,11 +33,6 @@ COMPARED = (
     "sla_daily_counts",
     "entity_current_status",
 )
-_PUBLISHED_CUT: LiteralString = """
-select cuts.cut, cuts.as_of
-from raw.cuts
-where cuts.cut = (select min(cut) from sla.built_cuts)
-"""
 
 
 class Difference(NamedTuple):
@@ -49,6 +50,11 @@ class Verified(NamedTuple):
     cut: Cut
     rows: dict[str, int]
     differences: list[Difference]
+
+    @property
+    def first_differences(self) -> str:
+        """Some of them, a line each."""
+        return "\n".join(map(str, self.differences[: verifications.FIRST]))
 
 
 def build_as_of(
@@ -92,6 +98,9 @@ def build_as_of(
 def verify(warehouse: Warehouse, sample: int | None = None) -> Verified:
     """Build the published cut in full beside what is published, and compare the rows.
 
+    What differs is kept with the published tables (see verifications) until they are
+    made anew, or a verification of all rows finds nothing.
+
     Args:
         warehouse: the database and the home folder.
         sample: take every so manyth entity, by its id; all by default.
@@ -101,19 +110,27 @@ def verify(warehouse: Warehouse, sample: int | None = None) -> Verified:
     """
     # What is published stays as it is meanwhile.
     with warehouse.holding_builds() as connection:
-        if not schemas.exists(connection, schemas.PUBLISHED):
-            msg = "Nothing is built yet. Run: status-engine build."
-            raise StatusEngineError(msg)
-        if not unchanged.is_of_these_models(connection, DBT):
-            raise StatusEngineError(schemas.OF_OTHERS)
-        row = connection.execute(_PUBLISHED_CUT).fetchone()
-        assert row is not None
-        cut = Cut(*row)
+        cut = published_cut(connection)
         with warehouse.building_aside(cut, schemas.VERIFIED) as build:
             _run_dbt(warehouse.folder, build, {"sample": sample} if sample else {})
         verified = _compare(connection, cut, sample)
+        if verified.differences:
+            verifications.record_failure(
+                connection,
+                cut,
+                f"{rows_differ(len(verified.differences))} from a full build",
+                len(verified.differences),
+                verified.first_differences,
+            )
+        elif sample is None:
+            verifications.record_equal(connection, cut)
         schemas.drop(connection, schemas.VERIFIED)
     return verified
+
+
+def rows_differ(count: int) -> str:
+    """Subject and verb."""
+    return "1 row differs" if count == 1 else f"{count:,} rows differ"
 
 
 def _run_dbt(home: Path, build: Build, variables: Mapping[str, Any]) -> None:

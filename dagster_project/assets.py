@@ -10,11 +10,38 @@ from graphlib import TopologicalSorter
 from typing import Any
 
 import dagster as dg
+from dagster._core.storage.asset_check_execution_record import (
+    AssetCheckExecutionRecordStatus,
+)
 from dagster_dbt import DagsterDbtTranslator, DbtCliResource, DbtProject, dbt_assets
 
+from dagster_project import verifications
+from dagster_project.judged import (
+    EVERYTHING,
+    JUDGED,
+    JUDGES,
+    Ground,
+    Part,
+    last_batches,
+    part_of,
+)
 from dagster_project.progress import telling
-from dagster_project.publish import DATABASE_NAME, MANIFEST_NAME, TABLES, publish
-from dagster_project.resources import Named, Warehouse, dbt_in_words
+from dagster_project.publish import (
+    DATABASE_NAME,
+    MANIFEST_NAME,
+    TABLES,
+    PublishError,
+    publish,
+)
+from dagster_project.resources import (
+    TEST,
+    Build,
+    BuildError,
+    Named,
+    Warehouse,
+    dbt_in_words,
+)
+from dagster_project.verifications import VerificationError
 from ingest import cuts, workflows
 from ingest.append import AppendResult
 from ingest.cuts import Cut
@@ -24,10 +51,18 @@ from ingest.errors import StatusEngineError
 from ingest.inbox import Passed, Taken, take_in
 
 OWNERS = ["team:status-engine"]
+EVALUATED = {
+    AssetCheckExecutionRecordStatus.SUCCEEDED,
+    AssetCheckExecutionRecordStatus.FAILED,
+}
+STILL = "nothing in this run: the failure stands"
 # Three ticks without a run are a fault that someone should see.
 FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(minutes=15))
 # Views for looking up one entity take their time over all of them.
 COUNTED = (*TABLES, "sla_daily_counts", "built_cuts")
+EQUALS_A_FULL_BUILD = dg.AssetCheckKey(
+    dg.AssetKey(["sla", "status_intervals"]), "equals_a_full_build"
+)
 RAW_TABLES = {
     "batches": "The ledger, one row per committed batch (S20).",
     "status_transitions": "One row per transition, as it was delivered.",
@@ -87,15 +122,24 @@ class Translator(DagsterDbtTranslator):
     ) -> dg.AssetCheckSpec | None:
         """Blocking nothing: a failed test fails its step, and publishing asks for all.
 
-        Dagster would warn of each test that a build has no need to run.
+        It says what it judges in a build.
         """
         spec = super().get_asset_check_spec(asset_spec, manifest, unique_id, project)
-        return spec and spec._replace(blocking=False)
+        if spec is None:
+            return None
+        judges = part_of(manifest["nodes"][unique_id])
+        metadata = {**(spec.metadata or {}), JUDGES: str(judges)}
+        return spec._replace(blocking=False, metadata=metadata)
 
 
 def _narrate(context: dg.AssetExecutionContext, line: str) -> None:
     """A line for the person at the terminal, and in the event log."""
     context.log.info(line, extra={"is_narration": True})
+
+
+def in_a_sentence(error: StatusEngineError) -> dg.Failure:
+    """A step's end whose reason the UI shows before where it was raised."""
+    return dg.Failure(str(error), allow_retries=False)
 
 
 def _raw_specs(tables: dict[str, str]) -> list[dg.AssetSpec]:
@@ -229,59 +273,229 @@ def derived_assets(project: DbtProject) -> dg.AssetsDefinition:
         dbt: DbtCliResource,
         warehouse: Warehouse,
     ) -> Iterator[Any]:
-        """Build and test everything at the cut of this run."""
-        pinned = cut_of_run(warehouse, context.run.run_id)
+        """Build and test everything at the cut of this run; tests alone judge all."""
+        if not context.selected_asset_keys:
+            yield from _judge(context, dbt, warehouse)
+            return
         is_whole = (
             context.selected_asset_keys == derived.keys
             and context.selected_asset_check_keys == derived.check_keys
         )
-        if is_whole and not config.full_refresh and warehouse.advance(pinned):
-            _narrate(context, "nothing new: the tables stand as built and tested")
-            yield from _unchanged(context, derived)
-            return
-        with (
-            warehouse.building(
+        pinned = cut_of_run(warehouse, context.run.run_id)
+        is_built = False
+        try:
+            if is_whole and not config.full_refresh and warehouse.advance(pinned):
+                _narrate(context, "nothing new: the tables stand as built and tested")
+                yield from _unchanged(context, derived, warehouse, pinned)
+                return
+            with warehouse.building(
                 pinned, full_refresh=config.full_refresh, is_whole=is_whole
-            ) as build,
-            warehouse.session() as connection,
-        ):
-            if build.is_full and not config.full_refresh:
-                _narrate(context, "by these models for the first time: all is built")
-            # What dbt remembers of its files holds for one schema.
-            target = warehouse.folder / f"dbt-{build.schema}"
-            events = dbt.cli(build.arguments, context=context, target_path=target)
-            passed, is_published = 0, False
-            waiting: list[Any] = []
-            with (
-                dbt_in_words(target),
-                telling(warehouse.url, partial(_narrate, context)),
-            ):
-                for event in events.stream():
-                    passed += isinstance(event, dg.AssetCheckResult) and event.passed
-                    waiting.append(event)
-                    # Tables are what their events say once all are changed, at once.
-                    if is_published or _is_of(context, event, "built_cuts"):
-                        is_published = True
-                        yield from _reported(context, connection, waiting, build.schema)
-                        waiting.clear()
-            yield from _reported(context, connection, waiting, build.schema)
-            _narrate(context, f"{passed} tests passed")
+            ) as build:
+                if build.is_full and not config.full_refresh:
+                    _narrate(
+                        context, "by these models for the first time: all is built"
+                    )
+                yield from _build(context, dbt, warehouse, build)
+            is_built = True
+            with warehouse.session() as connection:
+                verifications.require_none(connection)
+        except VerificationError as error:
+            # All stays to be seen: of checks that a failed run did not come to, Dagster
+            # would show that they failed.
+            if not is_built:
+                yield from _last_results(context)
+            yield _equality(passed=False, said=str(error), judged=STILL)
+            raise in_a_sentence(error) from error
+        if build.is_full and is_whole:
+            yield _equality(passed=True, said=f"cut {pinned.number} is a full build")
 
     return derived
 
 
+def _build(
+    context: dg.AssetExecutionContext,
+    dbt: DbtCliResource,
+    warehouse: Warehouse,
+    build: Build,
+) -> Iterator[Any]:
+    """What dbt builds and tests, and what it had no need to test."""
+    with warehouse.session() as connection:
+        told = _Told(context, connection, build, Ground.of(connection))
+        # What dbt remembers of its files holds for one schema.
+        target = warehouse.folder / f"dbt-{build.schema}"
+        events = dbt.cli(build.arguments, context=context, target_path=target)
+        is_published = False
+        waiting: list[Any] = []
+        with (
+            dbt_in_words(target),
+            telling(warehouse.url, partial(_narrate, context)),
+        ):
+            for event in events.stream():
+                waiting.append(event)
+                # Tables are what their events say once all are changed, at once.
+                if is_published or _is_of(context, event, "built_cuts"):
+                    is_published = True
+                    yield from told.of(waiting)
+                    waiting.clear()
+        yield from told.of(waiting)
+        _narrate(context, f"{len(told.passed)} tests passed")
+        yield from told.of_the_others()
+
+
+def _judge(
+    context: dg.AssetExecutionContext, dbt: DbtCliResource, warehouse: Warehouse
+) -> Iterator[Any]:
+    """Tests that are run by hand, without a build: over all rows of what is published.
+
+    A failed one is kept as a failed verification is.
+    """
+    failed: list[str] = []
+    target = warehouse.folder / "dbt-judged"
+    with warehouse.judging() as (connection, cut):
+        try:
+            with dbt_in_words(target):
+                events = dbt.cli(TEST, context=context, target_path=target)
+                for event in events.stream():
+                    if isinstance(event, dg.AssetCheckResult):
+                        failed += [] if event.passed else [str(event.check_name)]
+                        event = _saying(event, f"{EVERYTHING}, of cut {cut.number}")
+                    yield event
+        except BuildError as error:
+            if not failed:
+                raise
+            said = f"over all rows, {', '.join(failed)} failed"
+            failure = verifications.record_failure(connection, cut, said)
+            raise in_a_sentence(VerificationError(str(failure))) from error
+
+
 def _unchanged(
-    context: dg.AssetExecutionContext, derived: dg.AssetsDefinition
-) -> Iterator[dg.MaterializeResult[Any]]:
-    """Each asset after those that it reads, with the rows that it had."""
+    context: dg.AssetExecutionContext,
+    derived: dg.AssetsDefinition,
+    warehouse: Warehouse,
+    pinned: Cut,
+) -> Iterator[Any]:
+    """Each asset after those that it reads, with its rows, and the results it had."""
+    with warehouse.session() as connection:
+        ground = Ground.of(connection)
+        last = last_batches(connection, pinned.number)
+    results: dict[dg.AssetKey, list[dg.AssetCheckResult]] = {}
+    for spec in derived.check_specs:
+        said = ground.stands(spec.metadata[JUDGES], last)
+        if said:
+            results.setdefault(spec.asset_key, []).append(_standing(spec, said))
     inner = {key: deps & derived.keys for key, deps in derived.asset_deps.items()}
     for key in TopologicalSorter(inner).static_order():
-        last = context.instance.get_latest_materialization_event(key)
-        known = last.asset_materialization if last else None
-        rows = known.metadata.get("dagster/row_count") if known else None
+        known = context.instance.get_latest_materialization_event(key)
+        event = known.asset_materialization if known else None
+        rows = event.metadata.get("dagster/row_count") if event else None
         yield dg.MaterializeResult(
-            asset_key=key, metadata={"dagster/row_count": rows} if rows else {}
+            asset_key=key,
+            metadata={"dagster/row_count": rows} if rows else {},
+            check_results=results.get(key, []),
         )
+    if ground.is_equal(last):
+        said = f"equal to a full build as of cut {ground.equal_cut}: nothing came since"
+        yield _equality(passed=True, said=said)
+
+
+def _last_results(context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult]:
+    """What each check of this run found when it was last evaluated, as it was said."""
+    history = context.instance.event_log_storage.get_asset_check_execution_history
+    for key in sorted(context.selected_asset_check_keys):
+        for record in history(key, limit=1, status=EVALUATED):
+            last = record.evaluation
+            if last is not None:
+                yield dg.AssetCheckResult(
+                    passed=last.passed,
+                    asset_key=key.asset_key,
+                    check_name=key.name,
+                    metadata=last.metadata,
+                    severity=last.severity,
+                    description=last.description,
+                )
+
+
+def _standing(spec: dg.AssetCheckSpec, said: str) -> dg.AssetCheckResult:
+    """What a check found that has no need to look again."""
+    return dg.AssetCheckResult(
+        passed=True,
+        asset_key=spec.asset_key,
+        check_name=spec.name,
+        metadata={JUDGED: said},
+    )
+
+
+def _saying(event: dg.AssetCheckResult, said: str) -> dg.AssetCheckResult:
+    metadata = {**event.metadata, JUDGED: dg.MetadataValue.text(said)}
+    return event._replace(metadata=metadata)
+
+
+def _equality(*, passed: bool, said: str, judged: str = "") -> dg.AssetCheckEvaluation:
+    """What is known without the verification being run again."""
+    return dg.AssetCheckEvaluation(
+        asset_key=EQUALS_A_FULL_BUILD.asset_key,
+        check_name=EQUALS_A_FULL_BUILD.name,
+        passed=passed,
+        description=said,
+        metadata={JUDGED: judged or said},
+    )
+
+
+class _Told:
+    """Events of dbt as they are told: rows of tables, and what tests have judged."""
+
+    def __init__(
+        self,
+        context: dg.AssetExecutionContext,
+        connection: Connection,
+        build: Build,
+        ground: Ground,
+    ) -> None:
+        self.context, self.connection = context, connection
+        self.build, self.ground = build, ground
+        specs = context.assets_def.check_specs
+        self.waiting = {
+            spec.key: spec
+            for spec in specs
+            if spec.key in context.selected_asset_check_keys
+        }
+        self.passed: list[dg.AssetCheckKey] = []
+
+    def of(self, events: list[Any]) -> Iterator[Any]:
+        """Published tables with their rows, tests with what they judged."""
+        for event in events:
+            if isinstance(event, dg.AssetCheckResult):
+                yield self._of_test(event)
+                continue
+            table = next((t for t in COUNTED if _is_of(self.context, event, t)), None)
+            if table is None:
+                yield event
+                continue
+            rows = row_count(self.connection, f"{self.build.schema}.{table}")
+            if table != "built_cuts":
+                _narrate(self.context, f"built sla.{table}: {rows:,} rows")
+            yield event.with_metadata({**event.metadata, "dagster/row_count": rows})
+
+    def _of_test(self, event: dg.AssetCheckResult) -> dg.AssetCheckResult:
+        assert event.asset_key is not None
+        assert event.check_name is not None
+        key = dg.AssetCheckKey(event.asset_key, event.check_name)
+        if event.passed:
+            self.passed.append(key)
+        else:
+            _narrate(self.context, f"test {event.check_name} failed")
+        spec = self.waiting.pop(key, None)
+        if spec is None:
+            return event
+        part = spec.metadata[JUDGES]
+        return _saying(event, self.ground.judged(part, is_full=self.build.is_full))
+
+    def of_the_others(self) -> Iterator[dg.AssetCheckResult]:
+        """Tests that only full builds make, with what the last one found."""
+        for spec in self.waiting.values():
+            said = self.ground.judged(spec.metadata[JUDGES], is_full=False)
+            if said and spec.metadata[JUDGES] == Part.NOTHING:
+                yield _standing(spec, said)
 
 
 def _is_of(context: dg.AssetExecutionContext, event: Any, table: str) -> bool:
@@ -289,26 +503,6 @@ def _is_of(context: dg.AssetExecutionContext, event: Any, table: str) -> bool:
         return False
     path: Sequence[str] = context.asset_key_for_output(event.output_name).path
     return path[-1] == table
-
-
-def _reported(
-    context: dg.AssetExecutionContext,
-    connection: Connection,
-    events: list[Any],
-    schema: str,
-) -> Iterator[Any]:
-    """Events of published tables with their rows; failed tests are told by name."""
-    for event in events:
-        if isinstance(event, dg.AssetCheckResult) and not event.passed:
-            _narrate(context, f"test {event.check_name} failed")
-        table = next((t for t in COUNTED if _is_of(context, event, t)), None)
-        if table is None:
-            yield event
-            continue
-        rows = row_count(connection, f"{schema}.{table}")
-        if table != "built_cuts":
-            _narrate(context, f"built sla.{table}: {rows:,} rows")
-        yield event.with_metadata({**event.metadata, "dagster/row_count": rows})
 
 
 def _published_specs() -> list[dg.AssetSpec]:
@@ -338,8 +532,11 @@ def _published_specs() -> list[dg.AssetSpec]:
 @dg.multi_asset(specs=_published_specs())
 def published(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
     """Write the files of the built cut and switch to them at once (S17)."""
-    with warehouse.session() as connection:
-        result = publish(connection, warehouse.folder)
+    try:
+        with warehouse.session() as connection:
+            result = publish(connection, warehouse.folder)
+    except PublishError as error:
+        raise in_a_sentence(error) from error
     _narrate(context, f"published cut {result.cut.number}")
     manifest = dg.MetadataValue.path(str(result.folder / MANIFEST_NAME))
     counts = {**result.rows, "analytics": sum(result.rows.values())}

@@ -1,13 +1,18 @@
 """Checks of what was delivered and published; truth about data is tested in dbt."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 import duckdb
 
 from dagster_project.aside import verify
+from dagster_project.assets import EQUALS_A_FULL_BUILD, in_a_sentence
+from dagster_project.judged import EVERYTHING, JUDGED
 from dagster_project.publish import DATABASE_NAME, read_manifest
 from dagster_project.resources import Warehouse
+from dagster_project.verifications import VerificationError, standing_failure
+from ingest.errors import StatusEngineError
 from ingest.inbox import survey
 from ingest.names import readable
 
@@ -38,9 +43,21 @@ def _reason(path: Path) -> str:
         return f"{readable(str(path))}: {error.strerror or error}"
 
 
-@dg.asset_check(asset=["published", "analytics"])
-def files_hold_what_the_manifest_says(warehouse: Warehouse) -> dg.AssetCheckResult:
-    """Each Parquet file and each DuckDB table has the manifest's rows."""
+@dg.multi_asset_check(
+    specs=[
+        dg.AssetCheckSpec(
+            "files_hold_what_the_manifest_says",
+            asset=["published", "analytics"],
+            description="Each Parquet file and DuckDB table has the manifest's rows.",
+        )
+    ]
+)
+def published_files(warehouse: Warehouse) -> Iterator[dg.AssetCheckResult]:
+    """Hold the files against their manifest; a difference fails the run.
+
+    Raises:
+        Failure: rows are missing, or too many.
+    """
     folder = warehouse.folder / "published" / "current"
     manifest = read_manifest(folder)
     wrong = {}
@@ -50,21 +67,46 @@ def files_hold_what_the_manifest_says(warehouse: Warehouse) -> dg.AssetCheckResu
             stored = analytics.table(table).shape[0]
             if not parquet == stored == said.rows:
                 wrong[table] = f"{said.rows} said, {parquet} Parquet, {stored} DuckDB"
-    return dg.AssetCheckResult(
+    yield dg.AssetCheckResult(
         passed=not wrong, metadata={"cut": manifest.cut, "wrong": wrong}
     )
+    if wrong:
+        tables = "; ".join(f"{table}: {rows}" for table, rows in wrong.items())
+        msg = (
+            f"The files in {folder} don't hold the rows that their manifest says "
+            f"({tables}). Run: status-engine publish."
+        )
+        raise in_a_sentence(StatusEngineError(msg))
 
 
-@dg.asset_check(asset=["sla", "status_intervals"])
-def equals_a_full_build(warehouse: Warehouse) -> dg.AssetCheckResult:
-    """Every row is what a full build of the same cut makes (S5); run nightly."""
+@dg.multi_asset_check(
+    specs=[
+        dg.AssetCheckSpec(
+            EQUALS_A_FULL_BUILD.name,
+            asset=EQUALS_A_FULL_BUILD.asset_key,
+            description="Every row is what a full build of the same cut makes (S5); "
+            "run nightly.",
+        )
+    ]
+)
+def verification(warehouse: Warehouse) -> Iterator[dg.AssetCheckResult]:
+    """Build in full beside what is published; a row that differs fails the run.
+
+    Raises:
+        Failure: rows differ. It is kept with the tables.
+    """
     verified = verify(warehouse)
-    return dg.AssetCheckResult(
+    yield dg.AssetCheckResult(
         passed=not verified.differences,
         metadata={
+            JUDGED: f"{EVERYTHING}, of cut {verified.cut.number}",
             "cut": verified.cut.number,
             "rows": dict(verified.rows),
             "differing": len(verified.differences),
-            "first_differing": "\n".join(map(str, verified.differences[:20])),
+            "first_differing": verified.first_differences,
         },
     )
+    with warehouse.session() as connection:
+        failure = standing_failure(connection)
+    if failure:
+        raise in_a_sentence(VerificationError(str(failure)))

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import entry_points
+from typing import IO
 
 # Seconds that a child and its runs get to end by themselves.
 PATIENCE = 20.0
@@ -23,6 +24,8 @@ PATIENCE = 20.0
 def child(name: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program of this environment while the block lasts; its group ends with it.
 
+    What it says goes to standard error until then: how it takes its end, nobody asks.
+
     Args:
         name: of the program, as it is installed.
         arguments: what it is given.
@@ -30,12 +33,19 @@ def child(name: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(
         [sys.executable, "-m", __name__, name, *arguments],
         stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         start_new_session=True,
     )
     assert process.stdin is not None
+    assert process.stdout is not None
+    is_ending = threading.Event()
+    said = (process.stdout, is_ending)
+    threading.Thread(target=_repeat, args=said, daemon=True).start()
     try:
         yield process
     finally:
+        is_ending.set()
         process.stdin.close()
         deadline = time.monotonic() + PATIENCE
         while _is_alive(process) and time.monotonic() < deadline:
@@ -43,6 +53,14 @@ def child(name: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def _repeat(output: IO[bytes], is_ending: threading.Event) -> None:
+    with output:
+        while said := os.read(output.fileno(), 65_536):
+            if not is_ending.is_set():
+                sys.stderr.buffer.write(said)
+                sys.stderr.buffer.flush()
 
 
 def _is_alive(process: subprocess.Popen[bytes]) -> bool:

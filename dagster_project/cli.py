@@ -23,6 +23,7 @@ from dagster_project.terminal import (
     tell_json,
     tell_table,
 )
+from dagster_project.verify_text import difference_lines
 from dagster_project.workflow_text import (
     calendar_text,
     headline,
@@ -39,10 +40,12 @@ from ingest import (
     workflows,
 )
 from ingest.append import MAX_FUTURE
+from ingest.breaker import MAX_REJECTED_RATIO
 from ingest.chunks import Layout
-from ingest.delivery import MAX_REJECTED_RATIO, NOTHING, Delivery, Settings, deliver
+from ingest.delivery import NOTHING, Delivery, Settings, deliver
 from ingest.from_database import copied
 from ingest.mapping import load_mapping
+from ingest.names import printable
 from ingest.on_disk import make_folder
 from ingest.sources import expand
 
@@ -406,7 +409,11 @@ def list_command(
     limit: int | None,
     as_json: bool,
 ) -> None:
-    """Count rejects by file and code, or list them one by one with --limit."""
+    """Count rejects by file and code, or list them one by one with --limit.
+
+    Then the files that were broken off because too many of their rows were refused,
+    until they came in whole.
+    """
     selection = rejects.Selection(code=code, file_name=file_name)
     found: Sequence[rejects.Group | rejects.Line]
     with database.session(is_reading=True) as connection:
@@ -416,10 +423,14 @@ def list_command(
             found = rejects.list_rejects(
                 connection, selection, limit, only_open=only_open
             )
+        stops = rejects.list_stops(connection, selection, only_open=only_open)
     if as_json:
-        tell_json({"rejects": [row._asdict() for row in found]})
-    else:
-        tell_table([row._asdict() for row in found])
+        stopped = [stop._asdict() for stop in stops]
+        tell_json({"rejects": [row._asdict() for row in found], "stopped": stopped})
+        return
+    tell_table([row._asdict() for row in found])
+    for stop in stops:
+        tell(f"{stop.stopped_at:%Y-%m-%d %H:%M:%S} UTC  {stop.reason}")
 
 
 @rejects_group.command()
@@ -429,7 +440,7 @@ def show(rejected_id: int, as_json: bool) -> None:
     """Print all of one reject; bytes that can't be printed are escaped."""
     with database.session(is_reading=True) as connection:
         detail = rejects.find_reject(connection, rejected_id)
-    content = {**detail._asdict(), "original": rejects.readable(detail.original)}
+    content = {**detail._asdict(), "original": printable(detail.original)}
     if as_json:
         tell_json(content)
         return
@@ -621,10 +632,12 @@ def build(
 def verify_command(sample: int | None, as_json: bool) -> None:
     """Build the published cut in full beside what is published, and compare (S5).
 
-    Ends with 1 where a row differs, and prints those rows.
+    Ends with 1 where a row differs, and prints those rows. Then nothing is published
+    until a full refresh, or a verification of all rows that finds no difference.
     """
     from dagster_project.aside import verify
     from dagster_project.resources import Warehouse
+    from dagster_project.verifications import MENDING
 
     verified = verify(Warehouse(), sample)
     if as_json:
@@ -633,9 +646,11 @@ def verify_command(sample: int | None, as_json: bool) -> None:
     else:
         for table, count in verified.rows.items():
             say(f"{table}: {count:,} rows compared")
-        for table, is_published, row in verified.differences:
-            tell(f"{'published' if is_published else 'full build'}  {table}  {row}")
+        for line in difference_lines(verified.differences):
+            tell(line)
         say(f"cut {verified.cut.number}: {len(verified.differences):,} rows differ")
+        if verified.differences:
+            say(MENDING)
     sys.exit(1 if verified.differences else 0)
 
 
@@ -670,6 +685,24 @@ def as_of_command(
 def publish(as_json: bool) -> None:
     """Write Parquet and DuckDB files of the tested cut."""
     _run(["publish"], as_json=as_json)
+
+
+@main.command(name="docs")
+@AS_JSON
+def docs_command(as_json: bool) -> None:
+    """Write the page that explains the tables: columns, tests, SQL and lineage.
+
+    One file beside the published ones, to be opened in a browser; it needs neither a
+    server nor a network. A build may be at work meanwhile.
+    """
+    from dagster_project.docs import write_docs
+    from dagster_project.resources import Warehouse
+
+    page = write_docs(Warehouse())
+    if as_json:
+        tell_json({"page": page})
+    else:
+        say(f"The tables are explained in {page}; open it in a browser.")
 
 
 @main.command(epilog=EXIT_CODES)
@@ -717,6 +750,7 @@ def demo(entities: int, seed: int, end: datetime | None) -> None:
         server = connection.info.parameter_status("server_version")
     where = "DATABASE_URL" if os.environ.get("DATABASE_URL") else home
     say(f"database: PostgreSQL {server}, {where}")
+    inbox = make_folder(home / "inbox")
     paths = _demo_files(home, entities, seed, end)
     say("workflows, ingest, build and tests, publish:")
     workflow_files = database.PROJECT / "workflows"
@@ -727,13 +761,15 @@ def demo(entities: int, seed: int, end: datetime | None) -> None:
     console.print(
         "\n[bold]Transitions[/bold]  " + "  ".join(f"{n} {counts[n]:,}" for n in names)
     )
-    summarise(home, console)
+    example = summarise(home, console)
     folder = home / "published" / "current"
     tell(
         f"\nPublished: {folder}/ (Parquet files and analytics.duckdb)\n"
         "Next:  make ui        the asset graph, runs and checks\n"
         "       make notebook  what is overdue, compliance by week, where time goes\n"
+        f"       .venv/bin/status-engine explain {example}\n"
         "       .venv/bin/status-engine psql -c 'table sla.entity_current_status'\n"
+        f"       .venv/bin/status-engine run   takes in what is put into {inbox}\n"
         "       .venv/bin/status-engine --help"
     )
 
@@ -788,7 +824,7 @@ def url() -> None:
 
 
 @main.command()
-@click.option("--port", default=3000, show_default=True)
+@click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65_535))
 def ui(port: int) -> None:
     """Serve the Dagster UI on 127.0.0.1, with the schedule running.
 

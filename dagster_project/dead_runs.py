@@ -6,8 +6,11 @@ They would count as started for ever, and the next run of their schedule would w
 import dagster as dg
 import psutil
 
-# Which process executes the run: its id, and when it began, since ids come again.
-PROCESS_TAG = "status_engine/process"
+# Which process executes the run: its id, and when it began, since ids come again. The
+# prefix is Dagster's, of tags that the UI does not show.
+PROCESS_TAG = ".dagster/status_engine/process"
+# Of runs of releases up to 2026-11-29.
+SHOWN_PROCESS_TAG = "status_engine/process"
 UNFINISHED = [
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
@@ -27,7 +30,7 @@ def end_dead_runs(instance: dg.DagsterInstance) -> None:
     it is taken to be alive.
     """
     for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
-        process = run.tags.get(PROCESS_TAG)
+        process = run.tags.get(PROCESS_TAG) or run.tags.get(SHOWN_PROCESS_TAG)
         if process and process != _identity(int(process.split()[0])):
             instance.report_run_failed(run, "Its process has ended.")
 

@@ -14,6 +14,7 @@ from psycopg.rows import dict_row
 
 from dagster_project.schemas import PUBLISHED, exists, no_swap
 from dagster_project.terminal import shown
+from ingest.append import known_types
 from ingest.database import Connection
 from ingest.errors import StatusEngineError
 
@@ -62,8 +63,7 @@ def explain(
             f"select * from sla.audit_trail {OF_ENTITY} order by entity_place"
         )
         if not transitions:
-            msg = f"There is no {entity_type} {entity_id}: nothing was ever recorded."
-            raise StatusEngineError(msg)
+            raise StatusEngineError(_nothing(connection, entity_type, entity_id))
         return Explanation(
             rows(
                 f"select * from sla.workflow_candidates {OF_ENTITY} "
@@ -118,10 +118,37 @@ def as_of(
         row = cursor.execute(
             f"select * from sla.status_as_of {OF_ENTITY}", [entity_type, entity_id]
         ).fetchone()
-    if row is None:
-        msg = f"{entity_type} {entity_id} had no status then, by what was known."
-        raise StatusEngineError(msg)
+        if row is None:
+            raise StatusEngineError(
+                _unknown_type(connection, entity_type)
+                or f"{entity_type} {entity_id} had no status then, by what was known."
+            )
     return row
+
+
+def _nothing(connection: Connection, entity_type: str, entity_id: int) -> str:
+    """Why there is no such entity, and how one is found."""
+    if (unknown := _unknown_type(connection, entity_type)) is not None:
+        return unknown
+    row = connection.execute(
+        "select min(entity_id), max(entity_id) from sla.entity_current_status "
+        "where entity_type = %s",
+        [entity_type],
+    ).fetchone()
+    first, last = row or (None, None)
+    ids = "" if last is None else f"; ids there are from {first} to {last}"
+    return f"There is no {entity_type} {entity_id}: nothing was ever recorded{ids}."
+
+
+def _unknown_type(connection: Connection, entity_type: str) -> str | None:
+    """That a type is unknown, and which are known; None where it may be known."""
+    may_read = "select has_schema_privilege('raw', 'usage')"
+    if connection.execute(may_read).fetchone() != (True,):
+        return None
+    known = known_types(connection)
+    if entity_type in known:
+        return None
+    return f"The type {entity_type!r} is unknown; known are {', '.join(known)}."
 
 
 def _require_views(connection: Connection) -> None:
@@ -133,14 +160,18 @@ def _require_views(connection: Connection) -> None:
 def narrate(found: Explanation) -> Iterator[str]:
     """Lines of text: the workflow, then each stay with transitions and windows.
 
-    Instants are in the zone of the stay's calendar, else in UTC.
+    Instants are in one zone: that of the last stay with a calendar, else UTC.
     """
-    found = Explanation(*(list(map(_printable, rows)) for rows in found))
+    zone = _zone(found.intervals)
+    found = Explanation(
+        *([{**_printable(row), "zone": zone} for row in rows] for rows in found)
+    )
     first, current = found.transitions[0], found.intervals[-1]
     since = _at(current["entered_at"], current)
     overdue = f", {_red('overdue')}" if current["is_overdue"] else ""
     name = style(f"{first['entity_type']} {first['entity_id']}", bold=True)
     yield f"{name} is '{current['status']}' since {since}{overdue}"
+    yield f"  (times are in {zone})"
     yield from _binding(found.candidates)
     transitions = iter(found.transitions)
     for stay in found.intervals:
@@ -153,6 +184,11 @@ def narrate(found: Explanation) -> Iterator[str]:
         yield from (f"  {line}" for line in _deadline(stay))
         yield from (f"    {line}" for line in _windows(windows))
         yield f"  {_outcome(stay)}"
+
+
+def _zone(intervals: list[Row]) -> str:
+    zones = [row["calendar_timezone"] for row in intervals]
+    return next((zone for zone in reversed(zones) if zone), "UTC")
 
 
 def _printable(row: Row) -> Row:
@@ -246,8 +282,8 @@ def _windows(windows: list[Row]) -> list[str]:
         because = f" ({row['closed_because']})" if row["closed_because"] else ""
         rows.append(
             (
-                _local(row["counted_from"], row["timezone"]),
-                f"- {_local(row['counted_until'], row['timezone'])}",
+                _at(row["counted_from"], row),
+                f"- {_at(row['counted_until'], row)}",
                 f"{_span(row['counted_seconds'])} open",
                 f"{_span(total)} in all",
                 f"then {_span(closed)} closed{because}" if closed else "",
@@ -264,15 +300,16 @@ def _red(text: str) -> str:
     return style(text, fg="red")
 
 
-def _at(instant: datetime, stay: Row) -> str:
-    zone = stay["calendar_timezone"] or "UTC"
-    return f"{_local(instant, zone)} {_in_zone(instant, zone):%Z}"
-
-
-def _local(instant: datetime, zone: str) -> str:
-    """As the clocks of a zone show it, to the microsecond where there are any."""
-    local = _in_zone(instant, zone)
-    return f"{local:%a} {local.replace(tzinfo=None)}"
+def _at(instant: datetime, row: Row) -> str:
+    """As the clocks of the zone show it, with an offset where they do so twice."""
+    local = _in_zone(instant, row["zone"])
+    clock = f"{local.replace(tzinfo=None)}"
+    # Digits that say nothing.
+    clock = clock.rstrip("0") if local.microsecond else clock
+    is_utc = local.tzinfo is UTC and row["zone"] != "UTC"
+    again = local.replace(fold=1 - local.fold)
+    offset = f" {local:%z}" if again.utcoffset() != local.utcoffset() else ""
+    return f"{local:%a} {clock}{' UTC' if is_utc else offset}"
 
 
 def _in_zone(instant: datetime, zone: str) -> datetime:

@@ -17,6 +17,7 @@ import duckdb
 import msgspec
 
 from dagster_project.schemas import no_swap
+from dagster_project.verifications import standing_failure
 from ingest.cuts import Cut
 from ingest.database import Connection, row_count
 from ingest.errors import StatusEngineError
@@ -50,7 +51,7 @@ TYPES = {
 
 
 class PublishError(StatusEngineError):
-    """The tables can't be published: untested, or not of one cut."""
+    """The tables can't be published: untested, wrong, or not of one cut."""
 
 
 class Published(NamedTuple):
@@ -97,8 +98,9 @@ def publish(connection: Connection, home: Path, schema: str = "sla") -> Publishe
         schema: where the tables are.
 
     Raises:
-        PublishError: nothing is built, the tables are of different cuts, or the cut's
-            tests did not pass. What is published stays as it was.
+        PublishError: nothing is built, the tables are of different cuts, the cut's
+            tests did not pass, or a verification failed. What is published stays as it
+            was.
     """
     root = home / "published"
     root.mkdir(parents=True, exist_ok=True)
@@ -203,7 +205,7 @@ def _base(
 
 
 def _built_cut(connection: Connection, schema: str) -> Cut:
-    """The one cut that every stored table is of, built whole and tested (S17)."""
+    """The one cut that every stored table is of, tested, of no failure (S17)."""
     if connection.execute(
         "select to_regclass(%s)", [f"{schema}.built_cuts"]
     ).fetchone() == (None,):
@@ -226,6 +228,9 @@ def _built_cut(connection: Connection, schema: str) -> Cut:
     if not is_tested:
         msg = f"The tests of cut {cut} did not all pass; nothing new is published."
         raise PublishError(msg)
+    failure = standing_failure(connection, schema)
+    if failure:
+        raise PublishError(str(failure))
     return Cut(cut, as_of)
 
 

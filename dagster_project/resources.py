@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, LiteralString, NamedTuple
 
 import dagster as dg
 import msgspec
@@ -17,7 +17,7 @@ from dagster_dbt import DbtCliResource, DbtProject
 from dagster_dbt.compat import DBT_PYTHON_VERSION
 from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
-from dagster_project import schemas, unchanged
+from dagster_project import schemas, unchanged, verifications
 from dagster_project.dead_runs import process_tag
 from ingest import database
 from ingest.cuts import Cut
@@ -38,6 +38,22 @@ PLANNING = {
     "parallel_tuple_cost": "0.01",
     "jit": "off",
 }
+
+
+_PUBLISHED_CUT: LiteralString = """
+select cuts.cut, cuts.as_of
+from raw.cuts
+where cuts.cut = (select min(cut) from sla.built_cuts)
+"""
+# Tests without a build judge all rows.
+TEST = ("test", "--exclude-resource-type", "unit_test")
+
+
+class Judgement(NamedTuple):
+    """The session that holds builds off, and which cut's tables are judged."""
+
+    connection: database.Connection
+    cut: Cut
 
 
 class Build(NamedTuple):
@@ -145,6 +161,7 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
             schemas.note(connection, schemas.NEXT, unchanged.models(DBT))
             schemas.swap(connection)
             if is_whole:
+                verifications.record_equal(connection, cut)
                 unchanged.remember(connection, DBT)
             schemas.drop_old(connection)
 
@@ -163,9 +180,25 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         Returns:
             Whether they are; otherwise a build is needed.
+
+        Raises:
+            VerificationError: they are known to be wrong.
         """
         with self.holding_builds() as connection:
             return unchanged.advance(connection, DBT, cut)
+
+    @contextmanager
+    def judging(self) -> Iterator[Judgement]:
+        """No build meanwhile; inside, dbt's sessions read the published cut.
+
+        Raises:
+            StatusEngineError: nothing is built, or by other models.
+        """
+        with self.holding_builds() as connection:
+            cut = published_cut(connection)
+            build = Build(schemas.PUBLISHED, is_full=True)
+            with session_environment(self.url, cut, build, connection):
+                yield Judgement(connection, cut)
 
     @contextmanager
     def building_aside(self, cut: Cut, schema: str) -> Iterator[Build]:
@@ -180,6 +213,22 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
             build = Build(schema, is_full=True)
             with session_environment(self.url, cut, build, connection):
                 yield build
+
+
+def published_cut(connection: database.Connection) -> Cut:
+    """What is published, if these models made it.
+
+    Raises:
+        StatusEngineError: nothing is built, or by other models.
+    """
+    if not schemas.exists(connection, schemas.PUBLISHED):
+        msg = "Nothing is built yet. Run: status-engine build."
+        raise StatusEngineError(msg)
+    if not unchanged.is_of_these_models(connection, DBT):
+        raise StatusEngineError(schemas.OF_OTHERS)
+    row = connection.execute(_PUBLISHED_CUT).fetchone()
+    assert row is not None
+    return Cut(*row)
 
 
 def _refuse_older_cut(connection: database.Connection, cut: Cut) -> None:

@@ -5,15 +5,21 @@ import io
 import os
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import dagster as dg
 import yaml
+from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
+from dagster._core.remote_origin import (
+    RegisteredCodeLocationOrigin,
+    RemoteRepositoryOrigin,
+)
 
 from dagster_project.dead_runs import end_dead_runs, process_tag
 from dagster_project.definitions import build_definitions
-from dagster_project.resources import Named, Warehouse
+from dagster_project.resources import BuildError, Named, Warehouse
 from dagster_project.schedules import run_config
 from ingest.errors import StatusEngineError
 from ingest.on_disk import PRIVATE_FOLDER, make_folder, write_whole
@@ -35,6 +41,11 @@ NOT_CAPTURED = {
     "module": "dagster._core.storage.noop_compute_log_manager",
     "class": "NoOpComputeLogManager",
 }
+# The job as the UI knows it, by the module of the definitions that it loads.
+ORIGIN = RemoteRepositoryOrigin(
+    RegisteredCodeLocationOrigin(build_definitions.__module__),
+    SINGLETON_REPOSITORY_NAME,
+).get_job_origin("status_engine")
 PARTS = {
     "configuration": [
         ["raw", "status_workflows"],
@@ -91,7 +102,12 @@ def _instance(folder: Path) -> dg.DagsterInstance:
     settings = yaml.safe_load((folder / "dagster.yaml").read_text())
     content = yaml.safe_dump({**settings, "compute_logs": NOT_CAPTURED})
     write_whole(folder / COMMAND_LINE_SETTINGS, content)
-    return dg.DagsterInstance.from_config(str(folder), COMMAND_LINE_SETTINGS)
+    instance = dg.DagsterInstance.from_config(str(folder), COMMAND_LINE_SETTINGS)
+    # Execution in a process makes runs of no code location, which the UI shows neither
+    # in its timeline nor under their job.
+    create = partial(instance.create_run_for_job, remote_job_origin=ORIGIN)
+    instance.create_run_for_job = create  # type: ignore[method-assign]
+    return instance
 
 
 def _is_whole(settings: Path) -> bool:
@@ -170,28 +186,39 @@ def _metadata(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Any]]:
 
 
 def _why(result: dg.ExecuteInProcessResult, warehouse: Warehouse) -> str:
-    failed = [
-        check.check_name
-        for check in result.get_asset_check_evaluations()
-        if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR
-    ]
-    if failed:
-        logs = warehouse.folder.glob("dbt-*/dbt.log")
-        log = max(logs, key=lambda path: path.stat().st_mtime)
-        return f"Tests failed: {', '.join(failed)}. What they found is in {log}."
     for event in result.get_step_failure_events():
+        said = event.step_failure_data.user_failure_data
+        if said is not None:
+            return said.description or "The run failed."
         error = event.step_failure_data.error
         ours = _subclasses(StatusEngineError)
         while error is not None and error.cause and error.cls_name not in ours:
             error = error.cause
         if error is not None and "Interrupted" in (error.cls_name or ""):
             return "Stopped. Run it again to continue."
+        if error is not None and error.cls_name == BuildError.__name__:
+            tests = _failed_tests(result, warehouse)
+            return tests or error.message.partition(": ")[2].strip()
         if error is not None and error.cls_name in ours:
             return error.message.partition(": ")[2].strip()
         if error is not None:
             message = error.message.partition(": ")[2].strip() or error.message.strip()
             return f"Step {event.step_key} failed: {message}"
     return "The run failed; its log is in the Dagster UI: status-engine ui."
+
+
+def _failed_tests(result: dg.ExecuteInProcessResult, warehouse: Warehouse) -> str:
+    """The tests of dbt that failed, by name; nothing where none did."""
+    failed = [
+        check.check_name
+        for check in result.get_asset_check_evaluations()
+        if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR
+    ]
+    if not failed:
+        return ""
+    logs = warehouse.folder.glob("dbt-*/dbt.log")
+    log = max(logs, key=lambda path: path.stat().st_mtime)
+    return f"Tests failed: {', '.join(failed)}. What they found is in {log}."
 
 
 def _subclasses(kind: type) -> set[str]:

@@ -5,11 +5,10 @@ from typing import Any
 
 import dagster as dg
 
+from dagster_project.assets import EQUALS_A_FULL_BUILD
 from dagster_project.dead_runs import end_dead_runs
 
-NIGHTLY = dg.AssetSelection.checks(
-    dg.AssetCheckKey(dg.AssetKey(["sla", "status_intervals"]), "equals_a_full_build")
-)
+NIGHTLY = dg.AssetSelection.checks(EQUALS_A_FULL_BUILD)
 
 
 def job_of(selection: dg.AssetSelection) -> Any:

@@ -44,6 +44,7 @@ _LEDGERS = (
     "changed_entities",
     "definitions",
     "fingerprint",
+    "verifications",
 )
 # Relations that builds made before they noted any: releases of 2026-11-23 to 25,
 # commits 10a9e71 to b813c03.

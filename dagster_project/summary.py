@@ -43,6 +43,11 @@ where is_overdue
 order by sla_deadline, entity_type, entity_id
 limit 5
 """
+EXAMPLE = """
+select entity_type, entity_id from entity_current_status
+order by is_overdue desc, sla_deadline, entity_type, entity_id
+limit 1
+"""
 TOTALS = """
 select
     sum(met_count) / nullif(sum(met_count + breached_count + overdue_count), 0),
@@ -52,14 +57,19 @@ from sla_performance
 """
 
 
-def summarise(home: Path, console: Console) -> None:
-    """Print entities, overdue and compliance by type, and the most overdue."""
+def summarise(home: Path, console: Console) -> str:
+    """Print entities, overdue and compliance by type, and the most overdue.
+
+    Returns:
+        An entity to look at, such as `order 1001`: the most overdue, else any.
+    """
     folder = home / "published" / "current"
     with duckdb.connect(folder / DATABASE_NAME, read_only=True) as analytics:
         analytics.execute("set timezone = 'UTC'")
         by_type = analytics.execute(BY_TYPE).fetchall()
         most = analytics.execute(MOST_OVERDUE).fetchall()
         total = analytics.execute(TOTALS).fetchone() or (None, None, 0)
+        example = analytics.execute(EXAMPLE).fetchone() or ("order", 1)
     compliance, as_of, violations = total
     console.print(f"\n[bold]As of {as_of:%Y-%m-%d %H:%M:%S} UTC[/bold]")
     console.print(
@@ -85,6 +95,7 @@ def summarise(home: Path, console: Console) -> None:
             ],
         )
     )
+    return " ".join(map(str, example))
 
 
 def _percent(ratio: float | None) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import LiteralString
 
-from dagster_project import schemas
+from dagster_project import schemas, verifications
 from ingest.cuts import Cut
 from ingest.database import Connection
 
@@ -105,6 +105,9 @@ def advance(connection: Connection, project: Path, cut: Cut) -> bool:
 
     Returns:
         Whether they are; otherwise nothing has changed, and a build is needed.
+
+    Raises:
+        VerificationError: they are known to be wrong, and no build would mend them.
     """
     with connection.transaction():
         if connection.execute(
@@ -114,6 +117,7 @@ def advance(connection: Connection, project: Path, cut: Cut) -> bool:
         known = {"fingerprint": _fingerprint(connection, project), "cut": cut.number}
         if connection.execute(_STANDS, known).fetchone() is None:
             return False
+        verifications.require_none(connection)
         connection.execute("update sla.built_cuts set cut = %s", [cut.number])
         connection.execute(
             "insert into sla.tested_cuts values (%s) on conflict do nothing",

@@ -40,11 +40,10 @@ def listening(port: int) -> Iterator[socket.socket]:
     """
     try:
         listener = socket.create_server((ADDRESS, port))
-    except (OSError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "there is none"
+    except OSError as error:
         msg = (
-            f"Port {port} can't be used: {reason}. Name another: status-engine ui "
-            "--port."
+            f"Port {port} can't be used: {error.strerror}. "
+            "Name another: status-engine ui --port."
         )
         raise StatusEngineError(msg) from error
     with listener:

@@ -4,8 +4,9 @@ Which batches make a file belongs in delivery.py.
 """
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import NamedTuple
 
 import polars as pl
@@ -51,7 +52,8 @@ class Batch(NamedTuple):
 
     good: `row_number` and COLUMNS, typed, in the order of the source; defects: one row
     a refused source row (row_number, code, transition_count); origins: where rows came
-    from; keys: the text keys behind entity ids.
+    from; keys: the text keys behind entity ids; refused: by row number, the value that
+    the first reject of a code is for, where that is one of a column.
     """
 
     good: pl.DataFrame
@@ -63,6 +65,7 @@ class Batch(NamedTuple):
     file_id: int | None = None
     file_name: str | None = None
     file_batch: int | None = None
+    refused: Mapping[int, str | None] = MappingProxyType({})
 
 
 CREATE_STAGE = """
@@ -294,8 +297,10 @@ def server_clock(connection: Connection) -> datetime:
 
 
 def known_types(connection: Connection) -> list[str]:
-    """The entity types of this deployment."""
-    rows = connection.execute("select entity_type from raw.entity_types").fetchall()
+    """The entity types of this deployment, in their order."""
+    rows = connection.execute(
+        "select entity_type from raw.entity_types order by position, entity_type"
+    ).fetchall()
     return [entity_type for (entity_type,) in rows]
 
 

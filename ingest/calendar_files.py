@@ -16,14 +16,16 @@ from ingest.calendars import (
     overlapping,
     parse_window,
 )
-from ingest.shapes import CALENDAR, CALENDAR_DEFAULTS, shape_defects
+from ingest.shapes import CALENDAR, CALENDAR_DEFAULTS, shape_defects, sound_part
 from ingest.yaml_files import Located
 
 
 def calendar_defects(content: Located) -> list[str]:
-    """What is wrong in a calendar file, with file and line."""
-    item = content.over(CALENDAR_DEFAULTS)
-    return list(shape_defects(item, CALENDAR)) or [
+    """All that is wrong in a calendar file, with file and line, each once."""
+    # What one key takes is judged although another one is wrong.
+    item = sound_part(content, CALENDAR).over({"windows": {}, **CALENDAR_DEFAULTS})
+    return [
+        *shape_defects(content.over(CALENDAR_DEFAULTS), CALENDAR),
         *_zone_defects(item),
         *_holiday_defects(item),
         *_window_defects(item),
@@ -79,7 +81,7 @@ def _whose(holidays: Located) -> tuple[str, str | None]:
 
 
 def _zone_defects(item: Located) -> Iterator[str]:
-    if item["timezone"] not in available_timezones():
+    if item.get("timezone", "UTC") not in available_timezones():
         yield f"{item.at('timezone')}: {item['timezone']!r} is no IANA time zone."
     first, last = item["covers"]
     if first > last:
@@ -87,7 +89,7 @@ def _zone_defects(item: Located) -> Iterator[str]:
 
 
 def _holiday_defects(item: Located) -> Iterator[str]:
-    if item["holidays"] is not None:
+    if item["holidays"] is not None and "country" in item["holidays"]:
         try:
             holidays_of(*_whose(item["holidays"]), ())
         except ValueError as error:

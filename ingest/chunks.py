@@ -19,6 +19,13 @@ CHUNK_BYTES = 64 << 20
 LONGEST_LINE = 64 << 20
 
 
+# Of a header, as many of its columns are told, and as much of each.
+NAMED_COLUMNS = 5
+SHOWN_COLUMNS = 20
+LONGEST_NAME = 100
+DELIMITERS = (";", "\t", "|", ",")
+
+
 class Layout(NamedTuple):
     """Which columns a reader looks for.
 
@@ -52,9 +59,34 @@ class Layout(NamedTuple):
             ("has more than one column", repeated),
         ):
             if columns:
-                names = ", ".join(repr(c) for c in columns[:5])
-                msg = f"{name}, line 1: the header {words} {names}.{hint}"
-                raise SourceError(msg)
+                names = _named(columns, NAMED_COLUMNS)
+                # What is there a person compares with what was meant.
+                there = "" if columns is repeated else f"; it has {_there(found)}"
+                msg = f"{name}, line 1: the header {words} {names}{there}."
+                raise SourceError(f"{msg}{self._suspicion(found)}{hint}")
+
+    def _suspicion(self, found: list[str]) -> str:
+        """Where the header is one column: by what it may be several."""
+        marks = [m for m in DELIMITERS if len(found) == 1 and m in found[0]]
+        if not marks:
+            return ""
+        mark = max(marks, key=found[0].count)
+        spelled = '"\\t"' if mark == "\t" else f"'{mark}'"
+        return (
+            " That is one column; where it is several, say in a mapping what is "
+            f"between them, as in delimiter: {spelled}."
+        )
+
+
+def _there(found: list[str]) -> str:
+    rest = len(found) - SHOWN_COLUMNS
+    more = f" and {rest} more" if rest > 0 else ""
+    return f"{_named(found, SHOWN_COLUMNS)}{more}" if found else "none"
+
+
+def _named(columns: list[str], most: int) -> str:
+    shown = (c if len(c) <= LONGEST_NAME else f"{c[:LONGEST_NAME]}…" for c in columns)
+    return ", ".join(repr(name) for name, _ in zip(shown, range(most), strict=False))
 
 
 class Malformed(NamedTuple):

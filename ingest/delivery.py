@@ -14,6 +14,7 @@ from itertools import chain, starmap
 from pathlib import Path
 from typing import NamedTuple
 
+import polars as pl
 import psycopg
 
 from ingest.append import (
@@ -26,6 +27,14 @@ from ingest.append import (
     known_types,
     server_clock,
 )
+from ingest.breaker import (
+    MAX_REJECTED_RATIO,
+    Breaker,
+    BrokenOffError,
+    Refusal,
+    cut,
+    refusals_of,
+)
 from ingest.chunks import Chunk, Layout
 from ingest.content import Content
 from ingest.database import Connection, another
@@ -34,7 +43,14 @@ from ingest.errors import SourceError
 from ingest.mapping import Mapping
 from ingest.names import readable_path
 from ingest.sources import read
-from ingest.transition import CODES, NO_KEYS, Reject, check_zone, validate
+from ingest.transition import (
+    CODES,
+    NO_KEYS,
+    Reject,
+    check_zone,
+    column_of,
+    validate,
+)
 
 NOTHING = AppendResult(0, 0, 0, 0)
 NO_MAPPING = hashlib.sha256(b"").hexdigest()
@@ -44,8 +60,29 @@ NO_MAPPING = hashlib.sha256(b"").hexdigest()
 Identity = tuple[str, str, str, str]
 
 
-MAX_REJECTED_RATIO = 0.5
-BREAKER_ROWS = 100
+COMMITTED_REFUSALS = """
+select
+    file_batch,
+    code,
+    row_count,
+    line_number,
+    row_number,
+    original
+from (
+    select distinct on (file_batch, code)
+        file_batch,
+        code,
+        count(*) over (partition by file_batch, code) as row_count,
+        line_number,
+        row_number,
+        original
+    from raw.batches
+    join raw.rejected_transitions using (batch_id)
+    where batches.file_id = %s
+    order by file_batch, code, row_number
+) as firsts
+order by file_batch, row_number
+"""
 
 
 class Delivery(NamedTuple):
@@ -108,34 +145,6 @@ class Settings(NamedTuple):
         if timezone is not None:
             check_zone(timezone)
         return self._replace(source=source, timezone=timezone)
-
-
-class BrokenOffError(SourceError):
-    """Too many rows of a file are rejected; nothing more of it is written."""
-
-
-class _Breaker:
-    """Rows and rejected rows of a file so far, held against the ratio allowed."""
-
-    def __init__(self, path: Path, ratio: float) -> None:
-        self.path, self.ratio = path, ratio
-        self.rows = self.rejected = 0
-
-    def count(self, rows: int, rejected: int) -> None:
-        """Take in a batch.
-
-        Raises:
-            BrokenOffError: too many of all rows so far are rejected.
-        """
-        self.rows += rows
-        self.rejected += rejected
-        if self.rows >= BREAKER_ROWS and self.rejected > self.ratio * self.rows:
-            msg = (
-                f"{self.path}: broken off, {self.rejected:,} of {self.rows:,} rows "
-                "would be rejected; nothing of their batch is written. "
-                "Mend the file or its mapping, or allow more: --max-rejected-ratio."
-            )
-            raise BrokenOffError(msg)
 
 
 AS_IT_IS = Settings()
@@ -202,8 +211,9 @@ def _deliver_chunks(
 ) -> None:
     """Commit the batches that are not there yet; stop where too much is rejected."""
     done = _committed(connection, file.file_id)
-    breaker = _Breaker(file.path, file.settings.max_rejected_ratio)
-    prepare = _preparer(connection, file, done.keys())
+    types = known_types(connection)
+    breaker = Breaker(file.path, file.settings.max_rejected_ratio, types)
+    prepare = _preparer(connection, file, types, done.keys())
     try:
         with _Writers(connection, breaker) as writers:
             for prepared in _read_ahead(starmap(prepare, enumerate(chunks))):
@@ -214,19 +224,16 @@ def _deliver_chunks(
                 progress(breaker.rows)
             writers.finish()
     except BrokenOffError as error:
-        _record_stop(connection, file.file_id, breaker, str(error))
+        _record_stop(connection, file, breaker, str(error))
         raise
 
 
-def _pass_over(
-    prepared: _Prepared, committed: tuple[int, int], breaker: _Breaker
-) -> None:
+def _pass_over(prepared: _Prepared, committed: "_Committed", breaker: Breaker) -> None:
     """Count a batch that is there already."""
-    rows, rejected = committed
-    if rows != prepared.row_count:
+    if committed.row_count != prepared.row_count:
         msg = f"{breaker.path}: begun in batches of another size. Use that release."
         raise SourceError(msg)
-    breaker.count(rows, rejected)
+    breaker.count(*committed)
 
 
 class _Writers:
@@ -238,7 +245,7 @@ class _Writers:
     server as deadlocked.
     """
 
-    def __init__(self, connection: Connection, breaker: _Breaker) -> None:
+    def __init__(self, connection: Connection, breaker: Breaker) -> None:
         self._connection, self._breaker = connection, breaker
         self._second = another(connection)
         self._idle = [self._second, connection]
@@ -261,7 +268,9 @@ class _Writers:
         Raises:
             BrokenOffError: too many of all rows so far are rejected.
         """
-        self._breaker.count(batch.source_rows, len(batch.rejects))
+        self._breaker.count(
+            batch.source_rows, refusals_of(batch.rejects, batch.refused)
+        )
         if self._is_first or not self._is_new or not batch.keys.is_empty():
             self.finish()
             self._write_alone(batch)
@@ -290,7 +299,7 @@ class _Writers:
         duplicate = _append_once(
             self._connection,
             batch,
-            lambda _, rejects: self._breaker.count(0, len(rejects) - known),
+            lambda _, rejects: self._breaker.count(0, refusals_of(rejects[known:], {})),
             is_new=self._is_new,
         )
         self._is_new, self._is_first = not duplicate, False
@@ -309,10 +318,9 @@ class _Flight(NamedTuple):
 
 
 def _preparer(
-    connection: Connection, file: _File, done: Set[int]
+    connection: Connection, file: _File, types: list[str], done: Set[int]
 ) -> Callable[[int, Chunk], _Prepared]:
     """What makes a batch of a chunk, in any thread: it leaves the connection alone."""
-    types = known_types(connection)
     started, clock = time.monotonic(), server_clock(connection)
 
     def prepare(number: int, chunk: Chunk) -> _Prepared:
@@ -362,7 +370,31 @@ def validated(
         keys=keys.join(valid.good, on=["entity_type", "entity_id"], how="semi"),
         source=settings.source or "",
         source_rows=chunk.row_count,
+        refused=_refused(valid.defects, texts, types, settings.timezone),
     )
+
+
+def _refused(
+    defects: pl.DataFrame, texts: pl.DataFrame, types: list[str], timezone: str | None
+) -> dict[int, str | None]:
+    """By row number, what the first defect of each code found in its column."""
+    found = {}
+    for defect in defects.unique("code", keep="first").iter_rows(named=True):
+        column = column_of(defect["code"])
+        if column is not None:
+            row = texts.filter(pl.col("row_number") == defect["row_number"])
+            found[defect["row_number"]] = row[_place(row, types, timezone), column]
+    return found
+
+
+def _place(row: pl.DataFrame, types: list[str], timezone: str | None) -> int:
+    """Which of the transitions of a refused row is the first that is refused."""
+    if row.height == 1:
+        return 0
+    apart = row.with_columns(row_number=pl.int_range(row.height, dtype=pl.Int64))
+    defects = validate(apart, entity_types=types, timezone=timezone).defects
+    # One that is too far ahead is refused by the clock alone.
+    return int(defects["row_number"][0]) if defects.height else 0
 
 
 def _malformed(chunk: Chunk) -> list[Reject]:
@@ -414,14 +446,23 @@ def _is_there(error: psycopg.errors.UniqueViolation) -> bool:
 
 
 def _record_stop(
-    connection: Connection, file_id: int, breaker: _Breaker, reason: str
+    connection: Connection, file: _File, breaker: Breaker, reason: str
 ) -> None:
     connection.execute(
         """
-        insert into raw.stopped_files (file_id, row_count, rejected_row_count, reason)
-        values (%s, %s, %s, %s)
+        insert into raw.stopped_files (
+            file_id, file_name, row_count, rejected_row_count, reason, codes
+        )
+        values (%s, %s, %s, %s, %s, %s)
         """,
-        [file_id, breaker.rows, breaker.rejected, reason],
+        [
+            file.file_id,
+            file.path.name,
+            breaker.rows,
+            breaker.rejected,
+            reason,
+            breaker.codes,
+        ],
     )
 
 
@@ -453,22 +494,25 @@ def _register(
     return int(row[0])
 
 
-def _committed(connection: Connection, file_id: int) -> dict[int, tuple[int, int]]:
-    """The batches that are there, with their source rows and those rejected."""
-    rows = connection.execute(
-        """
-        select
-            file_batch,
-            source_row_count,
-            (
-                select count(*) from raw.rejected_transitions as rejected
-                where rejected.batch_id = batches.batch_id
-            )
-        from raw.batches as batches where file_id = %s
-        """,
+class _Committed(NamedTuple):
+    """A batch of a file that is there: its source rows, and those refused by code."""
+
+    row_count: int
+    refusals: list[Refusal]
+
+
+def _committed(connection: Connection, file_id: int) -> dict[int, _Committed]:
+    """The batches that are there, by their number."""
+    batches = connection.execute(
+        "select file_batch, source_row_count from raw.batches where file_id = %s",
         [file_id],
     ).fetchall()
-    return {number: (count, rejected) for number, count, rejected in rows}
+    found = {number: _Committed(rows, []) for number, rows in batches}
+    refusals = connection.execute(COMMITTED_REFUSALS, [file_id])
+    for number, code, rows, line, row_number, original in refusals:
+        refusal = Refusal(code, rows, line, row_number, cut(original))
+        found[number].refusals.append(refusal)
+    return found
 
 
 def _completed(

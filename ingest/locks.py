@@ -8,7 +8,7 @@ hash of 32 bits).
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import IntEnum
 
 import psycopg
@@ -42,8 +42,8 @@ def holding(connection: Connection, lock: Lock) -> Iterator[None]:
     try:
         yield
     finally:
-        # The server has let go of the locks of a session that ended.
-        if not connection.closed:
+        # The server lets go of the locks of a session that has ended.
+        with suppress(psycopg.OperationalError):
             connection.execute("select pg_advisory_unlock(%s)", [lock.value])
 
 

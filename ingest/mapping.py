@@ -30,7 +30,7 @@ from ingest.transition import (
     key_to_bigint,
     key_to_uuid,
 )
-from ingest.yaml_files import Located, read_yaml
+from ingest.yaml_files import Located, read_yaml, shown
 
 OPTION_TYPES: dict[str, type[Any]] = {
     "source": str,
@@ -64,7 +64,6 @@ PATTERN = re.compile(r"\^.*\$$|\*$", re.DOTALL)
 TAKEN = ("", "row_number")
 # Of what a mapping puts into each of the 50,000 rows of a chunk.
 LONGEST_TEXT = 1_000
-LONGEST_SHOWN = 100
 STORABLE = f"write at most {LONGEST_TEXT:,} characters, without NUL"
 TRIED = datetime(2001, 12, 31, 23, 58, 59, 123456, UTC)
 POLARS_RAISES = (
@@ -259,16 +258,16 @@ def _option(where: str, name: str, value: Any) -> Any:
     if value is None:
         return None
     if not isinstance(value, OPTION_TYPES[name]):
-        _fail(where, name, f"can't be {_shown(value)}")
+        _fail(where, name, f"can't be {shown(value)}")
     if name in OPTION_CHECKS:
         try:
             return OPTION_CHECKS[name](value)
         except SourceError as error:
             _fail(where, name, f"{str(error).rstrip('.')}")
     if name == "delimiter" and (len(value) != 1 or value in '"\r\n'):
-        _fail(where, name, f"must be one character, not {_shown(value)}")
+        _fail(where, name, f"must be one character, not {shown(value)}")
     if name == "source" and "\0" in value:
-        _fail(where, name, f"can't be {_shown(value)}; write it without NUL")
+        _fail(where, name, f"can't be {shown(value)}; write it without NUL")
     if name == "nulls" and not all(isinstance(text, str) for text in value):
         _fail(where, name, "must be a list of texts, such as ['', '?']")
     return value
@@ -314,7 +313,7 @@ def _field(where: str, key: str, value: object) -> Field | dict[str, Field]:
         return _members(where, key, value)
     if isinstance(value, str) and value:
         if flaw := _flaw("column", value):
-            _fail(where, key, f"can't be {_shown(value)}; {flaw}")
+            _fail(where, key, f"can't be {shown(value)}; {flaw}")
         return Field(column=value)
     if not isinstance(value, dict):
         words = "must be a column's name, or a mapping such as {constant: order}"
@@ -329,10 +328,10 @@ def _check_parts(where: str, key: str, name: str, value: dict[str, Any]) -> None
         if part not in FIELD_TYPES:
             _fail(at, inner, f"is unknown; known are {', '.join(FIELD_TYPES)}")
         if not _is_sound(part, given):
-            _fail(at, inner, f"can't be {_shown(given)}")
+            _fail(at, inner, f"can't be {shown(given)}")
         # What was kept with a file is read as it was when that came in.
         if isinstance(value, Located) and (flaw := _flaw(part, given)):
-            _fail(at, inner, f"can't be {_shown(given)}; {flaw}")
+            _fail(at, inner, f"can't be {shown(given)}; {flaw}")
     if sum(part in value for part in ("column", "columns", "constant")) != 1:
         _fail(where, key, "needs exactly one of column, columns and constant")
     if value.get("key") and name not in ("entity_id", "triggered_by_user_id"):
@@ -387,6 +386,8 @@ def _flaw_of_format(given: str) -> str | None:
             read = _read_instants(written, given).dt.year().item()
     except POLARS_RAISES as error:
         return str(error).partition("\n")[0].rstrip(".")
+    if read is None:
+        return "it reads nothing"
     return None if read == TRIED.year else "it reads no year"
 
 
@@ -426,14 +427,8 @@ def _within(where: str, value: object, key: object) -> str:
 
 
 def _fail(where: str, key: str, words: str) -> NoReturn:
-    msg = f"{where}: key {key!r} {words}."
+    msg = f"{where}: key {shown(key)} {words}."
     raise SourceError(msg)
-
-
-def _shown(value: object) -> str:
-    """A value in a sentence, cut short."""
-    text = repr(value)
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]} ..."
 
 
 class _Part(NamedTuple):

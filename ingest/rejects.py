@@ -67,6 +67,17 @@ class Line(NamedTuple):
     message: str
 
 
+class Stop(NamedTuple):
+    """A file that was broken off; codes are null where an older release did it."""
+
+    file_name: str | None
+    stopped_at: datetime
+    row_count: int
+    rejected_row_count: int
+    codes: list[dict[str, Any]] | None
+    reason: str
+
+
 class Detail(NamedTuple):
     """All that is kept of one reject; the outcome is null while it is open."""
 
@@ -132,6 +143,36 @@ where
 order by rejected_id
 """
 
+STOPS = """
+select file_name, stopped_at, row_count, rejected_row_count, codes, reason
+from raw.stopped_files as stopped
+join raw.files using (file_id)
+where
+    (
+        %(code)s::text is null
+        or codes @> jsonb_build_array(jsonb_build_object('code', %(code)s::text))
+    )
+    and (%(file_name)s::text is null or file_name = %(file_name)s)
+    and (
+        not %(only_open)s
+        or not exists (
+            select from raw.stopped_files as later
+            where later.file_id = stopped.file_id and later.stop_id > stopped.stop_id
+        )
+        and not exists (
+            select from raw.deliveries
+            join raw.files as whole using (file_id)
+            where
+                delivered_at > stopped_at
+                and (
+                    whole.content_sha256 = files.content_sha256
+                    or deliveries.file_name = stopped.file_name
+                )
+        )
+    )
+order by stop_id
+"""
+
 DETAIL = """
 select
     rejected_id,
@@ -186,6 +227,18 @@ def list_rejects(
     return cursor.execute(query, {**selection._asdict(), "limit": limit}).fetchall()
 
 
+def list_stops(
+    connection: Connection, selection: Selection, *, only_open: bool = True
+) -> list[Stop]:
+    """Files that were broken off, the last time of each; every time unless only_open.
+
+    It is open until the same bytes, or a file of the same name, came in whole.
+    """
+    parameters = {**selection._asdict(), "only_open": only_open}
+    cursor = connection.cursor(row_factory=class_row(Stop))
+    return cursor.execute(STOPS, parameters).fetchall()
+
+
 def find_reject(connection: Connection, rejected_id: int) -> Detail:
     """One reject.
 
@@ -198,15 +251,6 @@ def find_reject(connection: Connection, rejected_id: int) -> Detail:
         msg = f"There is no reject {rejected_id}. See: status-engine rejects list."
         raise SourceError(msg)
     return found
-
-
-def readable(original: bytes) -> str:
-    r"""The bytes as text, one to one: what can't be printed is written \xNN, \n, \\."""
-    named = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-    text = original.decode("utf-8", "surrogateescape")
-    return "".join(
-        named.get(c) or (c if c.isprintable() else _escaped(c)) for c in text
-    )
 
 
 def replay(
@@ -273,11 +317,6 @@ class _File(NamedTuple):
 
 def _relation(only_open: bool) -> str:
     return "raw.open_rejects" if only_open else "raw.rejected_transitions"
-
-
-def _escaped(character: str) -> str:
-    raw = character.encode("utf-8", "surrogateescape")
-    return "".join(f"\\x{byte:02x}" for byte in raw)
 
 
 def _files(connection: Connection, selection: Selection) -> list[_File]:

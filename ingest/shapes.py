@@ -13,7 +13,7 @@ from typing import Any
 
 from ingest.calendars import FIRST_YEAR, LAST_YEAR, WEEKDAYS, WINDOW_PATTERN
 from ingest.transition import LONGEST_STATUS
-from ingest.yaml_files import Located
+from ingest.yaml_files import Located, shown
 
 Shape = dict[str, Any]
 
@@ -271,14 +271,14 @@ def shape_defects(item: Located, shape: Shape) -> Iterator[str]:
     for key, value in item.items():
         if key not in known and others is False:
             names = ", ".join(known)
-            yield f"{item.at(key)}: key {key!r} is unknown; known are {names}."
+            yield f"{item.at(key)}: key {shown(key)} is unknown; known are {names}."
         if "propertyNames" in shape:
             yield from _value_defects(
-                key, shape["propertyNames"], item.at(key), f"key {key!r}"
+                key, shape["propertyNames"], item.at(key), f"key {shown(key)}"
             )
         of_value = known.get(key, others)
         if isinstance(of_value, dict):
-            yield from _value_defects(value, of_value, item.at(key), repr(key))
+            yield from _value_defects(value, of_value, item.at(key), shown(key))
 
 
 def _value_defects(value: Any, shape: Shape, where: str, name: str) -> Iterator[str]:
@@ -293,6 +293,32 @@ def _value_defects(value: Any, shape: Shape, where: str, name: str) -> Iterator[
         if shape.get("uniqueItems"):
             for item in _repeated(value):
                 yield f"{where}: {name} holds {_shown(item)} more than once."
+
+
+def sound_part(item: Located, shape: Shape) -> Located:
+    """What of a mapping is as its shape says; the rest is left out, at any depth."""
+    known = shape.get("properties", {})
+    others = shape.get("additionalProperties", True)
+    kept = {}
+    for key, value in item.items():
+        of_value = known.get(key, others)
+        if not _is_fit(key, shape.get("propertyNames", _NAME)) or of_value is False:
+            continue
+        part = _sound_value(value, of_value) if of_value is not True else value
+        # What is left of a list may be too short.
+        if of_value is True or _is_fit(part, of_value):
+            kept[key] = part
+    return item.of(kept)
+
+
+def _sound_value(value: Any, shape: Shape) -> Any:
+    if isinstance(value, Located):
+        return sound_part(value, shape)
+    if not isinstance(value, list) or not _is_fit(value, shape):
+        return value
+    fit = [item for item in value if _is_fit(item, shape["items"])]
+    firsts = {_identity(item): item for item in reversed(fit)}
+    return [item for item in fit if firsts.pop(_identity(item), None) is not None]
 
 
 def _repeated(items: list[Any]) -> Iterator[Any]:
@@ -356,7 +382,7 @@ def _words(shape: Shape) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, dict):
         return "a mapping"
-    return f"a list of {len(value)}" if isinstance(value, list) else repr(value)
+    return f"a list of {len(value)}" if isinstance(value, list) else shown(value)
 
 
 if __name__ == "__main__":

@@ -27,9 +27,10 @@ def take(path: Path) -> Path:
         OSError: it is gone, or can't be renamed; it is where it was.
     """
     folder = path.parent / TAKEN
-    folder.mkdir(exist_ok=True)
-    if folder.is_symlink():
-        raise NotADirectoryError(errno.ENOTDIR, f"{TAKEN} is a link", str(folder))
+    with suppress(FileExistsError):
+        folder.mkdir()
+    if not stat.S_ISDIR(folder.lstat().st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, f"{TAKEN} is no folder", str(folder))
     place = _own_folder(folder) / path.name
     try:
         path.rename(place)
@@ -84,14 +85,19 @@ def _remove_empty(folder: Path) -> None:
 def _free_place(shelf: Path, name: Path, extra: str) -> Path:
     """A path of the name within the shelf where nothing is; its folder is made.
 
-    extra: what must fit behind the name.
+    extra: what is put behind the name for a second file, which must not be there.
     """
     folder = shelf
     folder.mkdir(parents=True, exist_ok=True)
     for part in name.parts[:-1]:
         folder = _first(folder, part, "", lambda p: p.is_dir() or _is_free(p))
         folder.mkdir(exist_ok=True)
-    return _first(folder, name.name, extra, _is_free)
+    return _first(
+        folder,
+        name.name,
+        extra,
+        lambda p: _is_free(p) and _is_free(p.with_name(f"{p.name}{extra}")),
+    )
 
 
 def _is_free(path: Path) -> bool:
@@ -134,9 +140,9 @@ def _move(source: Path, place: Path) -> None:
 
 def _copy(source: Path, place: Path) -> None:
     """Copy to another filesystem: whole and on its disk, or not there."""
-    scratch = place.with_name(SCRATCH)
+    scratch = _first(place.parent, SCRATCH, "", _is_free)
     try:
-        with source.open("rb") as old, scratch.open("wb") as new:
+        with source.open("rb") as old, scratch.open("xb") as new:
             shutil.copyfileobj(old, new)
             new.flush()
             os.fsync(new.fileno())
@@ -148,6 +154,5 @@ def _copy(source: Path, place: Path) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    scratch = path.with_name(SCRATCH)
-    scratch.write_text(text, encoding="utf-8")
-    scratch.rename(path)
+    with path.open("x", encoding="utf-8") as file:
+        file.write(text)

@@ -137,12 +137,15 @@ def _load(path: Path, calendars: Collection[str] | None) -> Configuration:
     """calendars: the only ones beside those of the files; None if others may be."""
     defects: list[str] = []
     files = _Files()
+    is_read = True
     for file in yaml_paths(path):
         content = read_yaml(file, defects)
         if content is not None:
             defects += files.take(content)
+        is_read = is_read and content is not None
     defects += files.defects()
-    if calendars is not None:
+    # What can't be read may be the calendar that another file names.
+    if calendars is not None and is_read:
         defects += unknown_calendars(files.workflows, files.calendar_names(calendars))
     if defects:
         more = len(defects) - MOST_DEFECTS
@@ -160,6 +163,7 @@ class _Files:
     calendars: list[Located] = field(default_factory=list)
     business_entities: list[Located] = field(default_factory=list)
     user_accounts: list[Located] = field(default_factory=list)
+    named_calendars: set[str] = field(default_factory=set)
 
     def take(self, content: Located) -> list[str]:
         """Keep what a file holds, or say what is wrong with it."""
@@ -172,7 +176,9 @@ class _Files:
                 defects = list(shape_defects(content, shape))
                 kept += [] if defects else content[key]
                 return defects
-        is_calendar = "calendar_name" in content
+        is_calendar = _is_calendar(content)
+        if is_calendar:
+            self.named_calendars.add(str(content.get("calendar_name")))
         kept = self.calendars if is_calendar else self.workflows
         defects = (calendar_defects if is_calendar else workflow_defects)(content)
         kept += [] if defects else [content]
@@ -189,7 +195,8 @@ class _Files:
         yield from rivals(self.workflows)
 
     def calendar_names(self, others: Iterable[str]) -> set[str]:
-        return {*others, *(c["calendar_name"] for c in self.calendars)}
+        """Of all calendars, those with defects as well."""
+        return {*others, *self.named_calendars}
 
     def configuration(self) -> Configuration:
         calendars = tuple(map(calendar_of, self.calendars))
@@ -205,6 +212,13 @@ class _Files:
             tuple(self.user_accounts),
             tuple(warnings),
         )
+
+
+def _is_calendar(content: Located) -> bool:
+    """Whether a file is meant to be a calendar, although its name may be missing."""
+    is_workflow = not {"entity_type", "workflow_name", "steps"}.isdisjoint(content)
+    is_timed = not {"timezone", "windows"}.isdisjoint(content)
+    return "calendar_name" in content or (is_timed and not is_workflow)
 
 
 def _calendars_beside(path: Path) -> set[str]:

@@ -35,6 +35,7 @@ PARSERS: tuple[Any, ...] = (
     (yaml.CSafeLoader, yaml.SafeLoader) if yaml.__with_libyaml__ else (yaml.SafeLoader,)
 )
 LONGEST_REPARSED = 256 << 10
+LONGEST_SHOWN = 100
 
 _TAG = "tag:yaml.org,2002:"
 _NUMBERS = (f"{_TAG}int", f"{_TAG}float")
@@ -68,13 +69,23 @@ class Located(dict[Any, Any]):
 
     def over(self, defaults: dict[str, Any]) -> "Located":
         """It, and what it leaves out."""
-        whole = Located({**defaults, **self})
-        whole.path, whole.line, whole.lines = self.path, self.line, self.lines
-        return whole
+        return self.of({**defaults, **self})
+
+    def of(self, content: dict[Any, Any]) -> "Located":
+        """Other content in its place."""
+        other = Located(content)
+        other.path, other.line, other.lines = self.path, self.line, self.lines
+        return other
 
 
 class _RefusedError(Exception):
     """What ends the reading of a file, in one sentence."""
+
+
+def shown(value: object) -> str:
+    """A value in a sentence, cut short."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]} ..."
 
 
 def yaml_paths(path: Path) -> list[Path]:
@@ -268,9 +279,11 @@ class _Composer:
     def _alias(self, event: Any) -> Any:
         anchor = self._anchors.get(event.anchor)
         if anchor is None:
-            self._refuse(event, f"alias {event.anchor!r} names nothing before it")
+            self._refuse(event, f"alias {shown(event.anchor)} names nothing before it")
         if anchor.size is None:
-            self._refuse(event, f"alias {event.anchor!r} stands within what it names")
+            self._refuse(
+                event, f"alias {shown(event.anchor)} stands within what it names"
+            )
         self._size += anchor.size
         self._aliased += anchor.size
         if self._aliased > MOST_ALIASED:
@@ -297,19 +310,19 @@ class _Composer:
             str(value)
         except _MISFITS:
             kind = tag.removeprefix(_TAG)
-            self._refuse(event, f"{text[:50]!r} can't be read as {kind}; quote a text")
+            self._refuse(event, f"{shown(text)} can't be read as {kind}; quote a text")
         if isinstance(value, float) and not (self._is_typed or isfinite(value)):
             self._note(event, value)
         return value
 
     def _refuse_tag(self, event: Any) -> NoReturn:
         tag = event.tag.replace(_TAG, "!!")
-        self._refuse(event, f"tag {tag!r} is not known here; leave it out")
+        self._refuse(event, f"tag {shown(tag)} is not known here; leave it out")
 
     def _note(self, event: yaml.Event, value: object) -> None:
         self.defects.append(
-            f"{self._path}, line {_line(event)}: {value!r} can't be stored as JSON; "
-            "write a text or a number."
+            f"{self._path}, line {_line(event)}: {shown(value)} can't be stored as "
+            "JSON; write a text or a number."
         )
 
     def _mapping(self, start: yaml.Event, depth: int) -> Located:
@@ -325,7 +338,7 @@ class _Composer:
             if has_merged if is_merge else key in own or str(key) in lines:
                 name = getattr(event, "value", key)
                 self.defects.append(
-                    f"{self._path}, line {line}: key {name!r} stands there twice."
+                    f"{self._path}, line {line}: key {shown(name)} stands there twice."
                 )
             value = self._value(next(self._events), depth + 1)
             if is_merge:

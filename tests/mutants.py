@@ -34,13 +34,21 @@ FUNCTION = "dbt/macros/postgres.sql"
 RESTATED = "dbt/macros/restated.sql"
 SCHEMAS = "dagster_project/schemas.py"
 UNCHANGED = "dagster_project/unchanged.py"
+GUARD = "dagster_project/guard.py"
+DEFINITIONS = "dagster_project/definitions.py"
 OPENING = "ingest/calendars.py"
 MENDED = "ingest/migrations/versions/0008_mended.py"
 SEARCH_PATH = "ingest/migrations/versions/0009_search_path.sql"
 EMBEDDED = "ingest/embedded.py"
 DATABASE = "ingest/database.py"
 COMMANDS = "dagster_project/cli.py"
+YAML = "ingest/yaml_files.py"
+MAPPING = "ingest/mapping.py"
 FUNCTIONS = "ingest/migrations/versions/0006_calendars.sql"
+
+INBOX = "ingest/inbox.py"
+SHELVES = "ingest/shelves.py"
+PARQUET = "ingest/parquet.py"
 
 UNIT = "tests/dbt/test_unit_tests.py"
 HISTORIES = "tests/dbt/test_histories.py"
@@ -50,7 +58,10 @@ BUILD_TESTS = "tests/dbt/test_builds.py"
 GROWTH = "tests/dbt/test_growth.py"
 RESTATEMENTS = "tests/dbt/test_restatements.py"
 UNCHANGED_TESTS = "tests/dagster_project/test_unchanged.py"
+VERIFYING = "tests/dagster_project/test_verifications.py"
 PUBLISHING = "tests/dagster_project/test_publish.py"
+WEB = "tests/dagster_project/test_web.py"
+DEFINITIONS_TESTS = "tests/dagster_project/test_definitions.py"
 TIME = "tests/dbt/test_business_time.py"
 VECTORS = "tests/dbt/test_deadline_vectors.py"
 RECORDING = "tests/ingest/test_record.py"
@@ -59,6 +70,10 @@ MARKS = "tests/upgrades/test_marks.py"
 SEARCH_PATH_TESTS = "tests/dbt/test_search_path.py"
 SETTINGS = "tests/dagster_project/test_settings.py"
 TERMINAL = "tests/dagster_project/test_terminal.py"
+YAML_TESTS = "tests/ingest/test_yaml_files.py"
+MAPPING_TESTS = "tests/ingest/test_mapping.py"
+INBOX_TESTS = "tests/ingest/test_inbox.py"
+PARQUET_TESTS = "tests/ingest/test_parquet.py"
 
 
 class Mutant(NamedTuple):
@@ -867,6 +882,48 @@ MUTANTS = (
         (TERMINAL,),
     ),
     Mutant(
+        "Checks: a failed verification fails no run",
+        "dagster_project/checks.py",
+        "        raise in_a_sentence(VerificationError(str(failure)))\n",
+        "        pass\n",
+        (VERIFYING,),
+    ),
+    Mutant(
+        "Checks: a publication ignores a failed verification",
+        "dagster_project/publish.py",
+        "        raise PublishError(str(failure))\n",
+        "        pass\n",
+        (VERIFYING,),
+    ),
+    Mutant(
+        "Checks: a run without anything new ignores a failed verification",
+        UNCHANGED,
+        "        verifications.require_none(connection)\n",
+        "",
+        (VERIFYING,),
+    ),
+    Mutant(
+        "Checks: a check judges a part silently",
+        "dagster_project/judged.py",
+        "if is_full or part == Part.EVERYTHING:",
+        "if part != Part.NOTHING:",
+        (VERIFYING,),
+    ),
+    Mutant(
+        "Checks: by hand, a check judges a part",
+        BUILDS,
+        '        or flags.WHICH == "test"\n',
+        "",
+        (VERIFYING,),
+    ),
+    Mutant(
+        "Checks: a sample clears a failed verification",
+        "dagster_project/aside.py",
+        "        elif sample is None:\n",
+        "        else:\n",
+        (VERIFYING,),
+    ),
+    Mutant(
         "Secrets: files of the home are open to others",
         "dagster_project/__main__.py",
         "os.umask(0o077)",
@@ -907,6 +964,309 @@ MUTANTS = (
         "    _require_own(short)\n",
         "",
         ("tests/ingest/test_embedded.py",),
+    ),
+    Mutant(
+        "web: any name of the host will do",
+        GUARD,
+        "if len(hosts) != 1 or hosts[0] not in",
+        "if len(hosts) != 1 or not",
+        (WEB,),
+    ),
+    Mutant(
+        "web: the page of any origin may ask",
+        GUARD,
+        "return not (origins <= {own} and sites <= OWN_SITES)",
+        "return not sites <= OWN_SITES",
+        (WEB,),
+    ),
+    Mutant(
+        "web: what a browser says of the site is not looked at",
+        GUARD,
+        "return not (origins <= {own} and sites <= OWN_SITES)",
+        "return not origins <= {own}",
+        (WEB,),
+    ),
+    Mutant(
+        "web: an address may hold a mutation",
+        GUARD,
+        'if path.startswith(GRAPHQL) and connection.scope["query_string"]:',
+        "if False:",
+        (WEB,),
+    ),
+    Mutant(
+        "web: a line end behind the path is another path",
+        GUARD,
+        'if path.startswith(GRAPHQL) and connection.scope["query_string"]:',
+        'if path == GRAPHQL and connection.scope["query_string"]:',
+        (WEB,),
+    ),
+    Mutant(
+        "web: any path takes a POST",
+        GUARD,
+        'if method != "POST" or path != GRAPHQL:',
+        'if method != "POST":',
+        (WEB,),
+    ),
+    Mutant(
+        "web: JSON is wherever it is named",
+        GUARD,
+        'if kind.strip().lower() != "application/json":',
+        'if "json" not in connection.headers.get("content-type", ""):',
+        (WEB,),
+    ),
+    Mutant(
+        "web: websockets are not looked at",
+        GUARD,
+        'if scope["type"] == "lifespan":',
+        'if scope["type"] != "http":',
+        (WEB,),
+    ),
+    Mutant(
+        "web: a page may be shown in a frame",
+        GUARD,
+        'if message["type"] == "http.response.start":',
+        "if False:",
+        (WEB,),
+    ),
+    Mutant(
+        "web: a run's configuration names programs and databases",
+        DEFINITIONS,
+        "return dg.ResourceDefinition(set_up, {})",
+        "return resource.get_resource_definition()",
+        (DEFINITIONS_TESTS,),
+    ),
+    Mutant(
+        "web: a server that is killed leaves its children",
+        "dagster_project/children.py",
+        "    os.killpg(0, signal.SIGINT)\n    time.sleep(PATIENCE)\n"
+        "    os.killpg(0, signal.SIGKILL)\n",
+        "    time.sleep(3600)\n",
+        ("tests/dagster_project/test_children.py",),
+    ),
+    Mutant(
+        "YAML: aliases multiply without a bound",
+        YAML,
+        "if self._aliased > MOST_ALIASED:",
+        "if False:",
+        (YAML_TESTS,),
+    ),
+    Mutant(
+        "YAML: a file is nested without a bound",
+        YAML,
+        "if depth > DEEPEST:",
+        "if False:",
+        (YAML_TESTS,),
+    ),
+    Mutant(
+        "YAML: a file holds values without a bound",
+        YAML,
+        "if self._values > MOST_VALUES:",
+        "if False:",
+        (YAML_TESTS,),
+    ),
+    Mutant(
+        "YAML: a number has digits without a bound",
+        YAML,
+        "len(text) > LONGEST_NUMBER",
+        "False",
+        (YAML_TESTS,),
+    ),
+    Mutant(
+        "YAML: a file has bytes without a bound",
+        YAML,
+        "if len(raw) > MOST_BYTES:",
+        "if False:",
+        (YAML_TESTS,),
+    ),
+    Mutant(
+        "YAML: a text that is no number ends in a traceback",
+        YAML,
+        "except _MISFITS:",
+        "except KeyboardInterrupt:",
+        (YAML_TESTS,),
+    ),
+    Mutant(
+        "YAML: of a repeated key the last value wins",
+        YAML,
+        "key in own or str(key) in lines",
+        "False",
+        (YAML_TESTS,),
+    ),
+    Mutant(
+        "YAML: of keys that Python has as equal the last wins",
+        YAML,
+        "key in own or str(key) in lines",
+        "str(key) in lines",
+        (YAML_TESTS,),
+    ),
+    Mutant(
+        "YAML: a pipe is read as an empty file",
+        YAML,
+        "not stat.S_ISREG(os.fstat(file.fileno()).st_mode)",
+        "False",
+        (YAML_TESTS,),
+    ),
+    Mutant(
+        "YAML: half a character passes for a text",
+        YAML,
+        "_SURROGATE.search(text) or ",
+        "",
+        (YAML_TESTS,),
+    ),
+    Mutant(
+        "mapping: a format that polars refuses is loaded",
+        MAPPING,
+        "except POLARS_RAISES as error:\n        return",
+        "except KeyboardInterrupt as error:\n        return",
+        (MAPPING_TESTS,),
+    ),
+    Mutant(
+        "mapping: a format without a year is loaded",
+        MAPPING,
+        'return None if read == TRIED.year else "it reads no year"',
+        "return None",
+        (MAPPING_TESTS,),
+    ),
+    Mutant(
+        "mapping: what polars raises ends a delivery",
+        MAPPING,
+        "except POLARS_RAISES as error:\n            reason",
+        "except KeyboardInterrupt as error:\n            reason",
+        (MAPPING_TESTS,),
+    ),
+    Mutant(
+        "mapping: a column's name is taken for a pattern",
+        MAPPING,
+        " or PATTERN.match(name)",
+        "",
+        (MAPPING_TESTS,),
+    ),
+    Mutant(
+        "mapping: a source with NUL is loaded",
+        MAPPING,
+        'if name == "source" and "\\0" in value:',
+        "if False:",
+        (MAPPING_TESTS,),
+    ),
+    Mutant(
+        "S1: seconds since 1970 are a local time",
+        MAPPING,
+        '|\\+|s)"',
+        ')"',
+        (MAPPING_TESTS,),
+    ),
+    Mutant(
+        "inbox: a file is read where it lies",
+        INBOX,
+        "place = file.path if file.is_taken else take(file.path)",
+        "place = file.path",
+        (INBOX_TESTS,),
+    ),
+    Mutant(
+        "inbox: a file that was written to is archived",
+        INBOX,
+        "    if (before.st_size, before.st_mtime_ns) == "
+        "(after.st_size, after.st_mtime_ns):\n",
+        "    if after:\n",
+        (INBOX_TESTS,),
+    ),
+    Mutant(
+        "inbox: links are followed",
+        INBOX,
+        "    if stat.S_ISLNK(mode):\n",
+        "    if False:\n",
+        (INBOX_TESTS,),
+    ),
+    Mutant(
+        "inbox: a database that fails refuses files",
+        INBOX,
+        "        return is_of_values or isinstance(error, psycopg.DataError)\n",
+        "        return True\n",
+        (INBOX_TESTS,),
+    ),
+    Mutant(
+        "inbox: a panic of Polars ends the run",
+        INBOX,
+        "    except (Exception, pl.exceptions.PanicException) as error:",
+        "    except Exception as error:",
+        (INBOX_TESTS,),
+    ),
+    Mutant(
+        "inbox: files are read without the mapping that could not be",
+        INBOX,
+        "    if is_held and (held :=",
+        "    if False and (held :=",
+        (INBOX_TESTS,),
+    ),
+    Mutant(
+        "inbox: an archived file is overwritten",
+        SHELVES,
+        "    return not os.path.lexists(path)\n",
+        "    return True\n",
+        (INBOX_TESTS,),
+    ),
+    Mutant(
+        "inbox: another filesystem gets no copy",
+        SHELVES,
+        "error.errno == errno.EXDEV",
+        "False",
+        (INBOX_TESTS,),
+    ),
+    Mutant(
+        "inbox: names grow too long",
+        SHELVES,
+        "    end = os.fsencode(name)[-(longest - len(prefix)) :]\n",
+        "    end = os.fsencode(name)\n",
+        (INBOX_TESTS,),
+    ),
+    Mutant(
+        "inbox: a linked folder of taken files is used",
+        SHELVES,
+        "    if not stat.S_ISDIR(folder.lstat().st_mode):\n",
+        "    if not folder.is_dir():\n",
+        (INBOX_TESTS,),
+    ),
+    Mutant(
+        "parquet: nobody looks how long a shared value is",
+        PARQUET,
+        "        shared=plain if shares else 0,\n",
+        "        shared=0,\n",
+        (PARQUET_TESTS,),
+    ),
+    Mutant(
+        "parquet: chunks end after so many rows only",
+        PARQUET,
+        "                if size >= chunks.CHUNK_BYTES or end",
+        "                if end",
+        (PARQUET_TESTS,),
+    ),
+    Mutant(
+        "parquet: lists are read before they are refused",
+        PARQUET,
+        "        if leaf.is_repeated and leaf.values > LONGEST_LIST:\n",
+        "        if False:\n",
+        (PARQUET_TESTS,),
+    ),
+    Mutant(
+        "parquet: rows may be of any length",
+        PARQUET,
+        "    if len(too_long):\n",
+        "    if False:\n",
+        (PARQUET_TESTS,),
+    ),
+    Mutant(
+        "parquet: rows that Arrow leaves out are not missed",
+        PARQUET,
+        "        if end != rows:\n",
+        "        if False:\n",
+        (PARQUET_TESTS,),
+    ),
+    Mutant(
+        "parquet: dictionaries of dictionary types end no chunk",
+        PARQUET,
+        "        if parts and _has_dictionary(file, group, typed):\n",
+        "        if False:\n",
+        (PARQUET_TESTS,),
     ),
 )
 

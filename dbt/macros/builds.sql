@@ -3,9 +3,14 @@
    entities beside the published tables, and the model built_cuts then changes every
    table, and the number of its cut, in one transaction. #}
 
-{# A unit test judges a model as a full build makes it. #}
+{# A unit test judges a model as a full build makes it. Tests without a build, as they are
+   asked for by hand, judge all rows: nothing is fresh. #}
 {% macro is_full_build() %}
-    {{ return(flags.FULL_REFRESH or (model and model.resource_type == "unit_test")) }}
+    {{ return(
+        flags.FULL_REFRESH
+        or flags.WHICH == "test"
+        or (model and model.resource_type == "unit_test")
+    ) }}
 {% endmacro %}
 
 {# Restricts a relation with entity_type and entity_id, unless all is built. What

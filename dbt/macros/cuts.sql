@@ -46,6 +46,15 @@
     create table if not exists {{ target.schema }}.tested_cuts (
         cut bigint primary key
     );
+    create table if not exists {{ target.schema }}.verifications (
+        cut bigint not null,
+        found_at timestamptz not null,
+        failure text,
+        difference_count bigint,
+        first_differences text
+    );
+    comment on table {{ target.schema }}.verifications is
+    'One row per failed verification of these tables that nothing has mended since (failure says what was found), and one with failure null: the last cut of which they were, or equalled, a full build.';
     create table if not exists {{ changed_entities() }} (
         entity_type text,
         entity_id bigint,

@@ -80,12 +80,19 @@ def test_each_row_that_differs_is_told_on_both_sides(installed: Installed) -> No
         try:
             found = CliRunner().invoke(main, ["verify"])
             verified = verify(Warehouse(), sample=7)
-            check = checks.equals_a_full_build(Warehouse())
+            nightly = checks.verification(Warehouse())
+            check = next(nightly)
+            with pytest.raises(dg.Failure, match="4 rows differ from a full build"):
+                next(nightly)
         finally:
             connection.execute(harm.format("visit = 1").encode())
     assert found.exit_code == 1
-    assert "published  status_intervals  {" in found.stdout
-    assert "full build  status_intervals  {" in found.stdout
+    assert found.stdout.splitlines() == [
+        "entity_current_status: order 7 standard 2026-01-05 16:00:00 UTC",
+        "  visit  published 2, full build 1",
+        "status_intervals: order 7 standard new 2026-01-05 16:00:00 UTC",
+        "  visit  published 2, full build 1",
+    ]
     assert _differing(verified) == {
         ("status_intervals", True, 2),
         ("status_intervals", False, 1),

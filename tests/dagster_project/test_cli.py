@@ -1,6 +1,7 @@
 """The command line, each command in a process of its own, on a real database."""
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -134,6 +135,37 @@ def test_rejects_are_listed_shown_and_replayed(write, installed_url: str) -> Non
     assert run("rejects", "list", "--file", "x") == (0, "", "There is none.\n")
 
 
+@pytest.mark.usefixtures("installed_url")
+def test_files_that_were_broken_off_are_listed_until_they_came_in_whole(write) -> None:
+    row = "2026-03-01T09:00:00Z,ticket,1,new\n"
+    file = write("tickets.csv", HEADER + row * 100)
+    said = run("ingest", file)
+    assert_one_sentence(said, "Why: 100 entity_type_is_known (line 2: 'ticket')")
+    listed = run("rejects", "list")
+    assert (listed.code, listed.err) == (0, "There is none.\n")
+    assert listed.out.count("\n") == 1
+    assert said.err.removeprefix("Error: ").strip() in listed.out
+    assert " UTC  " in listed.out
+    (stop,) = json.loads(run("rejects", "list", "--json").out)["stopped"]
+    assert (stop["file_name"], stop["row_count"]) == ("tickets.csv", 100)
+    assert stop["codes"] == [
+        {
+            "code": "entity_type_is_known",
+            "row_count": 100,
+            "line_number": 2,
+            "row_number": 1,
+            "value": "ticket",
+        }
+    ]
+    for other in (("--code", "id_is_uuid"), ("--file", "orders.csv")):
+        assert run("rejects", "list", *other).out == ""
+    for same in (("--code", "entity_type_is_known"), ("--file", "tickets.csv")):
+        assert "broken off" in run("rejects", "list", *same).out
+    assert run("ingest", file, "--max-rejected-ratio", 1).code == 3
+    assert "broken off" not in run("rejects", "list").out
+    assert "broken off" in run("rejects", "list", "--all").out
+
+
 def test_history_of_another_database_is_brought_over(
     fresh_database, installed_url: str
 ) -> None:
@@ -231,8 +263,12 @@ def test_an_unreachable_database_is_told_in_one_sentence(
     write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing")
-    for command in (("ingest", write("good.csv", GOOD)), ("build",)):
-        assert_one_sentence(run(*command), "can't be reached", "Check DATABASE_URL")
+    told = set()
+    for command in (("ingest", write("good.csv", GOOD)), ("build",), ("psql",)):
+        said = run(*command)
+        assert_one_sentence(said, "can't be reached", "Check DATABASE_URL")
+        told.add(said.err)
+    assert len(told) == 1
 
 
 def test_a_database_url_that_is_none_is_refused_without_its_password(
@@ -406,3 +442,7 @@ def test_a_second_demo_appends_nothing(home: Path) -> None:
     assert counts(again) == [read, 0, read - rejected, rejected]
     assert "Compliance" in again.out
     assert (home / "published" / "current" / "analytics.duckdb").exists()
+    assert (home / "inbox").is_dir()
+    (example,) = re.findall(r"status-engine explain (\w+ \d+)", again.out)
+    explained = run("explain", *example.split())
+    assert explained.out.startswith(f"{example} is '")

@@ -9,10 +9,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from dagster_project import schedules, sensors
+from dagster_project import checks, schedules, sensors
 from dagster_project.dead_runs import PROCESS_TAG, process_tag
 from dagster_project.definitions import build_definitions
 from dagster_project.resources import Warehouse
+from ingest.shelves import file_away, take
 
 ASSETS = {
     "raw": {
@@ -222,11 +223,35 @@ def test_every_option_of_a_run_is_configuration_of_the_job(
     definitions: dg.Definitions,
 ) -> None:
     job = definitions.resolve_job_def("status_engine")
-    config = schedules.run_config(TICK, ["a.csv"], full_refresh=True)
+    config = schedules.run_config(TICK, full_refresh=True)
     ops = dg.validate_run_config(job, config)["ops"]
-    assert ops["inbox"]["config"] == {"paths": ["a.csv"]}
+    assert ops["raw__cuts"]["config"] == {"as_of": TICK.isoformat()}
     assert ops["derived"]["config"] == {"full_refresh": True}
     assert schedules.run_config() == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "key"),
+    [
+        ("ops", "inbox", "paths"),
+        ("ops", "configuration", "folder"),
+        ("resources", "named", "paths"),
+        ("resources", "warehouse", "home"),
+        ("resources", "warehouse", "database_url"),
+        ("resources", "dbt", "project_dir"),
+        ("resources", "dbt", "dbt_executable"),
+        ("resources", "io_manager", "base_dir"),
+    ],
+)
+def test_a_run_configuration_names_nothing_of_this_machine(
+    definitions: dg.Definitions, kind: str, name: str, key: str
+) -> None:
+    """It may come from a browser; the environment and the command line name all."""
+    job = definitions.resolve_job_def("status_engine")
+    assert dg.validate_run_config(job, {kind: {name: {"config": {}}}})
+    given = {kind: {name: {"config": {key: "/etc"}}}}
+    with pytest.raises(dg.DagsterInvalidConfigError, match=f'unexpected .*"{key}"'):
+        dg.validate_run_config(job, given)
 
 
 def _asked(home: Path) -> object:
@@ -249,3 +274,56 @@ def test_the_sensor_asks_for_one_run_a_set_of_waiting_files(home: Path) -> None:
     other = _asked(home)
     assert isinstance(other, dg.RunRequest)
     assert other.run_key != first.run_key
+
+
+def test_the_sensor_asks_again_for_what_a_killed_run_left(home: Path) -> None:
+    file = home / "inbox" / "a.csv"
+    file.parent.mkdir(parents=True)
+    file.write_text("id\n")
+    first = _asked(home)
+    place = take(file)
+    left, again = _asked(home), _asked(home)
+    assert isinstance(first, dg.RunRequest)
+    assert isinstance(left, dg.RunRequest)
+    assert isinstance(again, dg.RunRequest)
+    assert len({first.run_key, left.run_key, again.run_key}) == 2
+    place.unlink()
+    assert isinstance(_asked(home), dg.SkipReason)
+
+
+def test_what_is_only_passed_over_starts_no_run(home: Path) -> None:
+    folder = home / "inbox" / "shop" / "deep"
+    folder.mkdir(parents=True)
+    (folder / "a.csv").write_text("id\n")
+    (folder.parent / "b.csv").symlink_to(folder / "a.csv")
+    (folder.parents[1] / ".c.csv").write_text("id\n")
+    assert isinstance(_asked(home), dg.SkipReason)
+
+
+def test_the_check_tells_of_files_that_are_refused_left_or_passed_over(
+    home: Path,
+) -> None:
+    def checked() -> dg.AssetCheckResult:
+        result = checks.every_file_was_accepted(warehouse=Warehouse(home=str(home)))
+        assert isinstance(result, dg.AssetCheckResult)
+        return result
+
+    inbox = home / "inbox"
+    inbox.mkdir(parents=True)
+    (inbox / "notes.txt").write_text("note")
+    passed = checked()
+    assert passed.passed
+    assert "notes.txt: passed over" in str(passed.metadata["passed_over"].value)
+    name = os.fsdecode(b"\xff.csv")
+    (inbox / name).write_text("id\n")
+    assert checked().passed
+    place = take(inbox / name)
+    left = checked()
+    assert not left.passed
+    assert str(left.metadata["left"].value).endswith(r"/\xff.csv")
+    file_away(place, home, Path(name), "Why é.")
+    (home / "refused" / "x.txt").symlink_to(home / "nowhere")
+    refused = checked()
+    assert not refused.passed
+    assert refused.metadata["refused"].value == 1
+    assert refused.metadata["reasons"].value == "Why é."

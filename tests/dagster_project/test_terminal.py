@@ -164,6 +164,20 @@ def analyst(installed_url: str) -> Iterator[str]:
         server.execute("drop role analyst")
 
 
+def test_entity_that_is_not_there_is_told_from_an_unknown_type(
+    installed_url: str,
+) -> None:
+    _fill(installed_url)
+    unknown = "The type 'ticket' is unknown; known are order, quote, visit, line_item,"
+    for command in ("explain", "as-of"):
+        assert_one_sentence(run(command, "ticket", 1), unknown)
+    assert_one_sentence(
+        run("explain", "order", 2), "no order 2: nothing was ever recorded; ids there "
+    )
+    said = run("explain", "quote", 1)
+    assert said.err == "Error: There is no quote 1: nothing was ever recorded.\n"
+
+
 def _append(url: str) -> None:
     frame = {
         "created_at": ["2026-03-01T09:00:00Z"],
@@ -195,6 +209,8 @@ def test_who_may_only_read_reads_and_is_told_what_else_takes(
     for reading in (["explain", "order", "1"], ["as-of", "order", "1"]):
         said = run(*reading)
         assert (said.code, said.err) == (0, "")
+    # Which types are known, who has no rights on schema raw is not told.
+    assert_one_sentence(run("explain", "ticket", 1), "There is no ticket 1")
     for other in (
         ["rejects", "list"],
         ["workflows", "show"],

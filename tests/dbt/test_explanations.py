@@ -1,5 +1,6 @@
 """The views that say why: windows, stays, candidates, the audit trail, milestones."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -9,6 +10,7 @@ from typing import Any
 
 import histories
 import pytest
+from click import unstyle
 from facts import (
     append_rows,
     appended,
@@ -167,6 +169,40 @@ def test_a_deadline_is_explained_by_nights_a_weekend_and_a_holiday(
 
 
 @pytest.mark.usefixtures("under_office")
+def test_an_explanation_says_its_one_zone_once_and_no_digits_that_are_zero(
+    database_url: str, connection: Connection, build: Build
+) -> None:
+    # Half a second past the hour that clocks go through twice, the second time.
+    again = datetime(2026, 10, 25, 1, 30, 0, 500_000, tzinfo=UTC)
+    rows = [("new", again), ("done", at(40))]
+    append_rows(
+        connection,
+        [
+            {
+                "created_at": instant,
+                "entity_type": kind,
+                "entity_id": 1,
+                "to_status": status,
+            }
+            for kind, (status, instant) in zip(("order", "quote"), rows, strict=True)
+        ],
+    )
+    build(database_url, again)
+    told = [unstyle(line) for line in narrate(explain(connection, "order", 1))]
+    text = "\n".join(told)
+    assert told[1] == "  (times are in Europe/Amsterdam)"
+    assert text.count("Europe/Amsterdam") == 1
+    assert "UTC" not in text
+    assert "  Fri 2026-01-09 16:00:00, batch " in text
+    assert "- Tue 2026-01-13 12:00:00" in text
+    assert told[0] == "order 1 is 'new' since Sun 2026-10-25 02:30:00.5 +0100, overdue"
+    assert not re.search(r"\.\d*0\b", text.replace("..", ""))
+    # Without a calendar.
+    told = [unstyle(line) for line in narrate(explain(connection, "quote", 1))]
+    assert told[1] == "  (times are in UTC)"
+
+
+@pytest.mark.usefixtures("under_office")
 def test_what_was_not_built_yet_is_explained_all_the_same(
     database_url: str, connection: Connection, build: Build
 ) -> None:
@@ -299,7 +335,7 @@ def test_deadlines_at_the_ends_of_time_are_read_and_explained(
     assert_as_oracle(connection, AS_OF, ["status_intervals", "entity_current_status"])
     for number, deadline in enumerate(
         (
-            "deadline Mon 0001-01-01 00:19:32 LMT, as it was given",
+            "deadline Mon 0001-01-01 00:19:32, as it was given",
             # In Amsterdam it is the year 10000 by then.
             "deadline Fri 9999-12-31 23:59:59.999999 UTC, as it was given",
         )

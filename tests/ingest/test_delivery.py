@@ -545,3 +545,129 @@ def test_rows_rejected_earlier_in_a_file_count_when_it_goes_on(
         with pytest.raises(SourceError, match="65 of 120 rows"):
             deliver(connection, path)
         assert _count(connection, "status_transitions") == 30
+
+
+def _broken_off(connection: Connection, path: Path, settings: Settings) -> str:
+    with pytest.raises(SourceError) as told:
+        deliver(connection, path, settings)
+    assert "\n" not in str(told.value)
+    return str(told.value)
+
+
+def _stops(connection: Connection) -> list[tuple[Any, ...]]:
+    return connection.execute(
+        "select file_name, codes from raw.stopped_files order by stop_id"
+    ).fetchall()
+
+
+def test_what_broke_a_file_off_names_its_three_most_frequent_codes_with_a_sample(
+    connection: Connection, write: Write
+) -> None:
+    wrong = [("entity_id", "A\x1b-7")] * 30 + [("created_at", "soon")] * 20
+    wrong += [("entity_type", "ticket")] * 10 + [("id", "")] + [("to_status", "")] * 5
+    records = _records(range(100))
+    for record, (column, value) in zip(records, wrong, strict=False):
+        record[column] = value
+    records[60]["id"] = "x"
+    said = _broken_off(connection, write("rows.csv", _csv(records)), Settings())
+    assert "broken off, 66 of 100 rows would be rejected" in said
+    assert (
+        "Why: 30 entity_id_is_bigint (line 2: 'A\\x1b-7'), "
+        "20 created_at_is_instant (line 32: 'soon'), "
+        "10 entity_type_is_known (line 52: 'ticket') and 2 more. Mend the file"
+    ) in said
+    ((name, codes),) = _stops(connection)
+    assert name == "rows.csv"
+    assert codes[1:] == [
+        {
+            "code": code,
+            "row_count": count,
+            "line_number": line,
+            "row_number": line - 1,
+            "value": value,
+        }
+        for code, count, line, value in (
+            ("created_at_is_instant", 20, 32, "soon"),
+            ("entity_type_is_known", 10, 52, "ticket"),
+            ("to_status_is_given", 5, 63, ""),
+            ("id_is_uuid", 1, 62, "x"),
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "parts"),
+    [
+        (
+            "entity_type",
+            "ticket",
+            (
+                "Known types are order, quote, visit,",
+                "insert into raw.entity_types values ('ticket', 12)",
+            ),
+        ),
+        ("entity_type", "x'); --", ("insert into raw.entity_types values ('ticket',",)),
+        ("created_at", "2026-01-01 09:00:00", ("--timezone Europe/Amsterdam.",)),
+        ("created_at", "01-02-2026 09:00", ("format: '%d-%m-%Y %H:%M'}",)),
+        ("entity_id", "A-7", ("key: true",)),
+        ("to_status", "", ("The new status is there and not empty.",)),
+    ],
+)
+def test_file_whose_rows_all_have_one_defect_is_told_what_to_do_about_it(
+    connection: Connection,
+    write: Write,
+    column: str,
+    value: str,
+    parts: tuple[str, ...],
+) -> None:
+    records = [{**record, column: value} for record in _records(range(100))]
+    said = _broken_off(connection, write("rows.csv", _csv(records)), Settings())
+    assert f"(line 2: '{value}')" in said
+    assert [part for part in parts if part not in said] == []
+
+
+def test_type_that_was_added_as_a_broken_off_file_was_told_is_taken(
+    connection: Connection, write: Write
+) -> None:
+    records = [{**record, "entity_type": "ticket"} for record in _records(range(100))]
+    path = write("rows.csv", _csv(records))
+    said = _broken_off(connection, path, Settings())
+    connection.execute(said.split('psql -c "')[1].split('"')[0].encode())
+    assert deliver(connection, path).result.appended == 100
+
+
+def test_sample_of_a_wide_row_is_the_value_that_was_refused(
+    connection: Connection, write: Write, mapping: Load
+) -> None:
+    rows = "\n".join(f"{n},2026-01-02 09:00:00,never,a note" for n in range(100))
+    path = write("rows.csv", f"order,opened,closed,note\n{rows}\n")
+    said = _broken_off(connection, path, Settings(mapping(WIDE)))
+    assert "Why: 100 created_at_is_instant (line 2: 'never')." in said
+
+
+def test_rows_without_lines_and_columns_are_shown_by_their_number(
+    connection: Connection, tmp_path: Path, write: Write
+) -> None:
+    frame = pl.DataFrame(_records(range(100))).with_columns(entity_id=pl.lit("A-7"))
+    frame.write_parquet(tmp_path / "rows.parquet")
+    said = _broken_off(connection, tmp_path / "rows.parquet", Settings())
+    assert "100 entity_id_is_bigint (row 1: 'A-7')" in said
+    lines = f"{HEADER}\n" + "only one value\n" * 100
+    said = _broken_off(connection, write("short.csv", lines), Settings())
+    assert "100 row_is_well_formed (line 2: 'only one value')" in said
+    assert "delimiter: ';'" in said
+
+
+def test_codes_of_batches_that_are_there_count_when_a_file_goes_on(
+    connection: Connection, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 60)
+    records = [
+        {**record, "entity_id": "x" if 30 <= n < 95 else record["entity_id"]}
+        for n, record in enumerate(_records(range(120)))
+    ]
+    path = write("rows.csv", _csv(records))
+    first, second = (_broken_off(connection, path, Settings()) for _ in range(2))
+    assert "65 entity_id_is_bigint (line 32: 'x')" in first
+    # Of what is in the table already, the row is shown.
+    assert "65 entity_id_is_bigint (line 32: '00000000-0000-4000-8000-0" in second

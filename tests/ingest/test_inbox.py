@@ -234,7 +234,7 @@ def test_name_that_is_no_utf8_is_escaped_in_the_ledger_and_kept_on_disk(
     said = _run(connection, home)
     assert said.keys() == {r"b\xff.csv", r"wrong\xfe.csv", r"shop\xfd/x.csv", "z.csv"}
     assert r"wrong\xfe.csv, line 1" in _refusal(said[r"wrong\xfe.csv"])
-    assert r"shop\xfd/mapping.yml: key" in _refusal(said[r"shop\xfd/x.csv"])
+    assert r"shop\xfd/mapping.yml, line 1: key" in _refusal(said[r"shop\xfd/x.csv"])
     assert _stored(connection) == [1, 2]
     for table in ("deliveries", "rejected_transitions"):
         rows = connection.execute(f"select file_name from raw.{table} order by 1")
@@ -293,6 +293,19 @@ def test_shelf_that_is_a_file_is_said_and_the_rest_goes_on(
     assert _stored(connection) == [1, 2, 3, 4]
     assert _names(home / "archive") == {"a.csv", "1-a.csv", "2-a.csv", "c.csv"}
     assert _names(home / "inbox") == set()
+
+
+def test_nothing_that_is_kept_is_overwritten_or_opened(
+    connection: Connection, home: Path
+) -> None:
+    for name in ("a.csv", "a.csv.txt", "1-a.csv.txt"):
+        _put(home / "refused" / name, name)
+    os.mkfifo(home / "refused" / ".part")
+    _put(home / "inbox" / "a.csv", "wrong\n")
+    _refusal(_run(connection, home)["a.csv"])
+    for name in ("a.csv", "a.csv.txt", "1-a.csv.txt"):
+        assert (home / "refused" / name).read_text() == name
+    assert (home / "refused" / "2-a.csv").read_text() == "wrong\n"
 
 
 def test_folder_of_the_name_of_an_archived_file_is_archived_beside_it(
@@ -390,6 +403,26 @@ def test_file_that_vanishes_after_it_was_listed_is_said(
     assert _names(home / "inbox") == set()
 
 
+def test_survey_of_files_that_come_and_go_never_fails(home: Path) -> None:
+    has_ended = threading.Event()
+
+    def come_and_go() -> None:
+        for number in range(3_000):
+            path = _put(home / "inbox" / "shop" / f"{number % 7}.csv", "")
+            path.unlink()
+            path.parent.rmdir()
+        has_ended.set()
+
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    found = 0
+    while not has_ended.is_set():
+        found += len(survey(home / "inbox").waiting)
+    thread.join()
+    assert found > 0
+    assert survey(home / "inbox") == ([], [])
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [
@@ -457,7 +490,7 @@ def test_folder_of_taken_files_that_is_a_link_takes_nothing(
     said = _run(connection, home)["a.csv"]
     assert isinstance(said, Taken)
     assert said.left is not None
-    assert "is a link" not in _names(outside)
+    assert f"{TAKEN} is no folder" in said.left
     assert _stored(connection) == []
     assert _names(outside) == {"x.csv"}
     assert (home / "inbox" / "a.csv").exists()
@@ -596,16 +629,16 @@ def test_any_tree_is_taken_in_without_an_error_and_nothing_of_it_is_lost(
                 _make(path, kind, number, outside)
     before = _contents(root)
     with fresh_database() as url, connect(url) as connection:
-        said = _run(connection, home)
+        said = list(take_in(connection, root))
         assert _contents(root, home / "archive", home / "refused") == before
         archived = b"".join(_contents(home / "archive"))
         rows = {n for n in range(len(items)) if b",order,%d," % n in archived}
         rows |= {n for n in range(len(items)) if b"\n%d,2026" % n in archived}
         assert set(_stored(connection)) == rows
-        left = [item for item in said.values() if isinstance(item, Passed)]
-        assert list(_run(connection, home).values()) == left
-        assert survey(root).waiting == []
+        left = [item for item in said if isinstance(item, Passed) or item.left]
+        assert list(take_in(connection, root)) == left
+        assert len(survey(root).waiting) == sum(isinstance(i, Taken) for i in left)
         check_conservation(connection)
     assert _contents(outside) == [_csv(10_000).encode()]
-    for item in said.values():
+    for item in said:
         " ".join(map(str, (*item, item))).encode()

@@ -1,5 +1,6 @@
 """Mapping files: what they make of a row, and what is refused before any row."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -314,6 +315,68 @@ def test_identity_of_a_mapping_is_what_it_says_not_how(mapping: Load) -> None:
     assert mapping(BASE.replace(": status", ": state")).sha256 != digest
 
 
+# One value of each kind of YAML, wherever a mapping takes it.
+TYPES = r"""
+source: !!str 5
+timezone: Europe/Amsterdam
+delimiter: "\t"
+encoding: cp1252
+accept_unended: on
+nulls: &empty ["", "\0", '2026-01-01', !!str 1]
+entity_type: {constant: 0x1F}
+entity_id: {columns: [b, "a\0"], separator: "-", key: true, namespace: "\u00fc \x85"}
+from_status: {constant: 190:20:30}
+triggered_by_system: ! {constant: yes}
+is_milestone: {constant: 0b1_0}
+triggered_by_user_id:
+  column: >-
+    folded
+    text
+sla_deadline:
+transition_reason:
+  column: why
+  values: {yes: no, 2: 2.50, 010: 1_0, 1.5e+3: -.inf, .nan: y, 'null': off, 1e9: 1:30.5,
+    "<<": "=", é: x}
+business_context: &members
+  ~: a
+  2026-1-1: b
+  2026-01-01T00:00:00Z: c
+  3.0: d
+  true: {column: e}
+  text: {constant: !!int "7"}
+metadata: {<<: *members, text: f}
+transitions:
+  - &first {created_at: {column: at, format: "%Y-%m-%d"}, to_status: {constant: "n\
+      ew"}}
+  - <<: [{sla_deadline: due}, *first]
+    to_status: status
+"""
+HASHES = {
+    "boston_311": "d551fd7aa9113ba2713e4dd40b75795cc1aa83284d15d48e78685e76b1f8902f",
+    "bpic2013_incidents": (
+        "6faa2ee43ae8e5a3e736f0c0bac004f9b97c9595efb76d99695934308cea4e99"
+    ),
+    "helpdesk": "5b0721a907ebd435b6add1871916f426e8e13e5e349b38c1cf55c386bfa79c67",
+    "olist_orders": "bd5ea9c09a4f36f842402644fca9b35bacd9e170207a5ab99ef02b8d7db6ff29",
+    "order_status_history": (
+        "a894b50262ee58adb0ea353123669c5b09b2522cffbde2ed01b366395548b2bf"
+    ),
+    "receipt_permits": (
+        "182606a4a6dd9744c2da63f8d238f16797cd2da374218f9df6d74268bee1282b"
+    ),
+    "types": "a0c92a6e2327dd9bd659398b32d17557bb22d7229ed92661a2ae1ea18655df91",
+}
+
+
+@pytest.mark.parametrize("name", HASHES)
+def test_identity_of_a_mapping_is_the_same_in_every_version(
+    write: Write, name: str
+) -> None:
+    example = Path(__file__).parents[2] / "examples" / f"{name}.yml"
+    path = write("types.yml", TYPES) if name == "types" else example
+    assert load_mapping(path).sha256 == HASHES[name]
+
+
 def test_kept_mapping_is_the_one_that_was_loaded(mapping: Load) -> None:
     loaded = mapping(
         """
@@ -331,3 +394,109 @@ def test_kept_mapping_is_the_one_that_was_loaded(mapping: Load) -> None:
         """
     )
     assert restore_mapping(loaded.content) == loaded
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "words"),
+    [
+        ('source: "a\\0"\n', "source", "write it without NUL"),
+        ('from_status: {constant: "a\\0"}\n', "from_status.constant", "without NUL"),
+        (
+            f"from_status: {{constant: {'1' * 2000}}}\n",
+            "from_status.constant",
+            "at most",
+        ),
+        (
+            f"from_status: {{constant: {'a' * 2000}}}\n",
+            "from_status.constant",
+            "at most",
+        ),
+        ('metadata: {a: {columns: [a], separator: "\\0"}}\n', "separator", "NUL"),
+        ('from_status: {column: a, values: {b: "\\0"}}\n', "from_status.values", "NUL"),
+        ("from_status: row_number\n", "from_status", "otherwise in the source"),
+        ("from_status: '*'\n", "from_status", "otherwise in the source"),
+        ("metadata: ['^a$']\n", "metadata.^a$", "otherwise in the source"),
+        ("metadata: {a: {columns: ['^.*$']}}\n", "columns", "otherwise in the source"),
+    ],
+)
+def test_text_that_no_row_could_have_is_refused(
+    write: Write, text: str, key: str, words: str
+) -> None:
+    path = write("bad.yml", BASE + text)
+    with pytest.raises(SourceError) as caught:
+        load_mapping(path)
+    assert str(caught.value).startswith(f"{path}, line 6: key '")
+    assert f"{key}' can't be " in str(caught.value)
+    assert words in str(caught.value)
+    assert len(str(caught.value)) < len(str(path)) + 300
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("%I", "Please either specify both hour and minute, or neither"),
+        ("%Y-%m-%d %H", "Please either specify both hour and minute, or neither"),
+        ("%Y-%m-%d %S", "Found seconds directive, but no hours directive"),
+        ("%Y-%m-%d %I:%M", "Please either specify both 12-hour directive and meridiem"),
+        ("%Y-%m-%d %H:%M:%S.%f", "This pattern should not be used"),
+        ("%d/%m", "it reads no year"),
+        ("%H:%M:%S", "it reads no year"),
+        ("", "it reads no year"),
+        ("%%z %Y-%m-%d", "it reads nothing"),
+        ("%Y" + " " * 1_000, "write at most 1,000 characters"),
+    ],
+)
+@pytest.mark.parametrize("name", ["created_at", "sla_deadline"])
+def test_format_that_reads_no_instant_is_refused(
+    write: Write, name: str, given: str, words: str
+) -> None:
+    text = f"{BASE}sla_deadline: due\n"
+    column = re.search(f"(?m)^{name}: (.*)$", text)
+    assert column is not None
+    field = f"{name}:\n  column: {column[1]}\n  format: '{given}'"
+    path = write("bad.yml", text.replace(column[0], field))
+    line = path.read_text().splitlines().index(f"  format: '{given}'") + 1
+    with pytest.raises(SourceError) as caught:
+        load_mapping(path)
+    where = f"{path}, line {line}: key '{name}.format' can't be "
+    assert str(caught.value).startswith(where)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "text", "instant"),
+    [
+        ("%Y-%m-%d", "2026-07-01", "2026-06-30 22:00:00"),
+        ("%d.%m.%y %k:%M", "01.07.26  3:04", "2026-07-01 01:04:00"),
+        ("%Y-%j %I:%M %p", "2026-182 03:04 PM", "2026-07-01 13:04:00"),
+        ("%Y-%m-%d %H:%M:%S%.f", "2026-07-01 03:04:05.6", "2026-07-01 01:04:05.6"),
+        ("%Y-%m-%dT%H:%M:%S%#z", "2026-07-01T03:04:05+01", "2026-07-01 02:04:05"),
+        ("%+", "2026-07-01T03:04:05+01:00", "2026-07-01 02:04:05"),
+        ("%s", "1782874800", "2026-07-01 03:00:00"),
+        ("%%s %Y-%m-%d", "%s 2026-07-01", "2026-06-30 22:00:00"),
+    ],
+)
+def test_format_reads_the_instant_that_it_writes(
+    connection: Connection,
+    write: Write,
+    mapping: Load,
+    given: str,
+    text: str,
+    instant: str,
+) -> None:
+    yaml = BASE.replace("at\n", f"{{column: at, format: '{given}'}}\n", 1)
+    path = write("rows.csv", f"order,at,status\n1,{text},new\n")
+    found = deliver(connection, path, Settings(mapping(yaml), timezone="Europe/Paris"))
+    assert found.result == (1, 1, 0, 0)
+    row = connection.execute(
+        "select (created_at at time zone 'UTC')::text from raw.status_transitions"
+    ).fetchone()
+    assert row == (instant,)
+
+
+def test_what_polars_refuses_of_a_kept_mapping_is_a_source_error(mapping: Load) -> None:
+    text = BASE.replace("at\n", "{column: at, format: '%Y-%m-%d'}\n", 1)
+    kept = restore_mapping(mapping(text).content.replace("%Y-%m-%d", "%I"))
+    with pytest.raises(SourceError, match=r"^The mapping can't be applied: Invalid"):
+        _apply(kept, {"order": "1", "at": AT, "status": "new"})

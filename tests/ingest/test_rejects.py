@@ -20,7 +20,8 @@ from ingest.append import AppendResult
 from ingest.content import Content
 from ingest.database import Connection, connect
 from ingest.delivery import NO_MAPPING, NOTHING
-from ingest.rejects import Group, Replayed, Selection, readable, replay
+from ingest.names import printable
+from ingest.rejects import Group, Replayed, Selection, replay
 
 Write = Callable[[str, str | bytes], Path]
 Load = Callable[[str], Mapping]
@@ -491,5 +492,5 @@ def test_one_reject_is_shown_with_its_bytes_and_outcome(
 def test_bytes_are_readable_and_told_apart() -> None:
     original = 'ü,"a\\n"\t\x00\x1b[2J\r\n'.encode() + b"\xff\xc2"
     shown = 'ü,"a\\\\n"\\t\\x00\\x1b[2J\\r\\n\\xff\\xc2'
-    assert readable(original) == shown
-    assert readable("\u0085\u202e".encode()) == "\\xc2\\x85\\xe2\\x80\\xae"
+    assert printable(original) == shown
+    assert printable("\u0085\u202e".encode()) == "\\xc2\\x85\\xe2\\x80\\xae"

@@ -351,6 +351,30 @@ def test_wrong_header_is_a_source_error_before_any_row(
     assert "--mapping" in str(caught.value)
 
 
+MANY = ",".join(f"column {n}" for n in range(25))
+
+
+@pytest.mark.parametrize(
+    ("header", "parts"),
+    [
+        ("when,what", ("; it has 'when', 'what'. Another table",)),
+        (MANY, ("; it has 'column 0', 'column 1',", "'column 19' and 5 more. ")),
+        ("x" * 200, (f"; it has '{'x' * 100}…'. Another",)),
+        ("when;who,me;what", ("one column", "delimiter: ';'.")),
+        ("when\twhat", ("one column", 'delimiter: "\\t".')),
+        (f"{HEADER},colour", ("an unknown column 'colour'; it has 'created_at',",)),
+    ],
+)
+def test_wrong_header_is_told_with_its_columns_and_suspects_the_delimiter(
+    write: Write, header: str, parts: tuple[str, ...]
+) -> None:
+    quoted = f'"{header}"' if ";" in header else header
+    with pytest.raises(SourceError) as caught:
+        next(_chunks(write("file.csv", f"{quoted}\n1\n"), Layout()))
+    assert [part for part in parts if part not in str(caught.value)] == []
+    assert ("one column" in str(caught.value)) == ("one column" in parts)
+
+
 def test_parquet_with_a_repeated_column_is_a_source_error(tmp_path: Path) -> None:
     values = [pa.array(["1"])] * 3
     path = tmp_path / "file.parquet"

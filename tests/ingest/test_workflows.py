@@ -2,8 +2,10 @@
 
 import copy
 import json
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -1061,3 +1063,101 @@ def test_defect_of_shape_is_refused_by_the_published_schema(
     content: Content, alter: Alter, sentence: str
 ) -> None:
     assert not _published(_kind(content)).is_valid(_altered(content, alter)), sentence
+
+
+def _large(size: int) -> Content:
+    names = [f"status_{number}" for number in range(size)]
+    steps = [
+        _step(name, number, [after, names[0]])
+        for number, (name, after) in enumerate(pairwise(names))
+    ]
+    last = _step(names[-1], size, [], is_final=True, sla_hours=None)
+    return _workflow(steps=[*steps, last])
+
+
+def test_workflow_of_5000_steps_is_checked_in_seconds(tmp_path: Path) -> None:
+    path = tmp_path / "large.yml"
+    # JSON is YAML, and written in no time.
+    path.write_text(json.dumps(_large(5_000), indent=1))
+    started = time.process_time()
+    assert workflows.check(path).warnings == ()
+    # One second; what compares each step with each takes forty.
+    assert time.process_time() - started < 5
+
+
+def test_thousand_workflows_are_checked_in_seconds(tmp_path: Path) -> None:
+    for number in range(1_000):
+        content = _workflow(f"w{number}", is_default=False, business_entity=str(number))
+        (tmp_path / f"{number}.yml").write_text(json.dumps(content))
+    started = time.process_time()
+    assert len(workflows.check(tmp_path).workflows) == 1_000
+    assert time.process_time() - started < 10
+
+
+def test_first_thousand_defects_are_told_and_the_others_counted(folder: Write) -> None:
+    path = folder(
+        _altered(_workflow(), _set("steps.0.allowed_transitions", [1] * 1_500))
+    )
+    *told, last = _refusals(path)
+    assert len(told) == 1_000
+    assert last == f"{path}: there are 501 more defects."
+
+
+FOUR_DEFECTS = (
+    "'Europe/Amsterdm' is no IANA time zone.",
+    "an item of 'tuesday' must be a text such as 09:00-17:00, not '9:00-17:00'.",
+    "monday 08:00-12:00 overlaps monday 11:00-17:00.",
+    "key 'openings' is unknown; known are calendar_name, timezone, windows, holidays, "
+    "closed_dates, special_dates, covers.",
+)
+
+
+def test_calendar_with_four_defects_shows_four_and_no_false_one_beside(
+    folder: Write,
+) -> None:
+    windows = {
+        "monday": ["08:00-12:00", "11:00-17:00"],
+        "tuesday": ["9:00-17:00", "12:00-17:00"],
+    }
+    calendar = _calendar(timezone="Europe/Amsterdm", windows=windows, openings=3)
+    # The workflow's calendar is there, though not sound.
+    told = _refusals(folder(calendar, _workflow(calendar="office")))
+    assert sorted(line.split(": ", 1)[1] for line in told) == sorted(FOUR_DEFECTS)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (
+            {"windows": {"monday": ["09:00-17:00", "09:00-17:00"]}},
+            "'monday' holds '09:00-17:00' more than once.",
+        ),
+        (
+            {"covers": [26, 2026]},
+            "an item of 'covers' must be a whole number from 1900 to 2200, not 26.",
+        ),
+        ({"holidays": {"subdivision": "BY"}}, "key 'country' is missing."),
+        ({"special_dates": {"soon": []}}, "key 'soon' must be a text such as"),
+        ({"windows": []}, "'windows' must be a mapping, not a list of 0."),
+        ({"calendar_name": None}, "'calendar_name' must be a text such as office_nl"),
+    ],
+)
+def test_one_defect_of_a_calendar_makes_no_other(
+    folder: Write, given: Content, sentence: str
+) -> None:
+    (told,) = _refusals(folder(_calendar(**given)))
+    assert sentence in told
+
+
+def test_calendar_without_its_name_is_no_workflow(folder: Write) -> None:
+    calendar = _calendar()
+    del calendar["calendar_name"]
+    (told,) = _refusals(folder(calendar))
+    assert told.endswith("key 'calendar_name' is missing.")
+
+
+def test_calendar_that_can_not_be_read_is_not_said_to_be_missing(folder: Write) -> None:
+    path = folder(_workflow(calendar="office"))
+    (path / "office.yml").write_text("calendar_name: office\n  windows: [")
+    (told,) = _refusals(path)
+    assert "this is no YAML" in told

@@ -1,0 +1,71 @@
+"""The page of the tables: offline, of this database, and nothing changed for it."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from commands import process, run
+
+from dagster_project.docs import OFFLINE
+from ingest import database
+from ingest.database import PROJECT
+from ingest.locks import Lock, holding
+
+HISTORY = """\
+created_at,entity_type,entity_id,to_status
+2026-03-02T08:00:00Z,order,1,new
+"""
+# Each relation, and the transaction that made its definition or filled it last.
+STATE = """
+select oid, relname, relfilenode, pg_class.xmin::text from pg_class
+where relnamespace::regnamespace::text ~ '^(raw|sla)'
+union all
+select 0, 'cuts', 0, string_agg(cuts::text, ' ' order by cut) from raw.cuts
+union all
+select 0, 'intervals', 0, string_agg(xmin::text, ' ' order by interval_id)
+from sla.status_intervals
+order by 1, 2
+"""
+
+
+@pytest.fixture
+def page(installed_url: str, home: Path, tmp_path: Path) -> str:
+    """Made while a build holds its lock; it says where, and leaves all as it was."""
+    (tmp_path / "history.csv").write_text(HISTORY)
+    assert run("ingest", tmp_path / "history.csv").code == 0
+    assert process("build").code == 0
+    with database.connect(installed_url) as connection:
+        before = connection.execute(STATE).fetchall()
+        with holding(connection, Lock.BUILD):
+            said = process("docs")
+        assert connection.execute(STATE).fetchall() == before
+    path = home / "published" / "docs.html"
+    assert said == (
+        0,
+        "",
+        f"The tables are explained in {path}; open it in a browser.\n",
+    )
+    return path.read_text(encoding="utf-8")
+
+
+def test_page_tells_every_column_and_fetches_nothing(page: str) -> None:
+    missing = []
+    for file in (PROJECT / "dbt" / "models" / "sla").glob("*.yml"):
+        for model in yaml.safe_load(file.read_text())["models"]:
+            for column in model["columns"]:
+                text = column["description"].replace('"', '\\"')
+                missing += [] if text in page else [(model["name"], column["name"])]
+    assert missing == []
+    # Of the database itself.
+    assert '"owner": "postgres"' in page
+    assert "Numbers in brackets, such as (S10)" in page
+    # Its browser is told to ask nobody, before anything that could.
+    head = page.partition("<head>")[2]
+    assert head.startswith(OFFLINE)
+    assert "connect-src 'none'" in OFFLINE
+    assert "default-src 'unsafe-inline' 'unsafe-eval' data: blob:;" in OFFLINE
+    # Nor would it without that rule: nothing is named, and no statistics are sent.
+    fetched = r"<(?:script|link|img|iframe)\b[^>]*(?:src|href)=[\"']?(?:https?:)?//"
+    assert not re.search(fetched, page)
+    assert '"send_anonymous_usage_stats": false' in page

@@ -1,0 +1,365 @@
+"""Verifications that fail, and what checks show: by the instance's own records."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import dagster as dg
+import duckdb
+import pytest
+from commands import assert_one_sentence, process
+
+from dagster_project.aside import verify
+from dagster_project.definitions import build_definitions
+from dagster_project.resources import Warehouse
+from dagster_project.run import RunError, run
+from dagster_project.verifications import standing_failure
+from ingest import database, record
+from ingest.database import Connection
+
+PARTS = ["configuration", "inbox", "cut", "build", "publish"]
+AS_OF = datetime(2026, 3, 10, 12, tzinfo=UTC)
+NEXT = AS_OF + timedelta(days=2)
+HISTORY = """\
+created_at,entity_type,entity_id,to_status
+2026-03-01T09:00:00Z,order,1,new
+2026-03-01T10:00:00Z,order,1,confirmed
+2026-03-09T13:00:00Z,order,2,new
+"""
+STAYS = dg.AssetKey(["sla", "status_intervals"])
+# Of files, which judge all of them each time.
+OTHER_CHECKS = {"every_file_was_accepted", "files_hold_what_the_manifest_says"}
+EQUALS = "equals_a_full_build"
+ROW_IS_GONE = "delete from sla.status_intervals where entity_id = 1 and status = 'new'"
+VERDICT = "update sla.status_intervals set verdict = %s where verdict = %s"
+
+
+class Shown(NamedTuple):
+    """What the UI shows of a check: how it ended, and what it says it judged."""
+
+    passed: bool
+    judged: str
+
+
+@pytest.fixture(scope="module")
+def template(
+    installation: Callable[..., AbstractContextManager[str]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[str, Path]]:
+    """The database that a first run left, to be copied, and its home folder."""
+    home = tmp_path_factory.mktemp("home")
+    with installation(home, "order.yml", "office_nl.yml") as url:
+        (home / "inbox").mkdir()
+        (home / "inbox" / "history.csv").write_text(HISTORY)
+        run(Warehouse(), PARTS, as_of=AS_OF)
+        yield database.environment(url)["PGDATABASE"], home
+
+
+@pytest.fixture
+def database_url(
+    fresh_database: Callable[..., AbstractContextManager[str]],
+    template: tuple[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[str]:
+    with fresh_database(template[0]) as url:
+        monkeypatch.setenv("DATABASE_URL", url)
+        for name in database.environment(url):
+            monkeypatch.delenv(name, raising=False)
+        yield url
+
+
+@pytest.fixture
+def warehouse(database_url: str, template: tuple[str, Path]) -> Warehouse:
+    return Warehouse(database_url=database_url, home=str(template[1]))
+
+
+@pytest.fixture
+def instance(warehouse: Warehouse) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.from_config(str(warehouse.folder / "dagster")) as found:
+        yield found
+
+
+def _job(
+    warehouse: Warehouse, name: str, instance: dg.DagsterInstance
+) -> dg.DagsterRun:
+    """As the schedule runs it."""
+    job = build_definitions(warehouse).resolve_job_def(name)
+    done = job.execute_in_process(instance=instance, raise_on_error=False)
+    return _run(instance, done.run_id)
+
+
+def _by_hand(
+    warehouse: Warehouse, instance: dg.DagsterInstance, *checks: str
+) -> dg.DagsterRun:
+    """The checks of the stays, all or those named, as the UI executes them."""
+    job = build_definitions(warehouse).resolve_implicit_global_asset_job_def()
+    keys = {
+        key
+        for key in job.asset_layer.asset_graph.asset_check_keys
+        if key.asset_key == STAYS and (key.name in checks or not checks)
+    }
+    part = job.get_subset(asset_selection=set(), asset_check_selection=keys)
+    done = part.execute_in_process(instance=instance, raise_on_error=False)
+    return _run(instance, done.run_id)
+
+
+def _run(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRun:
+    found = instance.get_run_by_id(run_id)
+    assert found is not None
+    return found
+
+
+def _newest(instance: dg.DagsterInstance) -> dg.DagsterRun:
+    return instance.get_runs(limit=1)[0]
+
+
+def _shown(instance: dg.DagsterInstance, run_id: str) -> dict[str, Shown]:
+    """Checks that were evaluated in a run."""
+    events = instance.all_logs(
+        run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION
+    )
+    found = [e.get_dagster_event().asset_check_evaluation_data for e in events]
+    return {
+        check.check_name: Shown(check.passed, str(check.metadata["judged"].value))
+        for check in found
+        if "judged" in check.metadata
+    }
+
+
+def _said(instance: dg.DagsterInstance, run_id: str) -> str:
+    """All that a run said, failures with their causes."""
+    entries = instance.all_logs(run_id)
+    details = [e.dagster_event.event_specific_data for e in entries if e.dagster_event]
+    return "\n".join([*(entry.user_message for entry in entries), *map(str, details)])
+
+
+def _planned(instance: dg.DagsterInstance, run_id: str) -> set[str]:
+    events = instance.all_logs(
+        run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED
+    )
+    return {e.get_dagster_event().asset_check_planned_data.check_name for e in events}
+
+
+def _transition(connection: Connection, entity_id: int) -> None:
+    record(
+        connection,
+        entity_type="order",
+        entity_id=entity_id,
+        to_status="new",
+        triggered_by_system="test",
+    )
+
+
+def _current(warehouse: Warehouse) -> Path:
+    return (warehouse.folder / "published" / "current").resolve()
+
+
+def test_nothing_passes_over_a_failed_verification_until_it_is_mended(
+    warehouse: Warehouse,
+    connection: Connection,
+    instance: dg.DagsterInstance,
+) -> None:
+    run(warehouse, PARTS, as_of=NEXT)
+    before = _current(warehouse)
+    connection.execute(ROW_IS_GONE)
+    nightly = _job(warehouse, "verify", instance)
+    assert nightly.status is dg.DagsterRunStatus.FAILURE
+    assert not _shown(instance, nightly.run_id)[EQUALS].passed
+    failure = standing_failure(connection)
+    assert failure is not None
+    said = str(failure)
+    assert "1 row differs from a full build" in said
+    assert f"Cut {failure.cut} failed its verification" in said
+    assert "status-engine build --full-refresh" in said
+
+    # Nothing new, then something, then files alone.
+    for parts in (PARTS, ["publish"]):
+        with pytest.raises(RunError) as refused:
+            run(warehouse, parts)
+        assert str(refused.value) == said
+    refused_run = instance.get_runs(limit=2)[1].run_id
+    shown = _shown(instance, refused_run)
+    assert {name for name, check in shown.items() if not check.passed} == {EQUALS}
+    assert shown.keys() >= _planned(instance, refused_run) - OTHER_CHECKS
+    _transition(connection, 7)
+    with pytest.raises(RunError, match="failed its verification"):
+        run(warehouse, PARTS)
+    assert _newest(instance).status is dg.DagsterRunStatus.FAILURE
+    assert not _shown(instance, _newest(instance).run_id)[EQUALS].passed
+    # The tables stay fresh; the files are those of before.
+    built = "select count(*) from sla.status_intervals where entity_id = 7"
+    assert connection.execute(built).fetchone() == (1,)
+    assert _current(warehouse) == before
+
+    run(warehouse, PARTS, full_refresh=True)
+    assert standing_failure(connection) is None
+    checks = _shown(instance, _newest(instance).run_id)
+    assert checks[EQUALS].passed
+    assert all(check.passed for check in checks.values())
+    assert _current(warehouse) != before
+    assert not verify(warehouse).differences
+
+
+@pytest.mark.usefixtures("warehouse")
+def test_a_verification_at_the_terminal_is_kept_and_clears(
+    connection: Connection,
+) -> None:
+    changed = connection.execute(VERDICT, ["breached", "met"])
+    assert changed.rowcount == 1
+    assert process("verify").code == 1
+    row = connection.execute(
+        "select difference_count, first_differences from sla.verifications "
+        "where failure is not null"
+    ).fetchone()
+    assert row is not None
+    assert row[0] >= 2
+    assert "status_intervals" in row[1]
+    assert_one_sentence(process("publish"), "rows differ", "status-engine verify")
+    connection.execute(VERDICT, ["met", "breached"])
+    # Half of the entities tells nothing of the others.
+    assert process("verify", "--sample", "2").code == 0
+    assert standing_failure(connection) is not None
+    assert process("verify").code == 0
+    assert standing_failure(connection) is None
+    assert process("publish").code == 0
+
+
+def test_what_differs_in_a_sample_is_kept_as_well(
+    warehouse: Warehouse, connection: Connection
+) -> None:
+    connection.execute("update sla.status_intervals set visit = 2 where entity_id = 2")
+    assert verify(warehouse, sample=2).differences
+    failure = standing_failure(connection)
+    assert failure is not None
+    assert "4 rows differ from a full build" in str(failure)
+
+
+def test_a_run_without_anything_new_shows_what_the_build_found(
+    warehouse: Warehouse, instance: dg.DagsterInstance
+) -> None:
+    run(warehouse, PARTS, as_of=NEXT)
+    last = _newest(instance)
+    shown = _shown(instance, last.run_id)
+    claims = Path(__file__).parents[2] / "dbt" / "tests"
+    assert {path.stem for path in claims.glob("*.sql")} < shown.keys()
+    assert all(check.passed for check in shown.values())
+    assert {check.judged.partition("cut ")[2] for check in shown.values()} == {
+        "1: nothing came since"
+    }
+    # Each check that the UI shows, since the tables are of this run now.
+    planned = _planned(instance, last.run_id)
+    assert planned - shown.keys() == OTHER_CHECKS
+    assert EQUALS in shown
+
+
+def test_a_check_that_judged_a_part_says_which(
+    warehouse: Warehouse, connection: Connection, instance: dg.DagsterInstance
+) -> None:
+    _transition(connection, 7)
+    run(warehouse, PARTS)
+    shown = _shown(instance, _newest(instance).run_id)
+    touched = "entities touched since cut 1"
+    assert shown["assert_intervals_tile_each_entity"] == (True, touched)
+    assert shown["assert_every_transition_is_in_one_interval"] == (True, touched)
+    assert shown["assert_every_read_transition_is_accounted_for"] == (
+        True,
+        "batches since cut 1",
+    )
+    assert shown["assert_all_tables_are_of_one_cut"] == (True, "everything")
+    assert shown["unique_status_intervals_last_transition_id"] == (
+        True,
+        "everything as of cut 1, in full; not what came since",
+    )
+    # What was verified was another state.
+    assert EQUALS not in shown
+    run(warehouse, PARTS, full_refresh=True)
+    shown = _shown(instance, _newest(instance).run_id)
+    full = {name: check for name, check in shown.items() if name != EQUALS}
+    assert {check.judged for check in full.values()} == {"everything"}
+
+
+def test_checks_by_hand_judge_every_row(
+    warehouse: Warehouse, connection: Connection, instance: dg.DagsterInstance
+) -> None:
+    whole = _by_hand(warehouse, instance)
+    assert whole.status is dg.DagsterRunStatus.SUCCESS
+    shown = _shown(instance, whole.run_id)
+    assert shown.keys() == _planned(instance, whole.run_id)
+    assert set(shown.values()) == {Shown(True, "everything, of cut 1")}
+    # The entity is not among those that any build touched last.
+    _transition(connection, 7)
+    run(warehouse, PARTS)
+    connection.execute(ROW_IS_GONE)
+    damaged = _by_hand(warehouse, instance)
+    assert damaged.status is dg.DagsterRunStatus.FAILURE
+    shown = _shown(instance, damaged.run_id)
+    red = {name for name, check in shown.items() if not check.passed}
+    assert "assert_every_transition_is_in_one_interval" in red
+    assert EQUALS in red
+
+
+def test_a_test_that_failed_by_hand_is_kept(
+    warehouse: Warehouse, connection: Connection, instance: dg.DagsterInstance
+) -> None:
+    name = "assert_every_transition_is_in_one_interval"
+    connection.execute(ROW_IS_GONE)
+    assert _by_hand(warehouse, instance, name).status is dg.DagsterRunStatus.FAILURE
+    with pytest.raises(RunError, match=f"over all rows, {name} failed. Nothing"):
+        run(warehouse, PARTS, as_of=NEXT)
+    shown = _shown(instance, _newest(instance).run_id)
+    assert shown[name] == (False, "everything, of cut 1")
+
+
+def test_files_that_lost_rows_fail_the_run_that_checks_them(
+    warehouse: Warehouse, instance: dg.DagsterInstance
+) -> None:
+    run(warehouse, PARTS, as_of=NEXT)
+    job = build_definitions(warehouse).resolve_implicit_global_asset_job_def()
+    key = dg.AssetCheckKey(
+        dg.AssetKey(["published", "analytics"]), "files_hold_what_the_manifest_says"
+    )
+    part = job.get_subset(asset_selection=set(), asset_check_selection={key})
+    assert part.execute_in_process(instance=instance).success
+    with duckdb.connect(_current(warehouse) / "analytics.duckdb") as analytics:
+        analytics.execute("delete from status_intervals")
+    done = part.execute_in_process(instance=instance, raise_on_error=False)
+    assert _run(instance, done.run_id).status is dg.DagsterRunStatus.FAILURE
+    assert not done.get_asset_check_evaluations()[0].passed
+    assert "3 said, 3 Parquet, 0 DuckDB" in _said(instance, done.run_id)
+    run(warehouse, ["publish"])
+
+
+def test_no_output_is_missed_in_a_normal_run(
+    warehouse: Warehouse, connection: Connection, instance: dg.DagsterInstance
+) -> None:
+    _transition(connection, 7)
+    # With something new, with nothing, and in full.
+    for full_refresh in (False, False, True):
+        run(warehouse, PARTS, full_refresh=full_refresh)
+        assert "did not yield" not in _said(instance, _newest(instance).run_id)
+
+
+def test_runs_of_the_command_line_are_of_the_job_that_the_ui_shows(
+    warehouse: Warehouse, instance: dg.DagsterInstance
+) -> None:
+    run(warehouse, ["cut"])
+    found = _newest(instance)
+    origin = found.remote_job_origin
+    assert origin is not None
+    assert origin.repository_origin.get_label() == (
+        "__repository__@dagster_project.definitions"
+    )
+    (job,) = instance.get_runs(
+        dg.RunsFilter(
+            job_name="status_engine",
+            run_ids=[found.run_id],
+            tags={".dagster/repository": origin.repository_origin.get_label()},
+        )
+    )
+    assert job.run_id == found.run_id
+    # What the UI shows beside a run's id is what has no prefix of Dagster's.
+    assert [
+        tag for tag in found.tags if not tag.startswith((".dagster/", "dagster/"))
+    ] == []

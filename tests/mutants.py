@@ -778,9 +778,7 @@ MUTANTS = (
     Mutant(
         "Growth: rows come by an anti-join with a table that grows under it",
         BUILDS,
-        """            -- Those that stayed are as they are. An anti-join would be planned for the
-            -- rows that there are before, and nest loops over those that come.
-            on conflict ({{ key | join(", ") }}) do nothing
+        """            on conflict ({{ key | join(", ") }}) do nothing
 """,
         """            as changed where not exists (
                 select from {{ built }} as built where
@@ -1170,13 +1168,6 @@ MUTANTS = (
         INBOX,
         "    if stat.S_ISLNK(mode):\n",
         "    if False:\n",
-        (INBOX_TESTS,),
-    ),
-    Mutant(
-        "inbox: pipes are opened",
-        INBOX,
-        "        if not stat.S_ISREG(before.st_mode):\n",
-        "        if stat.S_ISLNK(before.st_mode):\n",
         (INBOX_TESTS,),
     ),
     Mutant(

@@ -256,8 +256,9 @@
     {% set found = [] %}
     {% for node in graph.nodes.values() if node.config.materialized == "cut_table" %}
         {% set built = built_table(node) %}
+        {% set share = "1.1" if node.config.meta.change == "whole" else "0.1" %}
         {% set has_outgrown = run_query(
-            "select come.reltuples > 0.1 * greatest(built.reltuples, 0)"
+            "select come.reltuples > " ~ share ~ " * greatest(built.reltuples, 0)"
             " from pg_class as come cross join pg_class as built"
             " where come.oid = '" ~ changes_of(built).include(database=False)
             ~ "'::regclass and built.oid = '" ~ built.include(database=False)

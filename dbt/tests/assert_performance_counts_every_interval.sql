@@ -25,9 +25,9 @@ intervals as (
         count(*) filter (where verdict = 'breached') as breached_count,
         count(*) filter (
             where
-                left_at is null
-                and sla_deadline < {{ as_of() }}
-                and entered_at <= {{ as_of() }}
+            left_at is null
+            and sla_deadline < {{ as_of() }}
+            and entered_at <= {{ as_of() }}
         ) as overdue_count
     from {{ ref("status_intervals") }}
 )

@@ -18,7 +18,7 @@ HEADER = "created_at,entity_type,entity_id,to_status\n"
 COMMANDS = {
     "init": set(),
     "explain order 1": {Lock.SWAP},
-    "as-of order 1": set(),
+    "as-of order 1": {Lock.SWAP},
     "record order 1 confirmed": set(),
     "ingest FILE": set(),
     "rejects list": set(),

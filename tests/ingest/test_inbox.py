@@ -234,7 +234,7 @@ def test_name_that_is_no_utf8_is_escaped_in_the_ledger_and_kept_on_disk(
     said = _run(connection, home)
     assert said.keys() == {r"b\xff.csv", r"wrong\xfe.csv", r"shop\xfd/x.csv", "z.csv"}
     assert r"wrong\xfe.csv, line 1" in _refusal(said[r"wrong\xfe.csv"])
-    assert r"shop\xfd/mapping.yml: key" in _refusal(said[r"shop\xfd/x.csv"])
+    assert r"shop\xfd/mapping.yml, line 1: key" in _refusal(said[r"shop\xfd/x.csv"])
     assert _stored(connection) == [1, 2]
     for table in ("deliveries", "rejected_transitions"):
         rows = connection.execute(f"select file_name from raw.{table} order by 1")

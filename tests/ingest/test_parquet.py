@@ -28,10 +28,12 @@ LONG = "x" * 300_000
 MOST_BYTES = 2 << 30
 # Delivers a file in a process of its own; prints its peak and what came of it.
 DELIVER = r"""
-import re, sys
+import re, resource, sys
 from pathlib import Path
 from ingest import SourceError, database, deliver
 
+# A test that fails must not take the machine along.
+resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
 with database.session(sys.argv[1]) as connection:
     try:
         said = deliver(connection, Path(sys.argv[2])).result

@@ -9,6 +9,6 @@
 ) }}
 -- depends_on: {{ source("raw", "cuts") }}
 -- depends_on: {{ source("raw", "calendar_pages") }}
--- The earliest instant since entered_at with so many hours of business time between
+-- The earliest instant by which so many hours of business time since entered_at are up
 -- (S11), as ingest has it.
 select raw.business_deadline(calendar, entered_at, hours)

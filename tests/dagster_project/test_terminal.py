@@ -341,6 +341,8 @@ def _interrupt(words: list[str], after: str) -> Said:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # Tests that run in the background of a shell are told to ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as command:
         assert command.stderr is not None
         said = ""

@@ -955,7 +955,8 @@ MUTANTS = (
         "Words: a shape that is wrong hides what else is",
         "ingest/calendar_files.py",
         "    return [\n        *shape_defects(",
-        "    return list(shape_defects(content, CALENDAR)) or [\n        *shape_defects(",
+        "    return list(shape_defects(content, CALENDAR)) or [\n"
+        "        *shape_defects(",
         ("tests/ingest/test_workflows.py",),
     ),
     Mutant(

@@ -286,6 +286,26 @@ def full_build(url: str, home: Path) -> list[Figure]:
     ]
 
 
+def after_a_tiny_build(server_url: str, files: Files, home: Path) -> list[Figure]:
+    """The history by an incremental build, where the first build met two rows."""
+    home.mkdir()
+    two = home / "two.csv"
+    pl.read_csv(files.hot, infer_schema=False).head(2).write_csv(two)
+    with fresh_database(server_url) as url:
+        with database.session(url) as connection:
+            workflows.apply(connection, workflows.load(rows.WORKFLOWS))
+        load(url, two)
+        build(url, home)
+        load(url, files.history)
+        incremental = build(url, home).sql
+        full = build(url, home, full_refresh=True).sql
+    return [
+        Figure("all of it after a build of two rows, SQL and tests", incremental, "s"),
+        Figure("the same anew", full, "s"),
+        at_most("after two rows : anew", incremental / full, 1.2, "ratio"),
+    ]
+
+
 def make_peer(connection: Any, source: str) -> None:
     """The tables of the shortest SQL, by PostgreSQL or DuckDB."""
     for query in (INTERVALS, LATEST):
@@ -545,8 +565,11 @@ def steps_of_last_run() -> dict[str, float]:
 
 
 def measure(server_url: str, folder: Path, size: int, scale: int) -> list[Figure]:
-    """Everything at one size."""
+    """Everything at one size; at the smaller one, also after a tiny build."""
     files = write_files(folder / f"{size}", size, scale)
+    tiny = folder / f"tiny_{size}"
+    is_small = size == min(SIZES) // scale
+    grown = after_a_tiny_build(server_url, files, tiny) if is_small else []
     home = folder / f"home_{size}"
     home.mkdir()
     with fresh_database(server_url) as url:
@@ -554,6 +577,7 @@ def measure(server_url: str, folder: Path, size: int, scale: int) -> list[Figure
             workflows.apply(connection, workflows.load(rows.WORKFLOWS))
         load(url, files.history, files.hot)
         return [
+            *grown,
             *full_build(url, home),
             *serving(url, files, home, scale),
             *staleness(url, home),

@@ -5,6 +5,7 @@ Bodies read their configuration, call a function and report; SLA logic is in dbt
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from graphlib import TopologicalSorter
 from typing import Any
 
@@ -24,6 +25,7 @@ from dagster_project.judged import (
     last_batches,
     part_of,
 )
+from dagster_project.progress import telling
 from dagster_project.publish import (
     DATABASE_NAME,
     MANIFEST_NAME,
@@ -324,7 +326,10 @@ def _build(
         events = dbt.cli(build.arguments, context=context, target_path=target)
         is_published = False
         waiting: list[Any] = []
-        with dbt_in_words(target):
+        with (
+            dbt_in_words(target),
+            telling(warehouse.url, partial(_narrate, context)),
+        ):
             for event in events.stream():
                 waiting.append(event)
                 # Tables are what their events say once all are changed, at once.

@@ -805,6 +805,13 @@ MUTANTS = (
         (GROWTH,),
     ),
     Mutant(
+        "Growth: a build is silent while a model is built",
+        "dagster_project/assets.py",
+        "partial(_narrate, context)",
+        "print",
+        ("tests/dagster_project/test_progress.py",),
+    ),
+    Mutant(
         "S15: seconds in a status that is entered later are negative",
         INTERVALS,
         """        when entered_at <= {{ instant }}
@@ -954,9 +961,16 @@ MUTANTS = (
     Mutant(
         "Words: a shape that is wrong hides what else is",
         "ingest/calendar_files.py",
+<<<<<<< HEAD
         "    return [\n        *shape_defects(",
         "    return list(shape_defects(content, CALENDAR)) or [\n"
         "        *shape_defects(",
+=======
+        "    return [\n"
+        "        *shape_defects(content.over(CALENDAR_DEFAULTS), CALENDAR),\n",
+        "    return list("
+        "shape_defects(content.over(CALENDAR_DEFAULTS), CALENDAR)) or [\n",
+>>>>>>> main
         ("tests/ingest/test_workflows.py",),
     ),
     Mutant(

@@ -238,7 +238,7 @@
                 {{ apply_changes(node) }}
             {% endfor -%}
             {% if outgrown -%}
-                analyze {{ outgrown | join(", ") }}, {{ changed_entities() }};
+                analyze {{ outgrown | join(", ") }};
             {% endif -%}
             insert into {{ target_relation }} as built (relation_name, cut)
             {{ sql }}
@@ -265,6 +265,9 @@
             ~ "'::regclass"
         ).columns[0].values()[0] %}
         {% if has_outgrown %}{% do found.append(built) %}{% endif %}
+        {% if has_outgrown and node.alias == "status_intervals" %}
+            {% do found.append(changed_entities()) %}
+        {% endif %}
     {% endfor %}
     {{ return(found) }}
 {% endmacro %}

@@ -1,0 +1,62 @@
+"""A build says every few seconds what it is at."""
+
+import re
+from pathlib import Path
+
+import pytest
+from commands import run
+
+from dagster_project import progress
+from ingest import database
+
+TWO = """\
+created_at,entity_type,entity_id,to_status
+2026-01-01T00:00:00Z,order,1,new
+2026-01-01T00:00:00Z,order,2,new
+"""
+
+
+@pytest.fixture(autouse=True)
+def is_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "EVERY", 0.1)
+
+
+def test_a_build_says_what_it_is_at_and_for_how_long(
+    installed_url: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "two.csv"
+    file.write_text(TWO)
+    first = run("build")
+    assert first.code == 0
+    assert re.search(r"^  building, \d+ s in all$", first.err, re.M)
+    assert run("ingest", file).code == 0
+    with database.connect(installed_url) as connection:
+        connection.execute("set idle_in_transaction_session_timeout = '30s'")
+        connection.execute("begin; lock table sla.sla_daily_counts in share mode")
+        lines: list[str] = []
+
+        def say(line: str) -> None:
+            lines.append(line)
+            if "building built_cuts, 1 s" in line:
+                connection.execute("rollback")
+
+        with progress.telling(installed_url, say):
+            assert run("build").code == 0
+    assert "building built_cuts, 0 s" in lines
+    assert lines.index("building built_cuts, 0 s") < lines.index(
+        "building built_cuts, 1 s"
+    )
+
+
+def test_what_a_build_is_at_is_not_said_once_it_has_ended(installed_url: str) -> None:
+    assert run("build").code == 0
+    with database.connect(installed_url) as connection:
+        assert progress.at_work(connection) == ""
+
+
+@pytest.mark.usefixtures("installed_url")
+def test_where_no_database_answers_nothing_is_said() -> None:
+    lines: list[str] = []
+    with progress.telling("postgresql://nobody@127.0.0.1:1/none", lines.append):
+        assert run("build").code == 0
+    assert lines == []

@@ -961,16 +961,10 @@ MUTANTS = (
     Mutant(
         "Words: a shape that is wrong hides what else is",
         "ingest/calendar_files.py",
-<<<<<<< HEAD
-        "    return [\n        *shape_defects(",
-        "    return list(shape_defects(content, CALENDAR)) or [\n"
-        "        *shape_defects(",
-=======
         "    return [\n"
         "        *shape_defects(content.over(CALENDAR_DEFAULTS), CALENDAR),\n",
         "    return list("
         "shape_defects(content.over(CALENDAR_DEFAULTS), CALENDAR)) or [\n",
->>>>>>> main
         ("tests/ingest/test_workflows.py",),
     ),
     Mutant(

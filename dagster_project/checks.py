@@ -11,7 +11,7 @@ from dagster_project.assets import EQUALS_A_FULL_BUILD, in_a_sentence
 from dagster_project.judged import EVERYTHING, JUDGED
 from dagster_project.publish import DATABASE_NAME, read_manifest
 from dagster_project.resources import Warehouse
-from dagster_project.verifications import VerificationError, standing_failure
+from dagster_project.verifications import VerificationError, require_none
 from ingest.errors import StatusEngineError
 from ingest.inbox import survey
 from ingest.names import readable
@@ -106,7 +106,8 @@ def verification(warehouse: Warehouse) -> Iterator[dg.AssetCheckResult]:
             "first_differing": verified.first_differences,
         },
     )
-    with warehouse.session() as connection:
-        failure = standing_failure(connection)
-    if failure:
-        raise in_a_sentence(VerificationError(str(failure)))
+    try:
+        with warehouse.session() as connection:
+            require_none(connection)
+    except VerificationError as error:
+        raise in_a_sentence(error) from error

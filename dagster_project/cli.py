@@ -810,10 +810,11 @@ def _demo_files(
 def psql(arguments: tuple[str, ...]) -> None:
     """Open psql on the database, or pass it ARGUMENTS."""
     program = str(embedded.client("psql"))
+    address = database.url()
     # Said as the other commands say it, where the server is not there.
-    database.connect().close()
+    database.connect(address).close()
     # What is among the arguments of a process, everybody sees.
-    os.environ.update(database.environment(database.url()))
+    os.environ.update(database.environment(address))
     os.execv(program, [program, *arguments])
 
 

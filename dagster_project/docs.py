@@ -9,7 +9,7 @@ from dagster_project import schemas
 from dagster_project.resources import (
     Build,
     Warehouse,
-    dbt_cli,
+    run_dbt,
     session_environment,
 )
 from ingest.append import server_clock
@@ -41,21 +41,13 @@ def write_docs(warehouse: Warehouse) -> Path:
         cut = Cut(0, server_clock(connection))
         build = Build(schemas.PUBLISHED, is_full=False)
         with session_environment(warehouse.url, cut, build, connection):
-            _run_dbt(target)
+            # Compiling would ask the tables for what a build is to change.
+            generate = ("docs", "generate", "--static", "--no-compile")
+            for arguments in (("parse",), generate):
+                run_dbt(arguments, target, "The page can't be made")
     page = make_folder(warehouse.folder / "published") / PAGE_NAME
     write_whole(page, _offline((target / "static_index.html").read_text("utf-8")))
     return page
-
-
-def _run_dbt(target: Path) -> None:
-    # Compiling would ask the tables for what a build is to change.
-    for arguments in (("parse",), ("docs", "generate", "--static", "--no-compile")):
-        dbt = dbt_cli().cli(
-            ["--quiet", *arguments], target_path=target, raise_on_error=False
-        )
-        if not dbt.wait().is_successful():
-            msg = f"The page can't be made; what dbt says is in {target}/dbt.log."
-            raise StatusEngineError(msg)
 
 
 def _offline(page: str) -> str:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import duckdb
 import msgspec
 
-from dagster_project.schemas import no_swap
+from dagster_project.schemas import exists, no_swap
 from dagster_project.verifications import standing_failure
 from ingest.cuts import Cut
 from ingest.database import Connection, row_count
@@ -206,9 +206,7 @@ def _base(
 
 def _built_cut(connection: Connection, schema: str) -> Cut:
     """The one cut that every stored table is of, tested, of no failure (S17)."""
-    if connection.execute(
-        "select to_regclass(%s)", [f"{schema}.built_cuts"]
-    ).fetchone() == (None,):
+    if not exists(connection, schema):
         msg = "Nothing is built yet. Run: status-engine build."
         raise PublishError(msg)
     rows = connection.execute(

@@ -284,6 +284,25 @@ def session_environment(
                 os.environ[name] = value
 
 
+def run_dbt(arguments: Sequence[str], target: Path, failure: str) -> None:
+    """Run a command of dbt that builds and tests nothing.
+
+    Args:
+        arguments: the command, and what it takes.
+        target: the folder of what it writes.
+        failure: what to say where it fails.
+
+    Raises:
+        StatusEngineError: it did.
+    """
+    dbt = dbt_cli().cli(
+        ["--quiet", *arguments], target_path=target, raise_on_error=False
+    )
+    if not dbt.wait().is_successful():
+        msg = f"{failure}; what dbt says is in {target}/dbt.log."
+        raise StatusEngineError(msg)
+
+
 class BuildError(StatusEngineError):
     """Dbt did not come to its end; what a failed test or model says is named."""
 
@@ -337,12 +356,7 @@ def _parse(manifest: Path) -> None:
     scratch = manifest.parent / ".parse"
     # Of a process that was killed.
     shutil.rmtree(scratch, ignore_errors=True)
-    parsed = dbt_cli().cli(
-        ["parse", "--quiet"], target_path=scratch, raise_on_error=False
-    )
-    if not parsed.wait().is_successful():
-        msg = f"The dbt project can't be read; what dbt says is in {scratch}/dbt.log."
-        raise StatusEngineError(msg)
+    run_dbt(["parse"], scratch, "The dbt project can't be read")
     for name in ("partial_parse.msgpack", manifest.name):
         (scratch / name).replace(manifest.with_name(name))
     shutil.rmtree(scratch)

@@ -14,7 +14,7 @@ from psycopg.sql import SQL, Identifier, Literal
 
 from ingest.database import Connection
 from ingest.errors import StatusEngineError
-from ingest.locks import Lock
+from ingest.locks import Lock, holding
 
 PUBLISHED = "sla"
 # What a full build makes, and what readers of the last one may still be at.
@@ -514,10 +514,16 @@ def staging(schema: str) -> str:
 
 def exists(connection: Connection, schema: str) -> bool:
     """Whether a build of this schema was finished."""
+    return is_there(connection, schema, "built_cuts")
+
+
+def is_there(connection: Connection, schema: str, relation: str) -> bool:
+    """Whether a schema has a relation of this name."""
     row = connection.execute(
-        "select to_regclass(%s)", [f"{schema}.built_cuts"]
+        "select to_regclass(%s) is not null",
+        [Identifier(schema, relation).as_string()],
     ).fetchone()
-    return row != (None,)
+    return row == (True,)
 
 
 def drop(connection: Connection, schema: str) -> None:
@@ -604,8 +610,8 @@ def require_own(connection: Connection, schema: str) -> None:
 
 def _is_of_an_older_release(connection: Connection, schema: str) -> bool:
     """Such a one marked nothing, and made these first."""
-    return _is_there(connection, schema, "tested_cuts") and (
-        schema == PUBLISHED or _is_there(connection, staging(schema), "definitions")
+    return is_there(connection, schema, "tested_cuts") and (
+        schema == PUBLISHED or is_there(connection, staging(schema), "definitions")
     )
 
 
@@ -640,7 +646,7 @@ def note(connection: Connection, schema: str, models: str) -> None:
 
 def models_of(connection: Connection) -> str | None:
     """By which files the published schema was made; None where an older release did."""
-    if not _is_there(connection, staging(PUBLISHED), "definitions"):
+    if not is_there(connection, staging(PUBLISHED), "definitions"):
         return None
     row = connection.execute(
         "select definition from sla_staging.definitions where relation_name = %s",
@@ -657,18 +663,10 @@ def _mark_old(connection: Connection) -> None:
             _mark(connection, name, mark)
 
 
-def _is_there(connection: Connection, schema: str, relation: str) -> bool:
-    row = connection.execute(
-        "select to_regclass(%s) is not null",
-        [Identifier(schema, relation).as_string()],
-    ).fetchone()
-    return row == (True,)
-
-
 def _ours(connection: Connection) -> list[str]:
     """Names of all that builds made in the published schema and its staging."""
     names = {*_LEDGERS, *_UNNOTED_RELATIONS, *_UNNOTED_KEYS}
-    if _is_there(connection, staging(PUBLISHED), "definitions"):
+    if is_there(connection, staging(PUBLISHED), "definitions"):
         noted = connection.execute("select relation_name from sla_staging.definitions")
         names.update(str(name) for (name,) in noted)
     return sorted(names)
@@ -704,15 +702,15 @@ def no_swap(connection: Connection) -> Iterator[None]:
     Raises:
         StatusEngineError: a relation or column is missing that builds make now.
     """
-    connection.execute("select pg_advisory_lock_shared(%s)", [Lock.SWAP.value])
     try:
-        with connection.transaction():
+        with (
+            holding(connection, Lock.SWAP, is_shared=True),
+            connection.transaction(),
+        ):
             connection.execute("set transaction isolation level repeatable read")
             yield
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
         raise StatusEngineError(OF_OTHERS) from error
-    finally:
-        connection.execute("select pg_advisory_unlock_shared(%s)", [Lock.SWAP.value])
 
 
 def swap(connection: Connection, fresh: str = NEXT) -> None:

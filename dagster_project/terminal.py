@@ -85,9 +85,7 @@ def sentences() -> Iterator[None]:
     """
     try:
         yield
-    except click.exceptions.Exit:
-        raise
-    except click.ClickException:
+    except (click.exceptions.Exit, click.ClickException):
         raise
     except StatusEngineError as error:
         _end(str(error))

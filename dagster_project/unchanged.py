@@ -110,9 +110,7 @@ def advance(connection: Connection, project: Path, cut: Cut) -> bool:
         VerificationError: they are known to be wrong, and no build would mend them.
     """
     with connection.transaction():
-        if connection.execute(
-            "select to_regclass('sla_staging.fingerprint')"
-        ).fetchone() == (None,):
+        if not schemas.is_there(connection, "sla_staging", "fingerprint"):
             return False
         known = {"fingerprint": _fingerprint(connection, project), "cut": cut.number}
         if connection.execute(_STANDS, known).fetchone() is None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from psycopg.sql import SQL, Identifier
 
+from dagster_project.schemas import is_there
 from ingest.cuts import Cut
 from ingest.database import Connection
 from ingest.errors import StatusEngineError
@@ -79,7 +80,8 @@ def record_failure(
 
 def standing_failure(connection: Connection, schema: str = "sla") -> Failure | None:
     """The newest failure that nothing has cleared since."""
-    if not _is_kept(connection, schema):
+    # Builds of older releases kept none.
+    if not is_there(connection, schema, TABLE):
         return None
     row = connection.execute(
         SQL(
@@ -92,7 +94,7 @@ def standing_failure(connection: Connection, schema: str = "sla") -> Failure | N
 
 def equal_cut(connection: Connection) -> int | None:
     """The last cut of which the tables were, or equalled, a full build."""
-    if not _is_kept(connection, "sla"):
+    if not is_there(connection, "sla", TABLE):
         return None
     row = connection.execute(
         f"select max(cut) from sla.{TABLE} where failure is null"
@@ -109,12 +111,3 @@ def require_none(connection: Connection) -> None:
     failure = standing_failure(connection)
     if failure:
         raise VerificationError(str(failure))
-
-
-def _is_kept(connection: Connection, schema: str) -> bool:
-    """Not by builds of older releases."""
-    row = connection.execute(
-        "select to_regclass(%s) is not null",
-        [Identifier(schema, TABLE).as_string()],
-    ).fetchone()
-    return row == (True,)

@@ -250,9 +250,8 @@ def upgrade(connection: Connection) -> None:
     if found is not None and found > newest:
         msg = f"Schema raw is at step {found}, this release knows {newest}. Install it."
         raise DatabaseError(msg)
-    conninfo = make_conninfo(connection.info.dsn, password=connection.info.password)
     try:
-        migrations.run_steps(lambda: _in_transactions(connect(conninfo)))
+        migrations.run_steps(lambda: _in_transactions(another(connection)))
     except psycopg.errors.InsufficientPrivilege as error:
         if found is not None:
             raise _without_rights(connection, error) from error

@@ -10,6 +10,7 @@ hash of 32 bits).
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from enum import IntEnum
+from typing import LiteralString
 
 import psycopg
 from psycopg.rows import TupleRow
@@ -32,19 +33,35 @@ class Lock(IntEnum):
     REPLAY = 7_361_820_151
 
 
+_ALONE: tuple[LiteralString, LiteralString] = (
+    "select pg_advisory_lock(%s)",
+    "select pg_advisory_unlock(%s)",
+)
+_SHARED: tuple[LiteralString, LiteralString] = (
+    "select pg_advisory_lock_shared(%s)",
+    "select pg_advisory_unlock_shared(%s)",
+)
+
+
 @contextmanager
-def holding(connection: Connection, lock: Lock) -> Iterator[None]:
+def holding(
+    connection: Connection, lock: Lock, *, is_shared: bool = False
+) -> Iterator[None]:
     """Hold a lock in a block; waits for another session that holds it.
 
-    The connection is outside a transaction, before the block and after it.
+    Args:
+        connection: outside a transaction, before the block and after it.
+        lock: which.
+        is_shared: whether others that share it may hold it, too.
     """
-    connection.execute("select pg_advisory_lock(%s)", [lock.value])
+    take, leave = _SHARED if is_shared else _ALONE
+    connection.execute(take, [lock.value])
     try:
         yield
     finally:
         # The server lets go of the locks of a session that has ended.
         with suppress(psycopg.OperationalError):
-            connection.execute("select pg_advisory_unlock(%s)", [lock.value])
+            connection.execute(leave, [lock.value])
 
 
 def hold_to_the_end(connection: Connection, lock: Lock) -> None:

@@ -884,7 +884,7 @@ MUTANTS = (
     Mutant(
         "Checks: a failed verification fails no run",
         "dagster_project/checks.py",
-        "        raise in_a_sentence(VerificationError(str(failure)))\n",
+        "        raise in_a_sentence(error) from error\n",
         "        pass\n",
         (VERIFYING,),
     ),

@@ -945,6 +945,57 @@ MUTANTS = (
         (TERMINAL,),
     ),
     Mutant(
+        "Words: what breaks a file off is told without its codes",
+        "ingest/breaker.py",
+        'f"Why: {named}{more}. {remedy}{OTHERWISE}"',
+        'f"{OTHERWISE}"',
+        ("tests/ingest/test_delivery.py",),
+    ),
+    Mutant(
+        "Words: a broken off file is listed for ever",
+        "ingest/rejects.py",
+        "                delivered_at > stopped_at\n",
+        "                false\n",
+        ("tests/dagster_project/test_cli.py",),
+    ),
+    Mutant(
+        "Words: a shape that is wrong hides what else is",
+        "ingest/calendar_files.py",
+        "    return [\n"
+        "        *shape_defects(content.over(CALENDAR_DEFAULTS), CALENDAR),\n",
+        "    return list("
+        "shape_defects(content.over(CALENDAR_DEFAULTS), CALENDAR)) or [\n",
+        ("tests/ingest/test_workflows.py",),
+    ),
+    Mutant(
+        "Words: a calendar with defects is said to be missing",
+        "ingest/workflows.py",
+        "        return {*others, *self.named_calendars}\n",
+        '        return {*others, *(c["calendar_name"] for c in self.calendars)}\n',
+        ("tests/ingest/test_workflows.py",),
+    ),
+    Mutant(
+        "Words: an instant that clocks show twice is told without its offset",
+        "dagster_project/explain.py",
+        'f" {local:%z}" if again.utcoffset() != local.utcoffset() else ""',
+        '""',
+        ("tests/dbt/test_explanations.py",),
+    ),
+    Mutant(
+        "Words: the page of the tables may fetch what it names",
+        "dagster_project/docs.py",
+        'return f"{head}{tag}{OFFLINE}{rest}"',
+        'return f"{head}{tag}{rest}"',
+        ("tests/dagster_project/test_docs_page.py",),
+    ),
+    Mutant(
+        "Words: make is silent while pip installs",
+        "Makefile",
+        "while sleep 3 &&",
+        "while sleep 30 &&",
+        ("tests/test_makefile.py",),
+    ),
+    Mutant(
         "Files: a manifest that was half written is taken",
         "dagster_project/resources.py",
         "        msgspec.json.decode(manifest.read_bytes(), type=dict)\n",

@@ -53,7 +53,8 @@ def test_page_tells_every_column_and_fetches_nothing(page: str) -> None:
     missing = []
     for file in (PROJECT / "dbt" / "models" / "sla").glob("*.yml"):
         for model in yaml.safe_load(file.read_text())["models"]:
-            for column in model["columns"]:
+            # Functions have none.
+            for column in model.get("columns", []):
                 text = column["description"].replace('"', '\\"')
                 missing += [] if text in page else [(model["name"], column["name"])]
     assert missing == []

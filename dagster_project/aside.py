@@ -7,6 +7,7 @@ made.
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from dagster_project.resources import (
     dbt_in_words,
     published_cut,
 )
+from dagster_project.verify_text import difference_lines
 from ingest.cuts import Cut
 from ingest.database import Connection
 from ingest.errors import StatusEngineError
@@ -53,8 +55,9 @@ class Verified(NamedTuple):
 
     @property
     def first_differences(self) -> str:
-        """Some of them, a line each."""
-        return "\n".join(map(str, self.differences[: verifications.FIRST]))
+        """Some of them, in lines that people read."""
+        lines = difference_lines(self.differences)
+        return "\n".join(islice(lines, verifications.FIRST))
 
 
 def build_as_of(

@@ -291,10 +291,8 @@ def derived_assets(project: DbtProject) -> dg.AssetsDefinition:
             with warehouse.building(
                 pinned, full_refresh=config.full_refresh, is_whole=is_whole
             ) as build:
-                if build.is_full and not config.full_refresh:
-                    _narrate(
-                        context, "by these models for the first time: all is built"
-                    )
+                if build.why:
+                    _narrate(context, build.why)
                 yield from _build(context, dbt, warehouse, build)
             is_built = True
             with warehouse.session() as connection:

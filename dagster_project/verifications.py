@@ -15,7 +15,7 @@ from ingest.database import Connection
 from ingest.errors import StatusEngineError
 
 TABLE = "verifications"
-# Of the rows that differ.
+# Lines about the rows that differ.
 FIRST = 20
 MENDING = (
     "Nothing is published until it is mended. Run: status-engine build --full-refresh, "

@@ -812,6 +812,27 @@ MUTANTS = (
         ("tests/dagster_project/test_progress.py",),
     ),
     Mutant(
+        "Growth: what is mostly new is built in part",
+        "dagster_project/resources.py",
+        "is_mostly_new = is_whole and _is_mostly_new(connection, cut)",
+        "is_mostly_new = False",
+        ("tests/dagster_project/test_anew.py",),
+    ),
+    Mutant(
+        "Growth: a few new rows build all of many",
+        "dagster_project/resources.py",
+        "if new < WORTH_ANEW or new < known:",
+        "if new < WORTH_ANEW:",
+        ("tests/dagster_project/test_anew.py",),
+    ),
+    Mutant(
+        "Growth: a build of what is mostly new is stopped by what can not follow",
+        "dagster_project/resources.py",
+        "    except StatusEngineError:\n        return False\n    return True\n",
+        "    finally:\n        pass\n    return True\n",
+        ("tests/dagster_project/test_anew.py",),
+    ),
+    Mutant(
         "S15: seconds in a status that is entered later are negative",
         INTERVALS,
         """        when entered_at <= {{ instant }}

@@ -31,7 +31,7 @@ def test_a_build_says_what_it_is_at_and_for_how_long(
     assert re.search(r"^  building, \d+ s in all$", first.err, re.M)
     assert run("ingest", file).code == 0
     with database.connect(installed_url) as connection:
-        connection.execute("set idle_in_transaction_session_timeout = '30s'")
+        connection.execute("set idle_in_transaction_session_timeout = '300s'")
         connection.execute("begin; lock table sla.sla_daily_counts in share mode")
         lines: list[str] = []
 

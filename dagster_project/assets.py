@@ -40,6 +40,7 @@ from dagster_project.resources import (
     Named,
     Warehouse,
     dbt_in_words,
+    listening,
 )
 from dagster_project.verifications import VerificationError
 from ingest import cuts, workflows
@@ -321,14 +322,16 @@ def _build(
         told = _Told(context, connection, build, Ground.of(connection))
         # What dbt remembers of its files holds for one schema.
         target = warehouse.folder / f"dbt-{build.schema}"
-        events = dbt.cli(build.arguments, context=context, target_path=target)
         is_published = False
         waiting: list[Any] = []
         with (
             dbt_in_words(target),
+            listening(
+                dbt.cli(build.arguments, context=context, target_path=target)
+            ) as events,
             telling(warehouse.url, partial(_narrate, context)),
         ):
-            for event in events.stream():
+            for event in events:
                 waiting.append(event)
                 # Tables are what their events say once all are changed, at once.
                 if is_published or _is_of(context, event, "built_cuts"):
@@ -351,9 +354,11 @@ def _judge(
     target = warehouse.folder / "dbt-judged"
     with warehouse.judging() as (connection, cut):
         try:
-            with dbt_in_words(target):
-                events = dbt.cli(TEST, context=context, target_path=target)
-                for event in events.stream():
+            with (
+                dbt_in_words(target),
+                listening(dbt.cli(TEST, context=context, target_path=target)) as events,
+            ):
+                for event in events:
                     if isinstance(event, dg.AssetCheckResult):
                         failed += [] if event.passed else [str(event.check_name)]
                         event = _saying(event, f"{EVERYTHING}, of cut {cut.number}")

@@ -6,14 +6,14 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, LiteralString, NamedTuple
 
 import dagster as dg
 import msgspec
-from dagster_dbt import DbtCliResource, DbtProject
+from dagster_dbt import DbtCliInvocation, DbtCliResource, DbtProject
 from dagster_dbt.compat import DBT_PYTHON_VERSION
 from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
@@ -364,6 +364,20 @@ def dbt_in_words(target: Path) -> Iterator[None]:
         failed = _failed_nodes(results) or "dbt ended before its end"
         msg = f"The build failed: {failed}. What dbt says is in {target}/dbt.log."
         raise BuildError(msg) from error
+
+
+@contextmanager
+def listening(dbt: DbtCliInvocation) -> Iterator[Iterator[Any]]:
+    """What dbt says, for Dagster; it ends with the block, however that is left."""
+    events = dbt.stream()
+    try:
+        yield events
+    finally:
+        dbt.process.terminate()
+        # The library's generator can't be closed: it answers with one more event.
+        with suppress(DagsterDbtCliRuntimeError):
+            for _ in events:
+                pass
 
 
 def _failed_nodes(results: Path) -> str:

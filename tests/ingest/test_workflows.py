@@ -730,7 +730,8 @@ def test_sound_files_are_warned_of_what_is_hardly_meant(folder: Write) -> None:
     file, calendar = path / "0.yml", path / "1.yml"
     a, b = (_line(file, f"status_name: {name}") for name in "ab")
     assert workflows.check(path).warnings == (
-        f"{file}, line {a}: 'a' has no SLA.",
+        f"{file}, line {a}: 'a' has no sla_hours: it is due only "
+        "where a transition brings a deadline.",
         f"{file}, line {a}: from 'a' no final status can be reached.",
         f"{file}, line {b}: from 'b' no final status can be reached.",
         f"{calendar}, line {_line(calendar, 'windows')}: 'never' never opens, so "

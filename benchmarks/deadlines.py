@@ -22,8 +22,10 @@ from benchmarks import rows
 from benchmarks.report import Figure, at_least, at_most, report, seconds
 from benchmarks.server import fresh_database, server
 from dagster_project.resources import Warehouse
-from ingest import cuts, database, deliver, workflows
-from ingest.database import PROJECT, Connection
+from ingest import deliver
+from ingest.configuration import workflows
+from ingest.store import cuts, database
+from ingest.store.database import PROJECT, Connection
 
 INTERVALS = 1_000_000
 ROUNDS = 3

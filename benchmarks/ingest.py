@@ -16,7 +16,8 @@ from benchmarks import rows
 from benchmarks.live import measure_insert, measure_record
 from benchmarks.report import Figure, at_least, at_most, report, seconds
 from benchmarks.server import fresh_database, psql, server
-from ingest import database, workflows
+from ingest.configuration import workflows
+from ingest.store import database
 from ingest.transition import COLUMNS
 
 ROWS = 2_000_000
@@ -64,7 +65,8 @@ for each row execute function keep_current_status();
 DELIVER = """
 import re, sys
 from pathlib import Path
-from ingest import database, deliver
+from ingest import deliver
+from ingest.store import database
 with database.session(sys.argv[1]) as connection:
     result = deliver(connection, Path(sys.argv[2])).result
 assert result.rejected == 0, result

@@ -14,7 +14,8 @@ from functools import partial
 from itertools import cycle
 from typing import Any, NamedTuple
 
-from ingest import database, record
+from ingest import record
+from ingest.store import database
 
 WARM_UP = 12
 PATH = ("new", "confirmed", "surveying", "scheduled")

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import polars as pl
 
-from ingest.simulator import HistoryFile, Row, Simulation, read_company
+from simulator.company import read_company
+from simulator.files import HistoryFile
+from simulator.simulation import Row, Simulation
 
 WORKFLOWS = Path(__file__).parent.parent / "workflows"
 END = datetime(2026, 6, 1, tzinfo=UTC)

@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from ingest import database, embedded
+from ingest.store import database, embedded
 
 
 @contextmanager

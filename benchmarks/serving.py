@@ -38,9 +38,11 @@ from benchmarks.server import fresh_database, server
 from dagster_project.resources import PLANNING, Warehouse
 from dagster_project.run import dagster_home
 from dagster_project.schedules import run_config
-from ingest import append, cuts, database, deliver, embedded, record, workflows
-from ingest.database import PROJECT, Connection
-from ingest.simulator import SPAN
+from ingest import append, deliver, record
+from ingest.configuration import workflows
+from simulator.simulation import SPAN
+from ingest.store import cuts, database, embedded
+from ingest.store.database import PROJECT, Connection
 
 SIZES = (500_000, 5_000_000)
 # Transitions that come after the full build: some, and many more.

@@ -24,9 +24,9 @@ from dagster_project.resources import (
     published_cut,
 )
 from dagster_project.verify_text import difference_lines
-from ingest.cuts import Cut
-from ingest.database import Connection
 from ingest.errors import StatusEngineError
+from ingest.store.cuts import Cut
+from ingest.store.database import Connection
 
 # What a full build makes anew; restatements are a history of what was published.
 COMPARED = (

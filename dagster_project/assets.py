@@ -43,13 +43,14 @@ from dagster_project.resources import (
     listening,
 )
 from dagster_project.verifications import VerificationError
-from ingest import cuts, workflows
 from ingest.append import AppendResult
-from ingest.cuts import Cut
-from ingest.database import Connection, row_count
+from ingest.configuration import workflows
 from ingest.delivery import NOTHING, deliver
 from ingest.errors import StatusEngineError
 from ingest.inbox import Passed, Taken, take_in
+from ingest.store import cuts
+from ingest.store.cuts import Cut
+from ingest.store.database import Connection, row_count
 
 OWNERS = ["team:status-engine"]
 EVALUATED = {

@@ -30,24 +30,18 @@ from dagster_project.workflow_text import (
     state_diagram,
     step_rows,
 )
-from ingest import (
-    Recorded,
-    database,
-    embedded,
-    in_force,
-    record,
-    rejects,
-    workflows,
-)
+from ingest import Recorded, record, rejects
 from ingest.append import MAX_FUTURE
 from ingest.breaker import MAX_REJECTED_RATIO
-from ingest.chunks import Layout
+from ingest.configuration import in_force, workflows
 from ingest.delivery import NOTHING, Delivery, Settings, deliver
-from ingest.from_database import copied
-from ingest.mapping import load_mapping
+from ingest.files.chunks import Layout
+from ingest.files.from_database import copied
+from ingest.files.mapping import load_mapping
+from ingest.files.sources import expand
 from ingest.names import printable
-from ingest.on_disk import make_folder
-from ingest.sources import expand
+from ingest.store import database, embedded
+from ingest.store.on_disk import make_folder
 
 REJECTED = 3
 ALL_PARTS = ["configuration", "inbox", "cut", "build", "publish"]
@@ -778,7 +772,7 @@ def _demo_files(
     home: Path, entities: int, seed: int, end: datetime | None
 ) -> list[Path]:
     """The simulated files; those of an earlier run where no end is asked for."""
-    from ingest.simulator import write_demo
+    from simulator import write_demo
 
     root = home / "demo"
     earlier = sorted(root.glob(f"{entities}-{seed}-*"))

@@ -13,9 +13,9 @@ from dagster_project.resources import (
     session_environment,
 )
 from ingest.append import server_clock
-from ingest.cuts import Cut
 from ingest.errors import StatusEngineError
-from ingest.on_disk import make_folder, write_whole
+from ingest.store.cuts import Cut
+from ingest.store.on_disk import make_folder, write_whole
 
 PAGE_NAME = "docs.html"
 # The browser then asks nobody, whatever the page holds: dbt's own can send statistics.

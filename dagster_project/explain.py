@@ -15,8 +15,8 @@ from psycopg.rows import dict_row
 from dagster_project.schemas import PUBLISHED, exists, no_swap
 from dagster_project.terminal import shown
 from ingest.append import known_types
-from ingest.database import Connection
 from ingest.errors import StatusEngineError
+from ingest.store.database import Connection
 
 Row = dict[str, Any]
 OF_ENTITY: LiteralString = "where entity_type = %s and entity_id = %s"

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from dagster_project import schemas, verifications
-from ingest.database import Connection
+from ingest.store.database import Connection
 
 # The key of metadata: of a check what it judges in a build, of a result what it did.
 JUDGES = "judges"

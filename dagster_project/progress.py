@@ -8,9 +8,9 @@ from typing import LiteralString
 
 import psycopg
 
-from ingest import database
-from ingest.database import Connection
 from ingest.errors import DatabaseError
+from ingest.store import database
+from ingest.store.database import Connection
 
 # Seconds between two lines.
 EVERY = 4

@@ -18,9 +18,9 @@ import msgspec
 
 from dagster_project.schemas import exists, no_swap
 from dagster_project.verifications import standing_failure
-from ingest.cuts import Cut
-from ingest.database import Connection, row_count
 from ingest.errors import StatusEngineError
+from ingest.store.cuts import Cut
+from ingest.store.database import Connection, row_count
 
 TABLES = (
     "status_intervals",

@@ -19,10 +19,10 @@ from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
 from dagster_project import schemas, unchanged, verifications
 from dagster_project.dead_runs import process_tag
-from ingest import database
-from ingest.cuts import Cut
 from ingest.errors import StatusEngineError
-from ingest.locks import Lock, holding
+from ingest.store import database
+from ingest.store.cuts import Cut
+from ingest.store.locks import Lock, holding
 
 DBT = database.PROJECT / "dbt"
 BUILD_AND_TEST = ("build", "--exclude-resource-type", "unit_test")

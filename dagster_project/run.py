@@ -22,7 +22,7 @@ from dagster_project.definitions import build_definitions
 from dagster_project.resources import BuildError, Named, Warehouse
 from dagster_project.schedules import run_config
 from ingest.errors import StatusEngineError
-from ingest.on_disk import PRIVATE_FOLDER, make_folder, write_whole
+from ingest.store.on_disk import PRIVATE_FOLDER, make_folder, write_whole
 
 INSTANCE = """\
 telemetry:

@@ -12,9 +12,9 @@ from typing import LiteralString
 import psycopg
 from psycopg.sql import SQL, Identifier, Literal
 
-from ingest.database import Connection
 from ingest.errors import StatusEngineError
-from ingest.locks import Lock, holding
+from ingest.store.database import Connection
+from ingest.store.locks import Lock, holding
 
 PUBLISHED = "sla"
 # What a full build makes, and what readers of the last one may still be at.

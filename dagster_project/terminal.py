@@ -19,9 +19,9 @@ from typing import Any
 import click
 from psycopg.conninfo import conninfo_to_dict
 
-from ingest import database
 from ingest.errors import StatusEngineError
-from ingest.on_disk import make_folder
+from ingest.store import database
+from ingest.store.on_disk import make_folder
 
 LOG_NAME = "errors.log"
 Row = dict[str, Any]

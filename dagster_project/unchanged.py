@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import LiteralString
 
 from dagster_project import schemas, verifications
-from ingest.cuts import Cut
-from ingest.database import Connection
+from ingest.store.cuts import Cut
+from ingest.store.database import Connection
 
 # What builds made, in words: another index, view or column is another fingerprint.
 _MADE: LiteralString = """

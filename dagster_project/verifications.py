@@ -10,9 +10,9 @@ from typing import NamedTuple
 from psycopg.sql import SQL, Identifier
 
 from dagster_project.schemas import is_there
-from ingest.cuts import Cut
-from ingest.database import Connection
 from ingest.errors import StatusEngineError
+from ingest.store.cuts import Cut
+from ingest.store.database import Connection
 
 TABLE = "verifications"
 # Lines about the rows that differ.

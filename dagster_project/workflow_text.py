@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Any
 
-from ingest.in_force import CalendarVersion, Definition, Step
+from ingest.configuration.in_force import CalendarVersion, Definition, Step
 
 YEAR = timedelta(days=365)
 

@@ -16,7 +16,7 @@ from ingest.errors import (
     StatusEngineError,
     WorkflowError,
 )
-from ingest.mapping import Mapping, load_mapping
+from ingest.files.mapping import Mapping, load_mapping
 from ingest.record import Recorded, record
 
 __all__ = [

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import polars as pl
 import psycopg
 
-from ingest.chunks import FrameOrigins, Origins
-from ingest.database import Connection
 from ingest.errors import SourceError
+from ingest.files.chunks import FrameOrigins, Origins
+from ingest.store.database import Connection
 from ingest.transition import (
     CODES,
     COLUMNS,

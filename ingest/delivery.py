@@ -35,14 +35,14 @@ from ingest.breaker import (
     cut,
     refusals_of,
 )
-from ingest.chunks import Chunk, Layout
-from ingest.content import Content
-from ingest.database import Connection, another
-from ingest.encodings import check_encoding
 from ingest.errors import SourceError
-from ingest.mapping import Mapping
+from ingest.files.chunks import Chunk, Layout
+from ingest.files.content import Content
+from ingest.files.encodings import check_encoding
+from ingest.files.mapping import Mapping
+from ingest.files.sources import read
 from ingest.names import readable_path
-from ingest.sources import read
+from ingest.store.database import Connection, another
 from ingest.transition import (
     CODES,
     NO_KEYS,

@@ -14,14 +14,14 @@ from typing import NamedTuple
 import polars as pl
 import psycopg
 
-from ingest.database import Connection
 from ingest.delivery import Delivery, Settings, deliver
 from ingest.errors import DatabaseError, SourceError
-from ingest.locks import Lock, holding
-from ingest.mapping import Mapping, load_mapping
+from ingest.files.mapping import Mapping, load_mapping
+from ingest.files.sources import FORMATS, suffix
 from ingest.names import readable, readable_path
 from ingest.shelves import TAKEN, file_away, take
-from ingest.sources import FORMATS, suffix
+from ingest.store.database import Connection
+from ingest.store.locks import Lock, holding
 
 MAPPING_NAME = "mapping.yml"
 MAPPING_NAMES = (MAPPING_NAME, "mapping.yaml")

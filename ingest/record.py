@@ -18,7 +18,6 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import args_row
 
-from ingest.database import Connection
 from ingest.errors import (
     ApprovalError,
     ConflictError,
@@ -27,6 +26,7 @@ from ingest.errors import (
     RefusedError,
 )
 from ingest.json_text import canonical_json
+from ingest.store.database import Connection
 from ingest.transition import (
     CODES,
     COLUMNS,

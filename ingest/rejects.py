@@ -19,13 +19,13 @@ from ingest.append import (
     known_types,
     server_clock,
 )
-from ingest.chunks import Form, Layout, Row, chunk_of_rows
-from ingest.database import Connection
 from ingest.delivery import NOTHING, Settings, validated
 from ingest.errors import SourceError
-from ingest.locks import Lock, holding
-from ingest.mapping import Mapping, restore_mapping
-from ingest.sources import reread
+from ingest.files.chunks import Form, Layout, Row, chunk_of_rows
+from ingest.files.mapping import Mapping, restore_mapping
+from ingest.files.sources import reread
+from ingest.store.database import Connection
+from ingest.store.locks import Lock, holding
 from ingest.transition import CODES, Reject
 
 UNKNOWN_FORM = "form_is_known"

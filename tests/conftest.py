@@ -17,8 +17,8 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
-from ingest import cuts, database, embedded
-from ingest.cuts import Cut
+from ingest.store import cuts, database, embedded
+from ingest.store.cuts import Cut
 
 PROJECT = Path(__file__).parents[1]
 FreshDatabase = Callable[..., AbstractContextManager[str]]

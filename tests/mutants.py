@@ -36,19 +36,19 @@ SCHEMAS = "dagster_project/schemas.py"
 UNCHANGED = "dagster_project/unchanged.py"
 GUARD = "dagster_project/guard.py"
 DEFINITIONS = "dagster_project/definitions.py"
-OPENING = "ingest/calendars.py"
-MENDED = "ingest/migrations/versions/0008_mended.py"
-SEARCH_PATH = "ingest/migrations/versions/0009_search_path.sql"
-EMBEDDED = "ingest/embedded.py"
-DATABASE = "ingest/database.py"
+OPENING = "ingest/configuration/calendars.py"
+MENDED = "ingest/store/migrations/versions/0008_mended.py"
+SEARCH_PATH = "ingest/store/migrations/versions/0009_search_path.sql"
+EMBEDDED = "ingest/store/embedded.py"
+DATABASE = "ingest/store/database.py"
 COMMANDS = "dagster_project/cli.py"
-YAML = "ingest/yaml_files.py"
-MAPPING = "ingest/mapping.py"
-FUNCTIONS = "ingest/migrations/versions/0006_calendars.sql"
+YAML = "ingest/configuration/yaml_files.py"
+MAPPING = "ingest/files/mapping.py"
+FUNCTIONS = "ingest/store/migrations/versions/0006_calendars.sql"
 
 INBOX = "ingest/inbox.py"
 SHELVES = "ingest/shelves.py"
-PARQUET = "ingest/parquet.py"
+PARQUET = "ingest/files/parquet.py"
 
 UNIT = "tests/dbt/test_unit_tests.py"
 HISTORIES = "tests/dbt/test_histories.py"
@@ -770,7 +770,7 @@ MUTANTS = (
     ),
     Mutant(
         "Locks: two have one number",
-        "ingest/locks.py",
+        "ingest/store/locks.py",
         "INBOX = 7_361_820_150",
         "INBOX = 7_361_820_149",
         ("tests/ingest/test_locks.py", "tests/dagster_project/test_beside.py"),
@@ -799,7 +799,7 @@ MUTANTS = (
     ),
     Mutant(
         "Growth: calendars are not analyzed when they are applied",
-        "ingest/workflows.py",
+        "ingest/configuration/workflows.py",
         "        if any(version.opening for version in changed):",
         "        if False:",
         (GROWTH,),
@@ -981,7 +981,7 @@ MUTANTS = (
     ),
     Mutant(
         "Words: a shape that is wrong hides what else is",
-        "ingest/calendar_files.py",
+        "ingest/configuration/calendar_files.py",
         "    return [\n"
         "        *shape_defects(content.over(CALENDAR_DEFAULTS), CALENDAR),\n",
         "    return list("
@@ -990,7 +990,7 @@ MUTANTS = (
     ),
     Mutant(
         "Words: a calendar with defects is said to be missing",
-        "ingest/workflows.py",
+        "ingest/configuration/workflows.py",
         "        return {*others, *self.named_calendars}\n",
         '        return {*others, *(c["calendar_name"] for c in self.calendars)}\n',
         ("tests/ingest/test_workflows.py",),
@@ -1032,7 +1032,7 @@ MUTANTS = (
     ),
     Mutant(
         "Files: a socket's folder is anybody's",
-        "ingest/embedded.py",
+        "ingest/store/embedded.py",
         "    _require_own(short)\n",
         "",
         ("tests/ingest/test_embedded.py",),

@@ -13,9 +13,10 @@ import pytest
 import yaml
 
 from dagster_project.cli import main
-from ingest import append, workflows
-from ingest.cuts import Cut
-from ingest.database import Connection
+from ingest import append
+from ingest.configuration import workflows
+from ingest.store.cuts import Cut
+from ingest.store.database import Connection
 from ingest.transition import CODES
 
 PROJECT = Path(__file__).parents[1]

@@ -21,9 +21,10 @@ import yaml
 from business_time_oracle import Calendar
 from holidays import country_holidays
 
-from ingest import Delivery, Settings, deliver, load_mapping, workflows
-from ingest.cuts import Cut
-from ingest.database import Connection
+from ingest import Delivery, Settings, deliver, load_mapping
+from ingest.configuration import workflows
+from ingest.store.cuts import Cut
+from ingest.store.database import Connection
 
 PROJECT = Path(__file__).parents[1]
 DATA = PROJECT.parent / "shared" / "data"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from click.testing import CliRunner
 
 from dagster_project.cli import main
-from ingest.database import PROJECT
+from ingest.store.database import PROJECT
 
 
 class Said(NamedTuple):

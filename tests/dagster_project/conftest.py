@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest import database
+from ingest.store import database
 
 FreshDatabase = Callable[..., AbstractContextManager[str]]
 Installation = Callable[..., AbstractContextManager[str]]

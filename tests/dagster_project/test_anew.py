@@ -6,7 +6,7 @@ import pytest
 from commands import run
 
 from dagster_project import resources
-from ingest import database
+from ingest.store import database
 
 ANEW = "most of it is new: all is built"
 

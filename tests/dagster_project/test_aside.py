@@ -16,8 +16,10 @@ from dagster_project import checks, schedules, schemas
 from dagster_project.aside import Verified, build_as_of, verify
 from dagster_project.cli import main
 from dagster_project.resources import Warehouse
-from ingest import database, deliver, workflows
+from ingest import deliver
+from ingest.configuration import workflows
 from ingest.errors import StatusEngineError
+from ingest.store import database
 
 START = datetime(2026, 1, 5, 9, tzinfo=UTC)
 LATER = START + timedelta(days=30)

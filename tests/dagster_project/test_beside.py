@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from commands import process, run
 
-from ingest import database
-from ingest.locks import Lock, holding
+from ingest.store import database
+from ingest.store.locks import Lock, holding
 
 Installation = Callable[..., AbstractContextManager[str]]
 

@@ -11,8 +11,9 @@ from commands import Said, assert_one_sentence, process, run
 from psycopg.sql import SQL, Identifier
 
 from dagster_project.cli import main
-from ingest import database, workflows
-from ingest.database import PROJECT
+from ingest.configuration import workflows
+from ingest.store import database
+from ingest.store.database import PROJECT
 
 HEADER = "created_at,entity_type,entity_id,to_status\n"
 GOOD = f"{HEADER}2026-03-01T09:00:00Z,order,1,new\n"

@@ -6,7 +6,7 @@ import time
 import psutil
 from commands import run
 
-from ingest import database
+from ingest.store import database
 
 DBT_IS_AT_WORK = """
 select from pg_stat_activity

@@ -8,9 +8,9 @@ import yaml
 from commands import process, run
 
 from dagster_project.docs import OFFLINE
-from ingest import database
-from ingest.database import PROJECT
-from ingest.locks import Lock, holding
+from ingest.store import database
+from ingest.store.database import PROJECT
+from ingest.store.locks import Lock, holding
 
 HISTORY = """\
 created_at,entity_type,entity_id,to_status

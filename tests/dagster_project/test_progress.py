@@ -7,7 +7,7 @@ import pytest
 from commands import run
 
 from dagster_project import progress
-from ingest import database
+from ingest.store import database
 
 TWO = """\
 created_at,entity_type,entity_id,to_status

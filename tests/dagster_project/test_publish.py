@@ -21,9 +21,11 @@ import pytest
 from dagster_project import publish as module
 from dagster_project import schemas
 from dagster_project.publish import TABLES, PublishError, publish
-from ingest import append, database, workflows
-from ingest.cuts import Cut
-from ingest.database import PROJECT, Connection
+from ingest import append
+from ingest.configuration import workflows
+from ingest.store import database
+from ingest.store.cuts import Cut
+from ingest.store.database import PROJECT, Connection
 
 Build = Callable[..., Cut]
 FreshDatabase = Callable[..., AbstractContextManager[str]]
@@ -402,7 +404,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from dagster_project import publish
-from ingest import database
+from ingest.store import database
 publish._copy = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 with database.session(sys.argv[1]) as connection:
     publish.publish(connection, Path(sys.argv[2]))

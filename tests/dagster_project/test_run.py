@@ -14,8 +14,8 @@ import pytest
 
 from dagster_project.resources import Warehouse
 from dagster_project.run import RunResult, run
-from ingest import database
 from ingest.errors import StatusEngineError
+from ingest.store import database
 
 PARTS = ["configuration", "inbox", "cut", "build", "publish"]
 AS_OF = datetime(2026, 3, 10, 12, tzinfo=UTC)

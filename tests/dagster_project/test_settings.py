@@ -16,7 +16,9 @@ from psycopg.sql import SQL, Identifier, Literal
 from dagster_project.publish import DATABASE_NAME, TABLES
 from dagster_project.resources import Warehouse
 from dagster_project.run import run
-from ingest import DatabaseError, database, deliver, record, workflows
+from ingest import DatabaseError, deliver, record
+from ingest.configuration import workflows
+from ingest.store import database
 
 FreshDatabase = Callable[..., AbstractContextManager[str]]
 

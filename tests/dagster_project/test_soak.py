@@ -23,8 +23,9 @@ import pytest
 from dagster_project.aside import verify
 from dagster_project.publish import read_manifest
 from dagster_project.resources import Warehouse
-from ingest import StatusEngineError, database, embedded
-from ingest.database import PROJECT, Connection
+from ingest import StatusEngineError
+from ingest.store import database, embedded
+from ingest.store.database import PROJECT, Connection
 
 SECONDS = 600 if "NIGHTLY" in os.environ else 25
 RECORDERS = 2
@@ -35,7 +36,8 @@ STATUSES = ("new", "confirmed", "in_progress", "completed")
 # whose recording was acknowledged.
 RECORDER = """
 import random, sys, uuid
-from ingest import StatusEngineError, database, record
+from ingest import StatusEngineError, record
+from ingest.store import database
 while True:
     try:
         with database.session() as connection:

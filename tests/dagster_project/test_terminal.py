@@ -20,7 +20,9 @@ from dagster_project import cli, resources, terminal
 from dagster_project.resources import Warehouse
 from dagster_project.run import RunError, dagster_home
 from dagster_project.run import run as run_job
-from ingest import DatabaseError, append, database, workflows
+from ingest import DatabaseError, append
+from ingest.configuration import workflows
+from ingest.store import database
 
 EVIL = "\x1b]0;owned\x07\x1b[31mnew[/x]\u202e\x9b"
 SHOWN = "\\x1b]0;owned\\x07\\x1b[31mnew[/x]\\u202e\\x9b"

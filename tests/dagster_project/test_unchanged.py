@@ -15,9 +15,10 @@ from dagster_project.aside import verify
 from dagster_project.publish import read_manifest
 from dagster_project.resources import Warehouse
 from dagster_project.run import RunError, run
-from ingest import cuts, database, record
-from ingest.database import Connection
-from ingest.locks import Lock, holding
+from ingest import record
+from ingest.store import cuts, database
+from ingest.store.database import Connection
+from ingest.store.locks import Lock, holding
 
 PARTS = ["configuration", "inbox", "cut", "build", "publish"]
 AS_OF = datetime(2026, 3, 10, 12, tzinfo=UTC)

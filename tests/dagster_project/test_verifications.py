@@ -16,8 +16,9 @@ from dagster_project.definitions import build_definitions
 from dagster_project.resources import Warehouse
 from dagster_project.run import RunError, run
 from dagster_project.verifications import standing_failure
-from ingest import database, record
-from ingest.database import Connection
+from ingest import record
+from ingest.store import database
+from ingest.store.database import Connection
 
 PARTS = ["configuration", "inbox", "cut", "build", "publish"]
 AS_OF = datetime(2026, 3, 10, 12, tzinfo=UTC)

@@ -19,7 +19,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection
 
-from ingest import database
+from ingest.store import database
 from tests.dagster_project.ui import (
     END,
     JSON,

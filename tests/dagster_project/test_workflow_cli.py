@@ -9,9 +9,11 @@ import polars as pl
 import pytest
 from commands import assert_one_sentence, run
 
-from ingest import append, database, workflows
-from ingest.cuts import Cut
-from ingest.database import PROJECT, Connection
+from ingest import append
+from ingest.configuration import workflows
+from ingest.store import database
+from ingest.store.cuts import Cut
+from ingest.store.database import PROJECT, Connection
 
 Build = Callable[..., Cut]
 Write = Callable[..., Path]

@@ -17,7 +17,7 @@ import dagster as dg
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin, Subprotocol
 
-from ingest.database import PROJECT
+from ingest.store.database import PROJECT
 
 # Seconds; it needs some ten, on a machine that does nothing else.
 START = 120

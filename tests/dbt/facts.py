@@ -15,11 +15,12 @@ import yaml
 from oracle import Facts, Row
 from psycopg.rows import dict_row
 
-from ingest import append, workflows
+from ingest import append
 from ingest.append import AppendResult
-from ingest.database import Connection
+from ingest.configuration import workflows
+from ingest.configuration.workflows import Applied, Configuration
+from ingest.store.database import Connection
 from ingest.transition import COLUMNS
-from ingest.workflows import Applied, Configuration
 
 TEXTS = pl.Schema(dict.fromkeys(COLUMNS, pl.String))
 MADE_BY_DERIVATION = {"interval_id", "id", "detail"}

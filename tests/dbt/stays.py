@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from facts import append_rows, apply, at, step, workflow
 
-from ingest.database import Connection
+from ingest.store.database import Connection
 
 
 class Stay(NamedTuple):

@@ -29,10 +29,10 @@ from facts import (
 from oracle import Row
 
 from dagster_project.resources import DBT, Warehouse
-from ingest import cuts, database
-from ingest.cuts import Cut
-from ingest.database import Connection
 from ingest.errors import StatusEngineError
+from ingest.store import cuts, database
+from ingest.store.cuts import Cut
+from ingest.store.database import Connection
 
 Build = Callable[..., Cut]
 ALL = (*BUILT, "entity_current_status")

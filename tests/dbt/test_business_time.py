@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 from oracle import Row
 from stays import Decided, Stay, append_stays, by_function, by_table
 
-from ingest.cuts import Cut
-from ingest.database import Connection
+from ingest.store.cuts import Cut
+from ingest.store.database import Connection
 
 Build = Callable[..., Cut]
 NIGHTLY = "NIGHTLY" in os.environ

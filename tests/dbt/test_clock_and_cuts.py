@@ -20,9 +20,9 @@ from facts import (
 from oracle import Row
 
 from dagster_project.resources import Warehouse
-from ingest import cuts, database
-from ingest.cuts import Cut
-from ingest.database import Connection
+from ingest.store import cuts, database
+from ingest.store.cuts import Cut
+from ingest.store.database import Connection
 
 Build = Callable[..., Cut]
 MICROSECOND = timedelta(microseconds=1)

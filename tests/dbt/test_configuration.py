@@ -21,8 +21,8 @@ from facts import (
 )
 from oracle import Row
 
-from ingest.cuts import Cut
-from ingest.database import Connection
+from ingest.store.cuts import Cut
+from ingest.store.database import Connection
 
 Build = Callable[..., Cut]
 AS_OF = at(30)

@@ -18,8 +18,8 @@ from facts import append_rows, apply, at, calendar, published, step, workflow
 from oracle import Row
 from stays import Decided, Stay, append_stays, by_function, by_table
 
-from ingest.cuts import Cut
-from ingest.database import PROJECT, Connection
+from ingest.store.cuts import Cut
+from ingest.store.database import PROJECT, Connection
 
 Build = Callable[..., Cut]
 ORACLES = PROJECT.parent / "shared" / "data" / "oracles"

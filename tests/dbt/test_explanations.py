@@ -24,8 +24,8 @@ from facts import (
 from oracle import Row, in_order, violations
 
 from dagster_project.explain import explain, narrate
-from ingest.cuts import Cut
-from ingest.database import Connection
+from ingest.store.cuts import Cut
+from ingest.store.database import Connection
 
 Build = Callable[..., Cut]
 AS_OF = at(45, 7)

@@ -7,8 +7,8 @@ from typing import Any
 
 from facts import append_rows, apply, assert_as_oracle, at, calendar, step, workflow
 
-from ingest.cuts import Cut
-from ingest.database import Connection
+from ingest.store.cuts import Cut
+from ingest.store.database import Connection
 
 Build = Callable[..., Cut]
 ENTITIES = 4_000

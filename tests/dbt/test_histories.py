@@ -28,9 +28,9 @@ from oracle import Row, in_order, intervals, violations
 from psycopg.sql import SQL, Identifier
 
 from dagster_project.publish import DATABASE_NAME, TABLES, publish
-from ingest import database
-from ingest.cuts import Cut
-from ingest.database import Connection
+from ingest.store import database
+from ingest.store.cuts import Cut
+from ingest.store.database import Connection
 
 Build = Callable[..., Cut]
 FreshDatabase = Callable[..., AbstractContextManager[str]]

@@ -15,8 +15,8 @@ import pytest
 from facts import append_rows, apply, at, published, step, workflow
 from oracle import Row
 
-from ingest.cuts import Cut
-from ingest.database import Connection
+from ingest.store.cuts import Cut
+from ingest.store.database import Connection
 
 Build = Callable[..., Cut]
 STANDARD = workflow(

@@ -10,9 +10,9 @@ import pytest
 from facts import append_rows, apply, at, calendar, step, workflow
 
 from dagster_project.explain import as_of, explain
-from ingest import database
-from ingest.cuts import Cut
-from ingest.database import Connection
+from ingest.store import database
+from ingest.store.cuts import Cut
+from ingest.store.database import Connection
 
 Build = Callable[..., Cut]
 OFFICE = calendar("office", "Europe/Amsterdam", {"thursday": ["09:00-17:00"]})

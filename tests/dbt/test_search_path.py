@@ -8,8 +8,8 @@ import psycopg
 import pytest
 from facts import append_rows, apply, at, step, workflow
 
-from ingest.cuts import Cut
-from ingest.database import Connection
+from ingest.store.cuts import Cut
+from ingest.store.database import Connection
 
 Build = Callable[..., Cut]
 CALENDAR = {
@@ -193,7 +193,7 @@ def test_functions_are_made_alike_by_whoever_upgrades(
     """Bodies are parsed in a migration too, whose role may have a search_path."""
     from psycopg.conninfo import make_conninfo
 
-    from ingest import database
+    from ingest.store import database
 
     with psycopg.connect(empty_database_url, autocommit=True) as owner:
         owner.execute(

@@ -9,9 +9,9 @@ import pytest
 from facts import append_rows, apply, at, step, workflow
 
 from dagster_project.resources import PLANNING
-from ingest import database
-from ingest.cuts import Cut
-from ingest.database import Connection
+from ingest.store import database
+from ingest.store.cuts import Cut
+from ingest.store.database import Connection
 
 Build = Callable[..., Cut]
 FreshDatabase = Callable[..., Any]

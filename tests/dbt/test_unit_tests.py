@@ -8,10 +8,10 @@ import pytest
 from facts import at
 
 from dagster_project.resources import Warehouse
-from ingest import cuts, database
-from ingest.cuts import Cut
-from ingest.database import PROJECT
 from ingest.errors import StatusEngineError
+from ingest.store import cuts, database
+from ingest.store.cuts import Cut
+from ingest.store.database import PROJECT
 
 
 def test_every_unit_test_of_dbt_passes(

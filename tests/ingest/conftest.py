@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from ingest import Mapping, load_mapping
-from ingest.database import Connection
+from ingest.store.database import Connection
 
 Write = Callable[[str, str | bytes], Path]
 

@@ -10,8 +10,8 @@ import pytest
 
 from ingest import SourceError, append
 from ingest.append import NO_KEYS, Batch, append_batch, explain
-from ingest.chunks import Row, RowOrigins
-from ingest.database import Connection
+from ingest.files.chunks import Row, RowOrigins
+from ingest.store.database import Connection
 from ingest.transition import COLUMNS, validate
 
 AT = "2026-01-01T00:00:00Z"

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from ingest.calendars import (
+from ingest.configuration.calendars import (
     WEEKDAYS,
     Calendar,
     LocalWindow,

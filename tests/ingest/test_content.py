@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest import SourceError, chunks, content, deliver
-from ingest.content import Content
-from ingest.database import Connection
+from ingest import SourceError, deliver
+from ingest.files import chunks, content
+from ingest.files.content import Content
+from ingest.store.database import Connection
 
 Write = Callable[[str, str | bytes], Path]
 Change = Callable[[Path], object]
@@ -31,8 +32,8 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(content, "BLOCK_BYTES", 64)
     monkeypatch.setattr(chunks, "CHUNK_ROWS", 10)
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 512)
-    monkeypatch.setattr("ingest.text.READ_BYTES", 128)
-    monkeypatch.setattr("ingest.text.SAMPLE_BYTES", 64)
+    monkeypatch.setattr("ingest.files.text.READ_BYTES", 128)
+    monkeypatch.setattr("ingest.files.text.SAMPLE_BYTES", 64)
 
 
 def _rows(status: str) -> list[tuple[str, ...]]:

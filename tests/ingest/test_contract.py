@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from ingest import Settings, contract, deliver
-from ingest.database import Connection
+from ingest.store.database import Connection
 from ingest.transition import COLUMNS
 
 Write = Callable[[str, str], Path]

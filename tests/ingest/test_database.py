@@ -9,13 +9,14 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
-from ingest import DatabaseError, append, migrations
-from ingest.database import Connection, connect, environment, session, upgrade
+from ingest import DatabaseError, append
+from ingest.store import migrations
+from ingest.store.database import Connection, connect, environment, session, upgrade
 
 PROJECT = Path(__file__).parents[2]
 UPGRADE = """
 import sys
-from ingest.database import connect, upgrade
+from ingest.store.database import connect, upgrade
 with connect(sys.argv[1]) as connection:
     print("ready", flush=True)
     sys.stdin.readline()

@@ -13,9 +13,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ingest import Delivery, Mapping, Settings, SourceError, chunks, deliver
+from ingest import Delivery, Mapping, Settings, SourceError, deliver
 from ingest.append import append_batch, append_new
-from ingest.database import Connection, connect
+from ingest.files import chunks
+from ingest.store.database import Connection, connect
 from ingest.transition import key_to_bigint
 
 Write = Callable[[str, str | bytes], Path]

@@ -15,8 +15,9 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from ingest import DatabaseError, deliver, embedded
-from ingest.database import connect, upgrade
+from ingest import DatabaseError, deliver
+from ingest.store import embedded
+from ingest.store.database import connect, upgrade
 
 PROJECT = Path(__file__).parents[2]
 START = "import sys, pathlib\nfrom ingest import embedded\n"

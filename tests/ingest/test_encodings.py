@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest import Mapping, Settings, SourceError, deliver
-from ingest.database import Connection
-from ingest.encodings import Transcoded, check_encoding
+from ingest.files.encodings import Transcoded, check_encoding
+from ingest.store.database import Connection
 
 Write = Callable[[str, str | bytes], Path]
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from ingest import chunks, deliver
-from ingest.database import Connection, connect
+from ingest import deliver
+from ingest.files import chunks
+from ingest.store.database import Connection, connect
 
 Write = Callable[[str, str | bytes], Path]
 
@@ -20,7 +21,9 @@ CHUNK_ROWS = 5
 DYING = """
 import importlib, os, signal, sys
 from pathlib import Path
-from ingest import chunks, database, delivery
+from ingest import delivery
+from ingest.files import chunks
+from ingest.store import database
 
 module, name, url, rows, *paths = sys.argv[1:]
 chunks.CHUNK_ROWS = int(rows)

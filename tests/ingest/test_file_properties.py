@@ -17,10 +17,11 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingest import Delivery, Settings, SourceError, deliver, load_mapping, workflows
-from ingest.database import PROJECT, Connection
+from ingest import Delivery, Settings, SourceError, deliver, load_mapping
+from ingest.configuration import workflows
 from ingest.errors import WorkflowError
-from ingest.mapping import restore_mapping
+from ingest.files.mapping import restore_mapping
+from ingest.store.database import PROJECT, Connection
 from ingest.transition import COLUMNS, JSON_COLUMNS, TIMES
 
 TIMES_MORE = 50 if "NIGHTLY" in os.environ else 1

@@ -17,9 +17,9 @@ from ingest import (
     deliver,
     load_mapping,
 )
-from ingest.chunks import Layout
-from ingest.database import PROJECT, Connection
-from ingest.from_database import copied
+from ingest.files.chunks import Layout
+from ingest.files.from_database import copied
+from ingest.store.database import PROJECT, Connection
 from ingest.transition import key_to_uuid
 
 Load = Callable[[str], Mapping]

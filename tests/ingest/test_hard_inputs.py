@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ingest import Mapping, Settings, SourceError, deliver
-from ingest.database import Connection
+from ingest.store.database import Connection
 
 Write = Callable[[str, str | bytes], Path]
 Load = Callable[[str], Mapping]

@@ -19,11 +19,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest import SourceError, chunks, inbox
-from ingest.database import Connection, connect
+from ingest import SourceError, inbox
 from ingest.delivery import deliver
+from ingest.files import chunks
 from ingest.inbox import Passed, Taken, survey, take_in
 from ingest.shelves import TAKEN
+from ingest.store.database import Connection, connect
 
 HEADER = "created_at,entity_type,entity_id,to_status\n"
 MAPPING = """\
@@ -38,7 +39,9 @@ MAPPED = "nr,at,what\n{0},2026-01-01T00:00:00Z,new\n"
 DYING = """
 import functools, os, signal, sys
 from pathlib import Path
-from ingest import chunks, database, delivery, inbox
+from ingest import delivery, inbox
+from ingest.files import chunks
+from ingest.store import database
 
 chunks.CHUNK_ROWS = 2
 die = lambda rows: os.kill(os.getpid(), signal.SIGKILL)

@@ -6,8 +6,8 @@ from itertools import permutations
 
 import pytest
 
-from ingest.database import PROJECT, Connection, connect
-from ingest.locks import Lock, hold_to_the_end, holding
+from ingest.store.database import PROJECT, Connection, connect
+from ingest.store.locks import Lock, hold_to_the_end, holding
 
 
 def test_every_lock_has_a_number_of_its_own() -> None:

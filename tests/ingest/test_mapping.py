@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from ingest import Mapping, Settings, SourceError, deliver, load_mapping
-from ingest.database import Connection
-from ingest.mapping import restore_mapping
+from ingest.files.mapping import restore_mapping
+from ingest.store.database import Connection
 from ingest.transition import key_to_bigint, key_to_uuid
 
 Write = Callable[[str, str | bytes], Path]

@@ -14,11 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest import SourceError, chunks
-from ingest.chunks import Chunk, Layout
-from ingest.content import Content
-from ingest.database import Connection
-from ingest.sources import read
+from ingest import SourceError
+from ingest.files import chunks
+from ingest.files.chunks import Chunk, Layout
+from ingest.files.content import Content
+from ingest.files.sources import read
+from ingest.store.database import Connection
 from ingest.transition import as_text
 
 AT = "2026-01-01T00:00:00Z"
@@ -30,7 +31,8 @@ MOST_BYTES = 2 << 30
 DELIVER = r"""
 import re, resource, sys
 from pathlib import Path
-from ingest import SourceError, database, deliver
+from ingest import SourceError, deliver
+from ingest.store import database
 
 # A test that fails must not take the machine along.
 resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))

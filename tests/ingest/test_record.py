@@ -29,12 +29,12 @@ from ingest import (
     Recorded,
     RefusedError,
     append,
-    database,
     record,
-    workflows,
 )
 from ingest.append import MAX_FUTURE
-from ingest.database import Connection
+from ingest.configuration import workflows
+from ingest.store import database
+from ingest.store.database import Connection
 from ingest.transition import COLUMNS
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -864,7 +864,8 @@ def test_without_autocommit_it_is_a_transaction_of_its_own(
 
 ATTEMPTS = """
 import sys
-from ingest import ConflictError, database, record
+from ingest import ConflictError, record
+from ingest.store import database
 url, to_status, count = sys.argv[1:]
 with database.connect(url) as connection:
     print("ready", flush=True)
@@ -917,7 +918,8 @@ def test_two_processes_race_for_each_entity_and_one_wins(
 
 RECORD_AND_WAIT = """
 import sys
-from ingest import database, record
+from ingest import record
+from ingest.store import database
 with database.connect(sys.argv[1]) as connection, connection.transaction():
     record(connection, entity_type="order", entity_id=1, to_status="new")
     print("ready", flush=True)
@@ -925,7 +927,8 @@ with database.connect(sys.argv[1]) as connection, connection.transaction():
 """
 RECORD = """
 import sys
-from ingest import database, record
+from ingest import record
+from ingest.store import database
 with database.connect(sys.argv[1]) as connection:
     print("ready", flush=True)
     record(

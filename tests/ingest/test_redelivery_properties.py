@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest import append, deliver
-from ingest.database import Connection, connect
+from ingest.store.database import Connection, connect
 
 COLUMNS = (
     "id",

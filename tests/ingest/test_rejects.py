@@ -15,13 +15,14 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ingest import Mapping, Settings, SourceError, append, chunks, deliver, rejects
+from ingest import Mapping, Settings, SourceError, append, deliver, rejects
 from ingest.append import AppendResult
-from ingest.content import Content
-from ingest.database import Connection, connect
 from ingest.delivery import NO_MAPPING, NOTHING
+from ingest.files import chunks
+from ingest.files.content import Content
 from ingest.names import printable
 from ingest.rejects import Group, Replayed, Selection, replay
+from ingest.store.database import Connection, connect
 
 Write = Callable[[str, str | bytes], Path]
 Load = Callable[[str], Mapping]

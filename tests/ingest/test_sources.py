@@ -16,9 +16,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ingest import SourceError
-from ingest.chunks import Chunk, Layout
-from ingest.content import Content
-from ingest.sources import read
+from ingest.files.chunks import Chunk, Layout
+from ingest.files.content import Content
+from ingest.files.sources import read
 from ingest.transition import COLUMNS
 
 AT = "2026-01-01T00:00:00Z"
@@ -142,7 +142,7 @@ def test_column_of_a_broken_character_is_named_where_it_is_known(write: Write) -
 def test_quote_that_closes_too_late_spoils_its_own_line_only(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.text.LONGEST_RECORD", 3)
+    monkeypatch.setattr("ingest.files.text.LONGEST_RECORD", 3)
     path = write("file.csv", 'a,b\n3,"4\n5,6\n7,8\n1,"2\n3"\n')
     assert _rows(path) == [("5", "6"), ("7", "8"), ("1", "2\n3")]
     assert _malformed(path) == [(1, 2, "row_is_well_formed", b'3,"4\n')]
@@ -281,7 +281,7 @@ def test_parquet_column_that_is_no_text_is_a_source_error(
 def test_parquet_rows_keep_their_order_over_row_groups(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.chunks.CHUNK_ROWS", 3)
+    monkeypatch.setattr("ingest.files.chunks.CHUNK_ROWS", 3)
     table = pa.table({"b": list(range(10)), "a": [str(n) for n in range(10)]})
     pq.write_table(table, tmp_path / "file.parquet", row_group_size=4)
     chunks = list(_chunks(tmp_path / "file.parquet", OPEN))
@@ -441,7 +441,7 @@ def test_closed_layout_hands_on_every_column_of_a_transition(write: Write) -> No
 def test_chunks_cover_the_file_and_count_every_row(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.chunks.CHUNK_ROWS", 2)
+    monkeypatch.setattr("ingest.files.chunks.CHUNK_ROWS", 2)
     chunks = list(_chunks(write("file.csv", "a,b\n1,\nx\n2,\n3,\n4,\n"), OPEN))
     assert [chunk.row_count for chunk in chunks] == [2, 2, 1]
     lines = [
@@ -527,7 +527,7 @@ def test_fast_json_lane_reads_what_the_exact_lane_reads(
 
 def _lanes_agree(path: Path, layout: Layout) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ingest.chunks.CHUNK_ROWS", 3)
+        patch.setattr("ingest.files.chunks.CHUNK_ROWS", 3)
         both = _everything(path, layout)
         for lane in ("delimited._read_fast", "json_lines._read_fast"):
             patch.setattr(f"ingest.{lane}", lambda *_: None)

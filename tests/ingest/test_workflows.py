@@ -13,10 +13,10 @@ import jsonschema
 import pytest
 import yaml
 
-from ingest import in_force, shapes, workflows
-from ingest.database import PROJECT, Connection
+from ingest.configuration import in_force, shapes, workflows
+from ingest.configuration.workflows import Applied, Configuration, Difference
 from ingest.errors import WorkflowError
-from ingest.workflows import Applied, Configuration, Difference
+from ingest.store.database import PROJECT, Connection
 
 Content = dict[str, Any]
 Write = Callable[..., Path]

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from ingest import SourceError, load_mapping, workflows, yaml_files
+from ingest import SourceError, load_mapping
+from ingest.configuration import workflows, yaml_files
+from ingest.configuration.yaml_files import Located, read_yaml
 from ingest.errors import WorkflowError
-from ingest.yaml_files import Located, read_yaml
 
 Write = Callable[[str, str | bytes], Path]
 

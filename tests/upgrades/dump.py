@@ -82,7 +82,7 @@ def _say(release: Path, home: Path, *arguments: str) -> str:
 
 
 def _dump(url: str, schemas: list[str]) -> str:
-    from ingest import embedded
+    from ingest.store import embedded
 
     named = [f"--schema={schema}" for schema in schemas]
     options = ["--inserts", "--no-owner", "--no-privileges", *named]

@@ -10,10 +10,10 @@ import pytest
 
 from dagster_project import schemas
 from dagster_project.resources import Warehouse
-from ingest import cuts
-from ingest.cuts import Cut
-from ingest.database import Connection
 from ingest.errors import StatusEngineError
+from ingest.store import cuts
+from ingest.store.cuts import Cut
+from ingest.store.database import Connection
 
 Build = Callable[..., Cut]
 AS_OF = datetime(2026, 12, 1, tzinfo=UTC)

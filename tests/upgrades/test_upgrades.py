@@ -20,10 +20,11 @@ from psycopg.sql import SQL, Identifier
 from dagster_project import schemas
 from dagster_project.aside import COMPARED, verify
 from dagster_project.resources import Warehouse
-from ingest import cuts, database, deliver, migrations
-from ingest.cuts import Cut
-from ingest.database import Connection
+from ingest import deliver
 from ingest.errors import StatusEngineError
+from ingest.store import cuts, database, migrations
+from ingest.store.cuts import Cut
+from ingest.store.database import Connection
 
 FreshDatabase = Callable[..., AbstractContextManager[str]]
 Dbt = Callable[..., Any]

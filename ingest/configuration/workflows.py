@@ -1,0 +1,525 @@
+"""Configuration files, checked, then applied as new versions (S7).
+
+They hold workflows, calendars, users and business entities. Which version binds an
+entity is decided in dbt (S8); nothing here judges transitions. What is in force is read
+in in_force.py.
+"""
+
+import json
+import uuid
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ingest.append import known_types
+from ingest.configuration.calendar_files import (
+    calendar_defects,
+    calendar_of,
+    calendar_warnings,
+)
+from ingest.configuration.calendars import WEEKDAYS, Calendar, Opening
+from ingest.configuration.shapes import BUSINESS_ENTITIES, USER_ACCOUNTS, shape_defects
+from ingest.configuration.workflow_checks import (
+    repeated,
+    rivals,
+    unknown_calendars,
+    workflow_defects,
+    workflow_warnings,
+)
+from ingest.configuration.yaml_files import Located, read_yaml, yaml_paths
+from ingest.errors import WorkflowError
+from ingest.store.database import Connection
+from ingest.store.locks import Lock, hold_to_the_end
+from ingest.transition import NAMESPACE
+
+# A file of 4 MiB may hold half a million of them.
+MOST_DEFECTS = 1_000
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What a set of files says, checked; each item still knows where it stands."""
+
+    workflows: tuple[Located, ...]
+    calendars: tuple[Calendar, ...]
+    business_entities: tuple[Located, ...]
+    user_accounts: tuple[Located, ...]
+    warnings: tuple[str, ...]
+
+
+class Applied(NamedTuple):
+    """Names of what got a new version, and how many were in force already."""
+
+    changed: tuple[str, ...]
+    unchanged: int
+
+
+class Difference(NamedTuple):
+    """One field of a definition; None where it, or the definition, is not there."""
+
+    definition: str
+    field: str
+    in_force: str | None
+    new: str | None
+
+
+def load(path: Path) -> Configuration:
+    """Read and check a file, or every .yml and .yaml file of a folder.
+
+    Raises:
+        WorkflowError: one line a defect, with file, line and key.
+    """
+    return _load(path, None)
+
+
+def check(path: Path) -> Configuration:
+    """As `load`, and a workflow's calendar must be in a file of the same folder.
+
+    Raises:
+        WorkflowError: one line a defect, with file, line and key.
+    """
+    return _load(path, _calendars_beside(path))
+
+
+def apply(
+    connection: Connection, configuration: Configuration, at: datetime | None = None
+) -> Applied:
+    """Append a new version of each definition that differs from what is in force.
+
+    Args:
+        connection: open, outside a transaction; the apply is one transaction on it.
+        configuration: as `load` gave it.
+        at: the instant from which the versions hold; the database's clock by default.
+
+    Raises:
+        WorkflowError: an entity type, business entity or calendar is unknown. Nothing
+            is written.
+    """
+    with connection.transaction():
+        hold_to_the_end(connection, Lock.CONFIGURATION)
+        versions = list(_versions(connection, configuration))
+        changed = [version for version, _ in _changes(connection, versions)]
+        if changed:
+            _append_versions(connection, changed, len(versions), at)
+        if any(version.opening for version in changed):
+            # Else the planner takes each calendar for a few pages, and reads all of
+            # them for every stay: 107 s instead of 2 for 83,000 stays.
+            connection.execute("analyze raw.calendars, raw.calendar_pages")
+    return Applied(tuple(v.title for v in changed), len(versions) - len(changed))
+
+
+def compare(
+    connection: Connection, configuration: Configuration
+) -> tuple[Difference, ...]:
+    """What `apply` would change, field by field; writes nothing.
+
+    Raises:
+        WorkflowError: `apply` would refuse it.
+    """
+    with connection.transaction():
+        versions = list(_versions(connection, configuration))
+        changes = _changes(connection, versions)
+    return tuple(
+        d for version, stored in changes for d in _differences(version, stored)
+    )
+
+
+class _Version(NamedTuple):
+    """One definition in the form in which it is compared: JSON text, keys sorted."""
+
+    table: str
+    identity: tuple[str, ...]
+    title: str
+    content: str
+    opening: Opening | None = None
+
+
+def _load(path: Path, calendars: Collection[str] | None) -> Configuration:
+    """calendars: the only ones beside those of the files; None if others may be."""
+    defects: list[str] = []
+    files = _Files()
+    is_read = True
+    for file in yaml_paths(path):
+        content = read_yaml(file, defects)
+        if content is not None:
+            defects += files.take(content)
+        is_read = is_read and content is not None
+    defects += files.defects()
+    # What can't be read may be the calendar that another file names.
+    if calendars is not None and is_read:
+        defects += unknown_calendars(files.workflows, files.calendar_names(calendars))
+    if defects:
+        more = len(defects) - MOST_DEFECTS
+        told = defects[:MOST_DEFECTS]
+        told += [f"{path}: there are {more:,} more defects."] if more > 0 else []
+        raise WorkflowError("\n".join(told))
+    return files.configuration()
+
+
+@dataclass
+class _Files:
+    """What files hold, by its kind, as far as it is sound by itself."""
+
+    workflows: list[Located] = field(default_factory=list)
+    calendars: list[Located] = field(default_factory=list)
+    business_entities: list[Located] = field(default_factory=list)
+    user_accounts: list[Located] = field(default_factory=list)
+    named_calendars: set[str] = field(default_factory=set)
+
+    def take(self, content: Located) -> list[str]:
+        """Keep what a file holds, or say what is wrong with it."""
+        for kept, shape in (
+            (self.business_entities, BUSINESS_ENTITIES),
+            (self.user_accounts, USER_ACCOUNTS),
+        ):
+            (key,) = shape["properties"]
+            if key in content:
+                defects = list(shape_defects(content, shape))
+                kept += [] if defects else content[key]
+                return defects
+        is_calendar = _is_calendar(content)
+        if is_calendar:
+            self.named_calendars.add(str(content.get("calendar_name")))
+        kept = self.calendars if is_calendar else self.workflows
+        defects = (calendar_defects if is_calendar else workflow_defects)(content)
+        kept += [] if defects else [content]
+        return defects
+
+    def defects(self) -> Iterator[str]:
+        """What can't be said of one of them alone."""
+        identity = ("entity_type", "workflow_name", "business_entity")
+        yield from repeated(self.workflows, identity)
+        yield from repeated(self.calendars, ("calendar_name",))
+        for key in ("id", "name"):
+            yield from repeated(self.business_entities, (key,))
+        yield from repeated(self.user_accounts, ("id",))
+        yield from rivals(self.workflows)
+
+    def calendar_names(self, others: Iterable[str]) -> set[str]:
+        """Of all calendars, those with defects as well."""
+        return {*others, *self.named_calendars}
+
+    def configuration(self) -> Configuration:
+        calendars = tuple(map(calendar_of, self.calendars))
+        located = zip(self.calendars, calendars, strict=True)
+        warnings = [
+            *(w for workflow in self.workflows for w in workflow_warnings(workflow)),
+            *(w for pair in located for w in calendar_warnings(*pair)),
+        ]
+        return Configuration(
+            tuple(self.workflows),
+            calendars,
+            tuple(self.business_entities),
+            tuple(self.user_accounts),
+            tuple(warnings),
+        )
+
+
+def _is_calendar(content: Located) -> bool:
+    """Whether a file is meant to be a calendar, although its name may be missing."""
+    is_workflow = not {"entity_type", "workflow_name", "steps"}.isdisjoint(content)
+    is_timed = not {"timezone", "windows"}.isdisjoint(content)
+    return "calendar_name" in content or (is_timed and not is_workflow)
+
+
+def _calendars_beside(path: Path) -> set[str]:
+    """Names of the calendars in other files of its folder, whatever else is in it."""
+    if yaml_paths(path) != [path]:
+        return set()
+    others = (file for file in yaml_paths(path.parent) if file != path)
+    files = (read_yaml(file, []) for file in others)
+    return {str(f["calendar_name"]) for f in files if f and "calendar_name" in f}
+
+
+def _changes(
+    connection: Connection, versions: Iterable[_Version]
+) -> list[tuple[_Version, str | None]]:
+    """Those that differ from what is in force, and that."""
+    stored = _stored(connection)
+    pairs = ((version, stored.get(version.identity)) for version in versions)
+    return [(version, now) for version, now in pairs if now != version.content]
+
+
+def _differences(version: _Version, stored: str | None) -> Iterator[Difference]:
+    if stored is None:
+        yield Difference(version.title, "new definition", None, _gist(version))
+        return
+    old, new = _fields(json.loads(stored)), _fields(json.loads(version.content))
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    for name in names:
+        # It follows from the others, except where the rules of the zone changed.
+        if name != "opening_sha256" or len(names) == 1:
+            yield Difference(version.title, name, old.get(name), new.get(name))
+
+
+def _gist(version: _Version) -> str:
+    steps = json.loads(version.content).get("steps", [])
+    return f"{len(steps)} steps" if steps else version.identity[-1]
+
+
+def _fields(content: dict[str, Any]) -> dict[str, str]:
+    """A definition's values by what they are called; one a step's field, one a day."""
+    fields: dict[str, str] = {}
+    for step in content.pop("steps", []):
+        name = f"step {step.pop('status_name')}"
+        fields |= {f"{name}: {key}": _shown(value) for key, value in step.items()}
+    for key in ("windows", "closed_dates", "special_dates"):
+        days = content.pop(key, {})
+        fields |= {f"{key}: {day}": _shown(value) for day, value in days.items()}
+    return {key: _shown(value) for key, value in content.items()} | fields
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value)) or "none"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _versions(
+    connection: Connection, configuration: Configuration
+) -> Iterator[_Version]:
+    names = _entity_ids(connection)
+    names |= {e["name"]: e["id"] for e in configuration.business_entities}
+    types = known_types(connection)
+    for entity in configuration.business_entities:
+        content = {"name": entity["name"], "is_active": True}
+        title = f"business entity {entity['name']}"
+        yield _version("business_entities", (entity["id"],), title, content)
+    for user in configuration.user_accounts:
+        content = {
+            "name": user["name"],
+            "roles": sorted(user["roles"]),
+            "business_entity_id": _entity_id(user, names),
+            "is_active": user["is_active"],
+        }
+        title = f"user {user['name']}"
+        yield _version("user_accounts", (user["id"],), title, content)
+    for calendar in configuration.calendars:
+        yield _calendar_version(calendar)
+    calendars = _calendar_names(connection)
+    calendars |= {calendar.name for calendar in configuration.calendars}
+    for workflow in configuration.workflows:
+        for key, known in (("entity_type", types), ("calendar", sorted(calendars))):
+            if workflow[key] is not None and workflow[key] not in known:
+                name, where = key.replace("_", " "), workflow.at(key)
+                msg = (
+                    f"{where}: {name} {workflow[key]!r} is unknown; "
+                    f"known are {', '.join(known) or 'none'}."
+                )
+                raise WorkflowError(msg)
+        yield _workflow_version(workflow, _entity_id(workflow, names))
+
+
+def _workflow_version(workflow: Located, entity_id: str | None) -> _Version:
+    kind, name = workflow["entity_type"], workflow["workflow_name"]
+    steps = sorted(workflow["steps"], key=lambda step: int(step["step_order"]))
+    content = {
+        "is_default": workflow["is_default"],
+        "conditions": workflow["conditions"],
+        "calendar_name": workflow["calendar"],
+        "is_active": workflow["is_active"],
+        "steps": [{**step, "sla_hours": _plain(step["sla_hours"])} for step in steps],
+    }
+    title = f"{kind}/{name}" + (
+        f" ({workflow['business_entity']})" if entity_id else ""
+    )
+    return _version("status_workflows", (kind, name, entity_id or ""), title, content)
+
+
+def _version(
+    table: str, identity: tuple[str, ...], title: str, content: dict[str, Any]
+) -> _Version:
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False)
+    return _Version(table, (table, *identity), title, text)
+
+
+def _plain(hours: Decimal | float | None) -> str | None:
+    return None if hours is None else f"{Decimal(str(hours)).normalize():f}"
+
+
+def _calendar_version(calendar: Calendar) -> _Version:
+    opening = Opening(calendar)
+    weekdays = zip(WEEKDAYS, calendar.windows, strict=True)
+    special = sorted(calendar.special_dates.items())
+    content = {
+        "timezone": calendar.timezone,
+        "windows": {day: [str(w) for w in windows] for day, windows in weekdays},
+        "closed_dates": {str(d): n for d, n in sorted(calendar.closed_dates.items())},
+        "special_dates": {str(d): [str(w) for w in ws] for d, ws in special},
+        "covers_from": str(calendar.covers_from),
+        "covers_until": str(calendar.covers_until),
+        "opening_sha256": opening.sha256,
+    }
+    title = f"calendar {calendar.name}"
+    version = _version("calendars", (calendar.name,), title, content)
+    return version._replace(opening=opening)
+
+
+def _calendar_names(connection: Connection) -> set[str]:
+    rows = connection.execute("select calendar_name from raw.calendars").fetchall()
+    return {name for (name,) in rows}
+
+
+def _entity_ids(connection: Connection) -> dict[str, str]:
+    rows = connection.execute(
+        "select distinct on (id) name, id::text from raw.business_entities "
+        "order by id, created_at desc"
+    ).fetchall()
+    return dict(rows)
+
+
+def _entity_id(item: Located, names: dict[str, str]) -> str | None:
+    name = item["business_entity"]
+    if name is not None and name not in names:
+        msg = (
+            f"{item.at('business_entity')}: business entity {name!r} is unknown; "
+            "define it in a business_entities file."
+        )
+        raise WorkflowError(msg)
+    return None if name is None else names[name]
+
+
+STORED = (
+    """
+select distinct on (id)
+    array['business_entities', id::text],
+    json_build_object('name', name, 'is_active', is_active)
+from raw.business_entities
+order by id, created_at desc
+""",
+    """
+select distinct on (id)
+    array['user_accounts', id::text],
+    json_build_object(
+        'name', name, 'roles', roles, 'business_entity_id', business_entity_id,
+        'is_active', is_active
+    )
+from raw.user_accounts
+order by id, created_at desc
+""",
+    """
+select distinct on (calendar_name)
+    array['calendars', calendar_name],
+    json_build_object(
+        'timezone', timezone, 'windows', windows, 'closed_dates', closed_dates,
+        'special_dates', special_dates, 'covers_from', covers_from,
+        'covers_until', covers_until, 'opening_sha256', opening_sha256
+    )
+from raw.calendars
+order by calendar_name, created_at desc
+""",
+    """
+select distinct on (entity_type, workflow_name, business_entity_id)
+    array[
+        'status_workflows', entity_type, workflow_name,
+        coalesce(business_entity_id::text, '')
+    ],
+    json_build_object(
+        'is_default', is_default, 'conditions', conditions, 'is_active', is_active,
+        'calendar_name', calendar_name,
+        'steps', (
+            select json_agg(
+                to_jsonb(steps) - array['id', 'created_at', 'workflow_id', 'batch_id']
+                || jsonb_build_object('sla_hours', trim_scale(sla_hours)::text)
+                order by step_order
+            )
+            from raw.status_workflow_steps as steps
+            where steps.workflow_id = workflows.id
+        )
+    )
+from raw.status_workflows as workflows
+order by entity_type, workflow_name, business_entity_id, created_at desc
+""",
+)
+
+
+def _stored(connection: Connection) -> dict[tuple[str, ...], str]:
+    """The newest version of each definition, in the form of _Version."""
+    rows: Iterable[tuple[Any, ...]] = (
+        row for query in STORED for row in connection.execute(query).fetchall()
+    )
+    return {
+        tuple(identity): json.dumps(content, sort_keys=True, ensure_ascii=False)
+        for identity, content in rows
+    }
+
+
+def _append_versions(
+    connection: Connection, versions: list[_Version], read: int, at: datetime | None
+) -> None:
+    appended = len(versions)
+    row = connection.execute(
+        """
+        insert into raw.batches (
+            kind, source, source_row_count,
+            read_count, appended_count, duplicate_count, rejected_count
+        )
+        values ('configuration', 'workflows', %s, %s, %s, %s, 0)
+        returning batch_id, coalesce(%s, recorded_at)
+        """,
+        [read, read, appended, read - appended, at],
+    ).fetchone()
+    assert row is not None
+    batch_id, created_at = row
+    for version in versions:
+        values = {"created_at": created_at, "batch_id": batch_id}
+        _append_version(connection, version, values)
+
+
+def _append_version(
+    connection: Connection, version: _Version, values: dict[str, Any]
+) -> None:
+    instant = values["created_at"].isoformat()
+    version_id = uuid.uuid5(NAMESPACE, "\x00".join((*version.identity, instant)))
+    content = json.loads(version.content)
+    steps = content.pop("steps", [])
+    _, *identity = version.identity
+    if version.table == "status_workflows":
+        kind, name, entity_id = identity
+        own = {"id": version_id, "entity_type": kind, "workflow_name": name}
+        content["business_entity_id"] = entity_id or None
+    elif version.table == "calendars":
+        own = {"id": version_id, "calendar_name": identity[0]}
+    else:
+        own = {"version_id": version_id, "id": identity[0]}
+    _insert(connection, version.table, {**values, **own, **content})
+    if version.opening:
+        _append_opening(connection, version_id, version.opening)
+    for step in steps:
+        own = {
+            "id": uuid.uuid5(version_id, step["status_name"]),
+            "workflow_id": version_id,
+        }
+        _insert(connection, "status_workflow_steps", {**values, **own, **step})
+
+
+def _append_opening(
+    connection: Connection, calendar_id: uuid.UUID, opening: Opening
+) -> None:
+    """The windows of a calendar version, and their pages."""
+    following = [*(window.opens_at for window in opening.windows[1:]), None]
+    with connection.cursor().copy("copy raw.calendar_windows from stdin") as copy:
+        for window, next_opens_at in zip(opening.windows, following, strict=True):
+            edges = (window.opens_at, window.closes_at, next_opens_at)
+            instants = (edge and f"{edge}Z" for edge in edges)
+            copy.write_row((calendar_id, *instants, window.business_clock))
+    until = opening.windows[-1].closes_at
+    with connection.cursor().copy("copy raw.calendar_pages from stdin") as copy:
+        for page in opening.pages():
+            columns = map(list, zip(*page.windows, strict=True))
+            row = (calendar_id, page.is_by_clock, page.number, until, *columns)
+            copy.write_row(row)
+
+
+def _insert(connection: Connection, table: str, values: dict[str, Any]) -> None:
+    texts = [
+        json.dumps(v) if isinstance(v, dict | list) else v for v in values.values()
+    ]
+    marks = ", ".join(["%s"] * len(values))
+    connection.execute(
+        f"insert into raw.{table} ({', '.join(values)}) values ({marks})",
+        texts,
+    )

@@ -40,9 +40,9 @@ from dagster_project.run import dagster_home
 from dagster_project.schedules import run_config
 from ingest import append, deliver, record
 from ingest.configuration import workflows
-from simulator.simulation import SPAN
 from ingest.store import cuts, database, embedded
 from ingest.store.database import PROJECT, Connection
+from simulator.simulation import SPAN
 
 SIZES = (500_000, 5_000_000)
 # Transitions that come after the full build: some, and many more.

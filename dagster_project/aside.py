@@ -15,7 +15,7 @@ from dagster_dbt import DbtCliResource
 from psycopg.rows import dict_row
 from psycopg.sql import SQL, Composed, Identifier
 
-from dagster_project import schemas, verifications
+from dagster_project import swap, verifications
 from dagster_project.resources import (
     Build,
     Warehouse,
@@ -84,7 +84,7 @@ def build_as_of(
     instant = as_of.astimezone(UTC)
     fraction = f"{instant:%f}" if instant.microsecond else ""
     schema = schema or f"sla_as_of_{instant:%Y%m%dt%H%M%S}{fraction}_cut_{cut}"
-    if schemas.is_reserved(schema):
+    if swap.is_reserved(schema):
         msg = f"Schema {schema} is the published one's. Name another."
         raise StatusEngineError(msg)
     with warehouse.session() as connection:
@@ -114,7 +114,7 @@ def verify(warehouse: Warehouse, sample: int | None = None) -> Verified:
     # What is published stays as it is meanwhile.
     with warehouse.holding_builds() as connection:
         cut = published_cut(connection)
-        with warehouse.building_aside(cut, schemas.VERIFIED) as build:
+        with warehouse.building_aside(cut, swap.VERIFIED) as build:
             _run_dbt(warehouse.folder, build, {"sample": sample} if sample else {})
         verified = _compare(connection, cut, sample)
         if verified.differences:
@@ -127,7 +127,7 @@ def verify(warehouse: Warehouse, sample: int | None = None) -> Verified:
             )
         elif sample is None:
             verifications.record_equal(connection, cut)
-        schemas.drop(connection, schemas.VERIFIED)
+        swap.drop(connection, swap.VERIFIED)
     return verified
 
 
@@ -158,7 +158,7 @@ def _compare(connection: Connection, cut: Cut, sample: int | None) -> Verified:
                     "select set_config(%s, %s, true)", [f"status_engine.{name}", value]
                 )
             counted = SQL("select count(*) from {}").format(
-                Identifier(schemas.VERIFIED, table)
+                Identifier(swap.VERIFIED, table)
             )
             count = found.execute(counted).fetchone()
             rows[table] = count["count"] if count else 0
@@ -172,7 +172,7 @@ def _compare(connection: Connection, cut: Cut, sample: int | None) -> Verified:
 
 def _only_in_one(table: str, is_published: bool, sample: int | None) -> Composed:
     """The rows of one schema that the other has not, or has fewer of."""
-    schemas_in_order = (schemas.PUBLISHED, schemas.VERIFIED)
+    schemas_in_order = (swap.PUBLISHED, swap.VERIFIED)
     here, there = schemas_in_order if is_published else reversed(schemas_in_order)
     where = SQL(" where mod(entity_id, {}) = 0").format(sample) if sample else SQL("")
     return SQL("select * from {}{} except all select * from {}{}").format(

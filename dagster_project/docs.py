@@ -5,7 +5,7 @@ What it says is written beside the models. Nothing is built or changed for it.
 
 from pathlib import Path
 
-from dagster_project import schemas
+from dagster_project import swap
 from dagster_project.resources import (
     Build,
     Warehouse,
@@ -39,7 +39,7 @@ def write_docs(warehouse: Warehouse) -> Path:
     with warehouse.session() as connection:
         # The catalog alone is read, which is of no cut.
         cut = Cut(0, server_clock(connection))
-        build = Build(schemas.PUBLISHED, is_full=False)
+        build = Build(swap.PUBLISHED, is_full=False)
         with session_environment(warehouse.url, cut, build, connection):
             # Compiling would ask the tables for what a build is to change.
             generate = ("docs", "generate", "--static", "--no-compile")

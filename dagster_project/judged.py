@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from dagster_project import schemas, verifications
+from dagster_project import swap, verifications
 from ingest.store.database import Connection
 
 # The key of metadata: of a check what it judges in a build, of a result what it did.
@@ -61,7 +61,7 @@ class Ground(NamedTuple):
     @classmethod
     def of(cls, connection: Connection) -> "Ground":
         """Of the published tables; of none before the first build."""
-        if not schemas.exists(connection, schemas.PUBLISHED):
+        if not swap.exists(connection, swap.PUBLISHED):
             return cls(0, None)
         row = connection.execute(_LAST_TESTED).fetchone()
         return cls(row[0] if row else 0, verifications.equal_cut(connection))

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import duckdb
 import msgspec
 
-from dagster_project.schemas import exists, no_swap
+from dagster_project.swap import exists, no_swap
 from dagster_project.verifications import standing_failure
 from ingest.errors import StatusEngineError
 from ingest.store.cuts import Cut

@@ -17,7 +17,7 @@ from dagster_dbt import DbtCliInvocation, DbtCliResource, DbtProject
 from dagster_dbt.compat import DBT_PYTHON_VERSION
 from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
-from dagster_project import schemas, unchanged, verifications
+from dagster_project import swap, unchanged, verifications
 from dagster_project.dead_runs import process_tag
 from ingest.errors import StatusEngineError
 from ingest.store import database
@@ -156,36 +156,36 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
             _refuse_older_cut(connection, cut)
             why = self._why_anew(connection, cut, is_whole)
             if not (full_refresh or why):
-                build = Build(schemas.PUBLISHED, is_full=False)
+                build = Build(swap.PUBLISHED, is_full=False)
                 with session_environment(self.url, cut, build, connection):
                     yield build
                 if is_whole:
                     unchanged.remember(connection, DBT)
                 return
-            build = Build(schemas.NEXT, True, "" if full_refresh else why)
+            build = Build(swap.NEXT, True, "" if full_refresh else why)
             # Now rather than after the build.
             _require_swap(connection)
-            schemas.make(connection, schemas.NEXT)
+            swap.make(connection, swap.NEXT)
             with session_environment(self.url, cut, build, connection):
                 yield build
-            schemas.note(connection, schemas.NEXT, unchanged.models(DBT))
-            schemas.swap(connection)
+            swap.note(connection, swap.NEXT, unchanged.models(DBT))
+            swap.swap(connection)
             if is_whole:
                 verifications.record_equal(connection, cut)
                 unchanged.remember(connection, DBT)
-            schemas.drop_old(connection)
+            swap.drop_old(connection)
 
     @staticmethod
     def _why_anew(connection: database.Connection, cut: Cut, is_whole: bool) -> str:
         """Why all is to be built, though nobody may have asked for it; empty if not."""
         by_others = "by these models for the first time: all is built"
-        if not schemas.exists(connection, schemas.PUBLISHED):
+        if not swap.exists(connection, swap.PUBLISHED):
             return by_others
         if unchanged.is_of_these_models(connection, DBT):
             is_mostly_new = is_whole and _is_mostly_new(connection, cut)
             return "most of it is new: all is built" if is_mostly_new else ""
         if not is_whole:
-            raise StatusEngineError(schemas.OF_OTHERS)
+            raise StatusEngineError(swap.OF_OTHERS)
         return by_others
 
     def advance(self, cut: Cut) -> bool:
@@ -209,7 +209,7 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         """
         with self.holding_builds() as connection:
             cut = published_cut(connection)
-            build = Build(schemas.PUBLISHED, is_full=True)
+            build = Build(swap.PUBLISHED, is_full=True)
             with session_environment(self.url, cut, build, connection):
                 yield Judgement(connection, cut)
 
@@ -222,7 +222,7 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         """
         with self.session() as connection:
             connection.execute("select pg_advisory_lock(hashtext(%s))", [schema])
-            schemas.make(connection, schema)
+            swap.make(connection, schema)
             build = Build(schema, is_full=True)
             with session_environment(self.url, cut, build, connection):
                 yield build
@@ -243,13 +243,13 @@ def _is_mostly_new(connection: database.Connection, cut: Cut) -> bool:
 
 
 def _require_swap(connection: database.Connection) -> None:
-    for schema in (schemas.PUBLISHED, schemas.OLD):
-        schemas.require_own(connection, schema)
-    schemas.require_following(connection)
-    if not schemas.drop_old(connection):
+    for schema in (swap.PUBLISHED, swap.OLD):
+        swap.require_own(connection, schema)
+    swap.require_following(connection)
+    if not swap.drop_old(connection):
         msg = (
             "Somebody still reads what the last full refresh replaced, in "
-            f"schema {schemas.OLD}. Run it again when that query has ended."
+            f"schema {swap.OLD}. Run it again when that query has ended."
         )
         raise StatusEngineError(msg)
 
@@ -260,11 +260,11 @@ def published_cut(connection: database.Connection) -> Cut:
     Raises:
         StatusEngineError: nothing is built, or by other models.
     """
-    if not schemas.exists(connection, schemas.PUBLISHED):
+    if not swap.exists(connection, swap.PUBLISHED):
         msg = "Nothing is built yet. Run: status-engine build."
         raise StatusEngineError(msg)
     if not unchanged.is_of_these_models(connection, DBT):
-        raise StatusEngineError(schemas.OF_OTHERS)
+        raise StatusEngineError(swap.OF_OTHERS)
     row = connection.execute(_PUBLISHED_CUT).fetchone()
     assert row is not None
     return Cut(*row)
@@ -272,7 +272,7 @@ def published_cut(connection: database.Connection) -> Cut:
 
 def _refuse_older_cut(connection: database.Connection, cut: Cut) -> None:
     """While this run waited, another may have built a later cut, which holds ours."""
-    if not schemas.exists(connection, schemas.PUBLISHED):
+    if not swap.exists(connection, swap.PUBLISHED):
         return
     row = connection.execute("select max(cut) from sla.built_cuts").fetchone()
     if row is not None and (row[0] or 0) > cut.number:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import LiteralString
 
-from dagster_project import schemas, verifications
+from dagster_project import swap, verifications
 from ingest.store.cuts import Cut
 from ingest.store.database import Connection
 
@@ -82,7 +82,7 @@ def models(project: Path) -> str:
 
 def is_of_these_models(connection: Connection, project: Path) -> bool:
     """Whether the published schema was made by the files of this project."""
-    return schemas.models_of(connection) == models(project)
+    return swap.models_of(connection) == models(project)
 
 
 def remember(connection: Connection, project: Path) -> None:
@@ -110,7 +110,7 @@ def advance(connection: Connection, project: Path, cut: Cut) -> bool:
         VerificationError: they are known to be wrong, and no build would mend them.
     """
     with connection.transaction():
-        if not schemas.is_there(connection, "sla_staging", "fingerprint"):
+        if not swap.is_there(connection, "sla_staging", "fingerprint"):
             return False
         known = {"fingerprint": _fingerprint(connection, project), "cut": cut.number}
         if connection.execute(_STANDS, known).fetchone() is None:

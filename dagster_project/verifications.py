@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from psycopg.sql import SQL, Identifier
 
-from dagster_project.schemas import is_there
+from dagster_project.swap import is_there
 from ingest.errors import StatusEngineError
 from ingest.store.cuts import Cut
 from ingest.store.database import Connection

@@ -5,12 +5,13 @@ What they do belongs in simulation.py.
 
 from itertools import accumulate
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ingest.configuration import workflows as workflow_files
 from simulator.habits import CUSTOMER_SHARES, HABITS
 from simulator.hours import HOUR, BusinessTime
-from simulator.simulation import Json
+
+Json = dict[str, Any]
 
 
 class Step(NamedTuple):

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from simulator.company import read_company
+from simulator.company import Json, read_company
 from simulator.hours import DAY, EPOCH, microseconds
-from simulator.simulation import Json, Row, Simulation, random_uuid
+from simulator.simulation import Row, Simulation, random_uuid
 
 RECENT = 7 * DAY
 # Shares of transitions, or of entities where it says so.

@@ -7,9 +7,9 @@ import random
 from collections import deque
 from collections.abc import Iterator
 from math import log
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from simulator.company import Company, Step, Workflow
+from simulator.company import Company, Json, Step, Workflow
 from simulator.habits import (
     ABANDONED,
     AFTER_HOURS,
@@ -39,7 +39,6 @@ from simulator.habits import (
 )
 from simulator.hours import DAY, HOUR, MINUTE, Office
 
-Json = dict[str, Any]
 SPAN = 120 * DAY
 
 

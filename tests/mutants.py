@@ -32,7 +32,7 @@ TOUCHED = "dbt/models/staging/touched_entities.sql"
 CURRENT = "dbt/models/sla/entity_current_status.sql"
 FUNCTION = "dbt/macros/postgres.sql"
 RESTATED = "dbt/macros/restated.sql"
-SCHEMAS = "dagster_project/schemas.py"
+SWAP = "dagster_project/swap.py"
 UNCHANGED = "dagster_project/unchanged.py"
 GUARD = "dagster_project/guard.py"
 DEFINITIONS = "dagster_project/definitions.py"
@@ -41,7 +41,7 @@ MENDED = "ingest/store/migrations/versions/0008_mended.py"
 SEARCH_PATH = "ingest/store/migrations/versions/0009_search_path.sql"
 EMBEDDED = "ingest/store/embedded.py"
 DATABASE = "ingest/store/database.py"
-COMMANDS = "dagster_project/cli.py"
+COMMANDS = "dagster_project/cli/servers.py"
 YAML = "ingest/configuration/yaml_files.py"
 MAPPING = "ingest/files/mapping.py"
 FUNCTIONS = "ingest/store/migrations/versions/0006_calendars.sql"
@@ -202,7 +202,7 @@ MUTANTS = (
     ),
     Mutant(
         "S17: names change hands within a publication",
-        SCHEMAS,
+        SWAP,
         "    _wait_for_publications(connection)\n",
         "",
         (PUBLISHING,),
@@ -694,13 +694,13 @@ MUTANTS = (
     Mutant(
         "upgrade: what other models made is gone on from",
         UNCHANGED,
-        "schemas.models_of(connection) == models(project)",
+        "swap.models_of(connection) == models(project)",
         "True",
         (UPGRADES,),
     ),
     Mutant(
         "upgrade: keys that are no more are taken for other people's",
-        SCHEMAS,
+        "dagster_project/catalogue/made_by_others.sql",
         "    i.relname <> all(%(ours)s)\n",
         "    true\n",
         (MARKS,),
@@ -714,14 +714,14 @@ MUTANTS = (
     ),
     Mutant(
         "schemas: what no build marked is made anew",
-        SCHEMAS,
+        "dagster_project/catalogue/made_by_no_build.sql",
         "obj_description(n.oid, 'pg_namespace') is distinct from known.mark",
         "false",
         (MARKS,),
     ),
     Mutant(
         "schemas: what is empty is made anew, whosever it is",
-        SCHEMAS,
+        SWAP,
         '"may_be_empty": is_reserved(schema)',
         '"may_be_empty": True',
         (MARKS,),
@@ -862,7 +862,7 @@ MUTANTS = (
     ),
     Mutant(
         "Rights: a function of others is lost with a full refresh",
-        SCHEMAS,
+        "dagster_project/catalogue/strangers.sql",
         "            when 'sla' then format(",
         "            when 'raw' then format(",
         (BUILD_TESTS,),
@@ -997,7 +997,7 @@ MUTANTS = (
     ),
     Mutant(
         "Words: an instant that clocks show twice is told without its offset",
-        "dagster_project/explain.py",
+        "dagster_project/cli/explain.py",
         'f" {local:%z}" if again.utcoffset() != local.utcoffset() else ""',
         '""',
         ("tests/dbt/test_explanations.py",),

@@ -1,6 +1,6 @@
 """What is in force: workflows, calendars, users and business entities (S7).
 
-Rows only: texts are made of them in dagster_project/workflow_text.py.
+Rows only: texts are made of them in dagster_project/cli/workflow_text.py.
 """
 
 from datetime import date, datetime

@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 from click.testing import CliRunner
 
-from dagster_project import checks, schedules, schemas
+from dagster_project import checks, schedules, swap
 from dagster_project.aside import Verified, build_as_of, verify
 from dagster_project.cli import main
 from dagster_project.resources import Warehouse
@@ -181,7 +181,7 @@ def test_as_of_builds_over_nothing_that_is_somebody_elses(
         connection.execute("create schema if not exists office_staging")
         connection.execute("create table if not exists office_staging.kept ()")
         connection.execute("create schema if not exists idle")
-        schemas.make(connection, "built")
+        swap.make(connection, "built")
         before = connection.execute(OTHERS).fetchall()
         with pytest.raises(StatusEngineError, match=re.escape(sentence)):
             build_as_of(Warehouse(), START, installed.first_cut, schema)

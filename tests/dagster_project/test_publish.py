@@ -19,7 +19,7 @@ import psycopg
 import pytest
 
 from dagster_project import publish as module
-from dagster_project import schemas
+from dagster_project import swap
 from dagster_project.publish import TABLES, PublishError, publish
 from ingest import append
 from ingest.configuration import workflows
@@ -262,14 +262,14 @@ def test_a_full_refresh_is_swapped_in_after_a_publication_not_within_it(
     """S17: its names are those of one build, from its first statement on."""
     append(connection, _rows().head(3).with_columns(entity_id=pl.lit(77)))
     with monkeypatch.context() as patched:
-        patched.setattr(schemas, "swap", lambda _: None)
+        patched.setattr(swap, "swap", lambda _: None)
         build(database_url, AS_OF, *TESTED, full_refresh=True)
 
-    def swap() -> None:
+    def exchange() -> None:
         with database.connect(database_url) as other:
-            schemas.swap(other)
+            swap.swap(other)
 
-    swapping = threading.Thread(target=swap)
+    swapping = threading.Thread(target=exchange)
     copy = module._copy
 
     def copy_beside_a_swap(reading: Connection, query: str, path: Path) -> None:

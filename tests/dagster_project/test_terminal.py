@@ -89,7 +89,7 @@ def test_no_command_prints_control_characters_of_the_data(
     assert _is_clean(refused.out + refused.err)
     from rich.console import Console
 
-    from dagster_project.summary import summarise
+    from dagster_project.cli.summary import summarise
 
     with (tmp_path / "summary").open("w") as file_of_summary:
         summarise(home, Console(file=file_of_summary, width=200))

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from dagster_project import schemas
+from dagster_project import swap
 from dagster_project.resources import Warehouse
 from ingest.errors import StatusEngineError
 from ingest.store import cuts
@@ -118,10 +118,10 @@ def test_keys_that_a_later_release_has_no_more_are_not_other_peoples(
 def test_what_a_build_made_and_somebody_made_anew_is_theirs(
     connection: Connection,
 ) -> None:
-    schemas.make(connection, "office")
+    swap.make(connection, "office")
     connection.execute("drop schema office")
     connection.execute("create schema office")
     before: list[Any] = connection.execute(COMMENTS).fetchall()
     with pytest.raises(StatusEngineError, match="Schema office was made by no build"):
-        schemas.make(connection, "office")
+        swap.make(connection, "office")
     assert connection.execute(COMMENTS).fetchall() == before

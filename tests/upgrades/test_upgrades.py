@@ -17,7 +17,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.sql import SQL, Identifier
 
-from dagster_project import schemas
+from dagster_project import swap
 from dagster_project.aside import COMPARED, verify
 from dagster_project.resources import Warehouse
 from ingest import deliver
@@ -239,7 +239,7 @@ def test_the_next_run_makes_of_what_another_release_built_what_a_new_home_has(
     """The first build is full, unasked; the second one is in part."""
     _restore(empty_database_url, dump)
     with database.session(empty_database_url) as connection:
-        is_by_these = schemas.models_of(connection) is not None
+        is_by_these = swap.models_of(connection) is not None
         assert _build(dbt, empty_database_url, _pin(connection)) or is_by_these
         (tmp_path / "later.csv").write_text(LATER)
         deliver(connection, tmp_path / "later.csv")
@@ -258,12 +258,12 @@ def test_the_next_run_makes_of_what_another_release_built_what_a_new_home_has(
 def test_what_reads_before_the_first_build_says_what_to_run(
     empty_database_url: str, tmp_path: Path
 ) -> None:
-    from dagster_project.explain import as_of, explain
+    from dagster_project.cli.explain import as_of, explain
     from dagster_project.publish import publish
 
     _restore(empty_database_url, _named("built-0001-c4ffaad"))
     warehouse = Warehouse(database_url=empty_database_url, home=str(tmp_path))
-    sentence = f"^{schemas.OF_OTHERS}$"
+    sentence = f"^{swap.OF_OTHERS}$"
     with pytest.raises(StatusEngineError, match=sentence):
         verify(warehouse)
     with database.session(empty_database_url) as connection:

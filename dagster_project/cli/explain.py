@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from click import style
 from psycopg.rows import dict_row
 
-from dagster_project.schemas import PUBLISHED, exists, no_swap
+from dagster_project.swap import PUBLISHED, exists, no_swap
 from dagster_project.terminal import shown
 from ingest.append import known_types
 from ingest.errors import StatusEngineError

@@ -1,13 +1,14 @@
 """Swapping a schema that was built beside the published one in its place.
 
 Readers wait for nothing: names change hands in one transaction, a query that runs goes
-on with the relations that it began with. What is in the schemas is decided in dbt.
+on with the relations that it began with. What is in the schemas is decided in dbt; the
+questions to the catalogues of PostgreSQL are the files in catalogue/.
 """
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import LiteralString
+from pathlib import Path
 
 import psycopg
 from psycopg.sql import SQL, Identifier, Literal
@@ -16,6 +17,7 @@ from ingest.errors import StatusEngineError
 from ingest.store.database import Connection
 from ingest.store.locks import Lock, holding
 
+_CATALOGUE = Path(__file__).parent / "catalogue"
 PUBLISHED = "sla"
 # What a full build makes, and what readers of the last one may still be at.
 NEXT = "sla_next"
@@ -100,411 +102,10 @@ _UNNOTED_KEYS = (
 _AGAIN = "can't be kept. Drop it, and create it again after the full refresh."
 _IN_USE = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 
-# What others made of relations and functions of a schema, as statements that say the
-# same of the schema that takes its place, in their order.
-_MADE_BY_OTHERS: LiteralString = """
-with relations as (
-    select
-        c.oid, c.relname, c.relacl, n.nspname, c.relowner, c.reloptions,
-        case c.relkind when 'v' then 'view' else 'table' end as kind,
-        fresh.oid as fresh_oid, fresh.relacl as fresh_acl, fresh.relowner as fresh_owner
-    from pg_class as c
-    inner join pg_namespace as n on c.relnamespace = n.oid
-    inner join pg_class as fresh
-        on
-            c.relname = fresh.relname
-            and c.relkind = fresh.relkind
-            and fresh.relnamespace = to_regnamespace(%(fresh)s)
-    where n.nspname = %(schema)s and c.relkind in ('r', 'v')
-),
 
-spaces as (
-    select
-        n.nspname, n.nspowner, fresh.nspacl as fresh_acl, fresh.nspowner as fresh_owner
-    from pg_namespace as n
-    inner join pg_namespace as fresh on fresh.nspname = %(fresh)s
-    where n.nspname = %(schema)s
-),
-
-functions as (
-    select
-        format(
-            'function %%I.%%I(%%s)',
-            nspname,
-            p.proname,
-            pg_get_function_identity_arguments(p.oid)
-        ) as target,
-        coalesce(p.proacl, acldefault('f', p.proowner)) as acl,
-        fresh.proacl as fresh_acl,
-        fresh.proowner as fresh_owner
-    from pg_proc as p
-    inner join pg_namespace on pronamespace = pg_namespace.oid
-    inner join pg_proc as fresh
-        on
-            p.proname = fresh.proname
-            and p.proargtypes = fresh.proargtypes
-            and fresh.pronamespace = to_regnamespace(%(fresh)s)
-    where
-        nspname = %(schema)s
-        and (p.proacl is not null or fresh.proacl is not null)
-),
-
-granted as (
-    select
-        'schema ' || quote_ident(nspname) as target, '' as columns, a.*
-    from pg_namespace
-    cross join aclexplode(nspacl) as a
-    where nspname = %(schema)s
-    union all
-    select format('table %%I.%%I', nspname, relname), '', a.*
-    from relations
-    cross join aclexplode(relacl) as a
-    union all
-    select
-        format('table %%I.%%I', nspname, relname), format(' (%%I)', attname), a.*
-    from relations
-    inner join pg_attribute on attrelid = oid and attnum > 0 and not attisdropped
-    cross join aclexplode(attacl) as a
-    union all
-    select target, '', a.*
-    from functions
-    cross join aclexplode(acl) as a
-)
-
--- What default privileges gave to the new ones; who owns them has his rights by that.
-select 0 as place, format(
-    'revoke all on %%s from %%s',
-    target,
-    case grantee when 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end
-)
-from (
-    select format('table %%I.%%I', nspname, relname), fresh_acl, fresh_owner
-    from relations
-    union all
-    select format('schema %%I', nspname), fresh_acl, fresh_owner from spaces
-    union all
-    select target, coalesce(fresh_acl, acldefault('f', fresh_owner)), fresh_owner
-    from functions
-) as made (target, acl, owner)
-cross join aclexplode(acl) as a
-where grantee <> owner
-union all
-select 1, format(
-    'grant %%s%%s on %%s to %%s%%s',
-    privilege_type,
-    columns,
-    target,
-    case grantee when 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end,
-    case when is_grantable then ' with grant option' else '' end
-)
-from granted
-union all
-select 1, format(
-    'alter default privileges for role %%I in schema %%I grant %%s on %%s to %%s%%s',
-    pg_get_userbyid(defaclrole),
-    nspname,
-    privilege_type,
-    case defaclobjtype
-        when 'r' then 'tables' when 'S' then 'sequences' when 'f' then 'functions'
-        else 'types'
-    end,
-    case grantee when 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end,
-    case when is_grantable then ' with grant option' else '' end
-)
-from pg_default_acl
-inner join pg_namespace on defaclnamespace = pg_namespace.oid
-cross join aclexplode(defaclacl) as a
-where nspname = %(schema)s
-union all
-select 1, format('alter table %%I.%%I %%s row level security', nspname, relname, how)
-from relations
-inner join pg_class using (oid, relname)
-cross join lateral (
-    values ('enable', relrowsecurity), ('force', relforcerowsecurity)
-) as secured (how, is_so)
-where is_so
-union all
-select 1, format(
-    'create policy %%I on %%I.%%I as %%s for %%s to %%s%%s%%s',
-    policyname,
-    schemaname,
-    tablename,
-    permissive,
-    cmd,
-    (select string_agg(
-        case role when 'public' then 'public' else quote_ident(role) end, ', '
-    ) from unnest(roles) as role),
-    ' using (' || qual || ')',
-    ' with check (' || with_check || ')'
-)
-from pg_policies
-where schemaname = %(schema)s
-union all
-select 1, pg_get_triggerdef(pg_trigger.oid)
-from pg_trigger
-inner join relations on tgrelid = relations.oid
-where not tgisinternal
-union all
-select 2, format(
-    'alter table %%I.%%I %%s trigger %%I',
-    nspname,
-    relname,
-    case tgenabled
-        when 'D' then 'disable' when 'R' then 'enable replica' else 'enable always'
-    end,
-    tgname
-)
-from pg_trigger
-inner join relations on tgrelid = relations.oid
-where not tgisinternal and tgenabled <> 'O'
-union all
-select 1, pg_get_ruledef(pg_rewrite.oid)
-from pg_rewrite
-inner join relations on ev_class = relations.oid
-where rulename <> '_RETURN'
-union all
-select 2, format(
-    'alter table %%I.%%I %%s rule %%I',
-    nspname,
-    relname,
-    case ev_enabled
-        when 'D' then 'disable' when 'R' then 'enable replica' else 'enable always'
-    end,
-    rulename
-)
-from pg_rewrite
-inner join relations on ev_class = relations.oid
-where rulename <> '_RETURN' and ev_enabled <> 'O'
-union all
-select 1, format(
-    'alter %%s %%I.%%I set (%%s)',
-    kind,
-    nspname,
-    relname,
-    array_to_string(reloptions, ', ')
-)
-from relations
-where reloptions is not null
-union all
-select 1, format(
-    'alter table %%I.%%I add constraint %%I %%s',
-    nspname,
-    relname,
-    conname,
-    pg_get_constraintdef(c.oid)
-)
-from pg_constraint as c
-inner join relations on conrelid = relations.oid
-where
-    -- Those that are a column's own, and those of triggers, go with it.
-    contype in ('c', 'f', 'p', 'u', 'x')
-    and conname <> all(%(ours)s)
-    and not exists (
-        select from pg_constraint as fresh
-        where fresh.conrelid = fresh_oid and fresh.conname = c.conname
-    )
-union all
-select 3, format(
-    'alter table %%I.%%I owner to %%I', nspname, relname, pg_get_userbyid(relowner)
-)
-from relations
-where relowner <> fresh_owner
-union all
-select 3, format('alter schema %%I owner to %%I', nspname, pg_get_userbyid(nspowner))
-from spaces
-where nspowner <> fresh_owner
-union all
-select 1, pg_get_statisticsobjdef(pg_statistic_ext.oid)
-from pg_statistic_ext
-inner join pg_namespace on stxnamespace = pg_namespace.oid
-where nspname = %(schema)s
-union all
-select 1, pg_get_indexdef(indexrelid)
-from pg_index
-inner join relations on indrelid = relations.oid
-inner join pg_class as i on indexrelid = i.oid
-where
-    i.relname <> all(%(ours)s)
-    -- The names that dbt gave to those of the first releases.
-    and i.relname !~ '^[0-9a-f]{32}$'
-    and not exists (
-        select from pg_class as fresh
-        where
-            fresh.relname = i.relname
-            and fresh.relnamespace = to_regnamespace(%(fresh)s)
-    )
-    and not exists (select from pg_constraint where conindid = indexrelid)
-order by 1
-"""
-
-# Schemas that are there and are not marked as what a build made.
-_MADE_BY_NO_BUILD: LiteralString = """
-select n.nspname
-from unnest(%(names)s::text[], %(marks)s::text[]) as known (name, mark)
-inner join pg_namespace as n on known.name = n.nspname
-where
-    obj_description(n.oid, 'pg_namespace') is distinct from known.mark
-    and not (
-        %(may_be_empty)s
-        and not exists (
-            select from pg_depend
-            where
-                refclassid = 'pg_namespace'::regclass
-                and classid <> 'pg_default_acl'::regclass
-                and refobjid = n.oid
-        )
-    )
-order by known.mark
-"""
-
-_NOTE: LiteralString = """
-insert into {} (relation_name, definition)
-select relname, 'an index' from pg_class
-inner join pg_namespace as n on relnamespace = n.oid
-where nspname = any(%(schemas)s) and relkind = 'i'
-union
-select conname, 'a constraint' from pg_constraint
-inner join pg_namespace as n on connamespace = n.oid
-where nspname = any(%(schemas)s) and contype in ('c', 'f')
-union
-select
-    format('%%s(%%s)', proname, pg_get_function_identity_arguments(p.oid)),
-    'a function'
-from pg_proc as p
-inner join pg_namespace as n on pronamespace = n.oid
-where nspname = any(%(schemas)s)
-union all
-select %(name)s, %(models)s
-"""
-
-# What is in the published schema or its staging and no build made: names of what they
-# made are given, but for what one build needs (unlogged, or half-made by dbt).
-_STRANGERS: LiteralString = """
-with named as (
-    select
-        'pg_class'::regclass as classid, oid, relname as name, relnamespace as space,
-        relpersistence = 'u' as is_ours
-    from pg_class where relkind not in ('i', 'I')
-    union all
-    -- Older releases noted those in staging by their names.
-    select
-        'pg_proc'::regclass,
-        p.oid,
-        proname || case n.nspname
-            when 'sla' then format('(%%s)', pg_get_function_identity_arguments(p.oid))
-            else ''
-        end,
-        pronamespace,
-        false
-    from pg_proc as p
-    inner join pg_namespace as n on pronamespace = n.oid
-    union all
-    select 'pg_type'::regclass, oid, typname, typnamespace, false from pg_type
-    where typrelid = 0 and typelem = 0
-)
-
-select pg_describe_object(classid, named.oid, 0)
-from named
-inner join pg_namespace as n on space = n.oid
-where
-    n.nspname in ('sla', 'sla_staging')
-    and not is_ours
-    and (
-        regexp_replace(name, '__dbt_(tmp|backup)$', '') <> all(%(ours)s)
-        or (n.nspname = 'sla' and classid = 'pg_type'::regclass)
-    )
-union all
-select pg_describe_object('pg_class'::regclass, inhrelid, 0) || ' as a child of another'
-from pg_inherits
-inner join pg_class as c on inhrelid = c.oid
-where c.relnamespace = to_regnamespace('sla')
-order by 1
-"""
-
-# What stands elsewhere and depends on something in these schemas, in words; of a view
-# or a function also how it is made. What depends on such a one in turn stays with it.
-_DEPENDENTS: LiteralString = """
-with placed as (
-    select 'pg_namespace'::regclass as classid, oid as objid, oid as space
-    from pg_namespace
-    union all
-    select 'pg_class'::regclass, oid, relnamespace from pg_class
-    union all
-    select 'pg_type'::regclass, oid, typnamespace from pg_type
-    union all
-    select 'pg_proc'::regclass, oid, pronamespace from pg_proc
-    union all
-    select 'pg_constraint'::regclass, oid, connamespace from pg_constraint
-    union all
-    select 'pg_statistic_ext'::regclass, oid, stxnamespace from pg_statistic_ext
-    union all
-    select 'pg_default_acl'::regclass, oid, defaclnamespace from pg_default_acl
-    union all
-    select part.classid, part.objid, c.relnamespace
-    from (
-        select 'pg_attrdef'::regclass as classid, oid as objid, adrelid as relation
-        from pg_attrdef
-        union all
-        select 'pg_policy'::regclass, oid, polrelid from pg_policy
-        union all
-        select 'pg_trigger'::regclass, oid, tgrelid from pg_trigger
-        union all
-        select 'pg_rewrite'::regclass, oid, ev_class from pg_rewrite
-    ) as part
-    inner join pg_class as c on part.relation = c.oid
-),
-
-ours as (
-    select placed.* from placed
-    inner join pg_namespace as n on space = n.oid
-    where n.nspname = any(%(schemas)s)
-)
-
-select distinct
-    pg_describe_object(
-        case when c.oid is null then d.classid else 'pg_class'::regclass end,
-        coalesce(c.oid, d.objid),
-        0
-    ),
-    case
-        when
-            c.relkind = 'v'
-            and c.relpersistence = 'p'
-            and pg_has_role(c.relowner, 'usage')
-            and has_schema_privilege(n.oid, 'create')
-            then format(
-            'create or replace view %%I.%%I%%s as %%s',
-            n.nspname,
-            c.relname,
-            ' with (' || array_to_string(c.reloptions, ', ') || ')',
-            pg_get_viewdef(c.oid)
-        )
-        -- One that takes or returns rows of these tables would become another.
-        when
-            f.prokind in ('f', 'p')
-            and ours.classid <> 'pg_type'::regclass
-            and pg_has_role(f.proowner, 'usage')
-            and has_schema_privilege(f.pronamespace, 'create')
-            then pg_get_functiondef(f.oid)
-    end
-from ours
-inner join pg_depend as d on d.refclassid = ours.classid and d.refobjid = ours.objid
-left join pg_rewrite as r
-    on
-        d.classid = 'pg_rewrite'::regclass
-        and d.objid = r.oid
-        and r.rulename = '_RETURN'
-left join pg_class as c on r.ev_class = c.oid
-left join pg_namespace as n on c.relnamespace = n.oid
-left join pg_proc as f on d.classid = 'pg_proc'::regclass and d.objid = f.oid
-where
-    -- Parts of an object go with it.
-    d.deptype <> 'i'
-    and not exists (
-        select from ours as o where o.classid = d.classid and o.objid = d.objid
-    )
-order by 1, 2 nulls first
-"""
+def _query(name: str) -> bytes:
+    """A question to the catalogues; as bytes, since no value is put into it."""
+    return (_CATALOGUE / f"{name}.sql").read_bytes()
 
 
 def staging(schema: str) -> str:
@@ -592,7 +193,7 @@ def require_own(connection: Connection, schema: str) -> None:
     if _is_of_an_older_release(connection, schema):
         return
     found = connection.execute(
-        _MADE_BY_NO_BUILD,
+        _query("made_by_no_build"),
         {
             "names": list(marks),
             "marks": list(marks.values()),
@@ -638,8 +239,10 @@ def note(connection: Connection, schema: str, models: str) -> None:
     """
     _require_finished(connection, schema)
     names = [schema, staging(schema)]
+    target = Identifier(staging(schema), "definitions").as_string()
     connection.execute(
-        SQL(_NOTE).format(Identifier(staging(schema), "definitions")),
+        f"insert into {target} (relation_name, definition) ".encode()
+        + _query("made_by_build"),
         {"schemas": names, "name": _MODELS, "models": models},
     )
 
@@ -681,7 +284,7 @@ def require_following(connection: Connection) -> list[tuple[str, str]]:
     following: list[tuple[str, str]] = []
     if not exists(connection, PUBLISHED):
         return following
-    for (what,) in connection.execute(_STRANGERS, {"ours": _ours(connection)}):
+    for (what,) in connection.execute(_query("strangers"), {"ours": _ours(connection)}):
         msg = f"In schema {PUBLISHED} or its staging, {what} {_AGAIN}"
         raise StatusEngineError(msg)
     for what, statement in _dependents(connection, PUBLISHED):
@@ -800,7 +403,7 @@ def _statements_after(connection: Connection, fresh: str) -> list[tuple[str, str
             {name: staging(schema) for name, schema in found.items()},
         )
         for _, statement in connection.execute(
-            _MADE_BY_OTHERS, {**parameters, "ours": ours}
+            _query("made_by_others"), {**parameters, "ours": ours}
         )
     ]
     return said + require_following(connection)
@@ -823,5 +426,5 @@ def _dependents(connection: Connection, schema: str) -> list[tuple[str, str | No
         # So that all is named in full.
         connection.execute("set local search_path = ''")
         return connection.execute(
-            _DEPENDENTS, {"schemas": [schema, staging(schema)]}
+            _query("dependents"), {"schemas": [schema, staging(schema)]}
         ).fetchall()

@@ -1,0 +1,75 @@
+"""The command line, a module a group of commands: arguments read, a function called.
+
+No logic. What is printed stands beside the commands that print it.
+"""
+
+from typing import Any
+
+import click
+
+from dagster_project.cli import (
+    builds,
+    configuration,
+    ingestion,
+    questions,
+    rejected,
+    servers,
+)
+from dagster_project.cli.options import EXIT_CODES
+from dagster_project.terminal import sentences
+
+OVERVIEW = """
+Statuses, SLA deadlines and overdue flags, exact and never stale.
+
+\b
+A first look:      status-engine demo
+Your own history:  status-engine workflows apply workflows/
+                   status-engine ingest history.csv
+                   status-engine build && status-engine publish
+Every few minutes: status-engine ui      (the schedule runs inside)
+Ask:               status-engine psql -c 'select * from sla.entity_current_status'
+
+DATABASE_URL names a PostgreSQL 15 or newer; without it an embedded one keeps its
+data in STATUS_ENGINE_HOME (.status-engine in the project).
+"""
+
+
+class _Commands(click.Group):
+    """Commands whose errors are sentences."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that is named."""
+        with sentences():
+            return super().invoke(ctx)
+
+
+@click.group(
+    cls=_Commands,
+    help=OVERVIEW,
+    epilog=EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+def main() -> None:
+    """Run the program; its help is OVERVIEW."""
+
+
+for _command in (
+    servers.init,
+    configuration.workflows_group,
+    ingestion.ingest,
+    rejected.rejects_group,
+    questions.explain_command,
+    ingestion.record_command,
+    builds.build,
+    builds.verify_command,
+    questions.as_of_command,
+    builds.publish,
+    builds.docs_command,
+    builds.run,
+    builds.demo,
+    servers.psql,
+    servers.url,
+    servers.ui,
+    servers.stop,
+):
+    main.add_command(_command)

@@ -7,7 +7,8 @@ import dagster as dg
 import duckdb
 
 from dagster_project.aside import verify
-from dagster_project.assets import EQUALS_A_FULL_BUILD, in_a_sentence
+from dagster_project.assets import in_a_sentence
+from dagster_project.assets.derived import EQUALS_A_FULL_BUILD
 from dagster_project.judged import EVERYTHING, JUDGED
 from dagster_project.publish import DATABASE_NAME, read_manifest
 from dagster_project.resources import Warehouse
@@ -103,7 +104,7 @@ def verification(warehouse: Warehouse) -> Iterator[dg.AssetCheckResult]:
             "cut": verified.cut.number,
             "rows": dict(verified.rows),
             "differing": len(verified.differences),
-            "first_differing": verified.first_differences,
+            "first_differing": verified.first_lines,
         },
     )
     try:

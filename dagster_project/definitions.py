@@ -6,8 +6,15 @@ from typing import Any
 
 import dagster as dg
 
-from dagster_project import assets, checks, schedules, sensors
-from dagster_project.resources import Named, Warehouse, dbt_cli, dbt_project
+from dagster_project import checks, schedules, sensors
+from dagster_project.assets import derived, published, raw
+from dagster_project.resources import (
+    Named,
+    Warehouse,
+    dbt_cli,
+    dbt_project,
+    known_tables,
+)
 from dagster_project.terminal import shown
 
 # Dagster does not say its type.
@@ -60,14 +67,15 @@ def build_definitions(
             with schedules and sensors, by default.
         named: files and a folder of this machine, for a run in this process.
     """
+    known = known_tables()
     job = schedules.job_of(part) if part else schedules.status_engine
     return dg.Definitions(
         assets=[
-            assets.configuration,
-            assets.inbox,
-            assets.cut,
-            assets.derived_assets(dbt_project()),
-            assets.published,
+            raw.configuration_assets(known),
+            raw.inbox_assets(known),
+            raw.cut_asset(known),
+            derived.derived_assets(dbt_project()),
+            published.published_assets(known),
         ],
         asset_checks=[
             checks.every_file_was_accepted,

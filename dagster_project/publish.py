@@ -16,21 +16,14 @@ from typing import NamedTuple
 import duckdb
 import msgspec
 
+from dagster_project.resources import known_tables
 from dagster_project.swap import exists, no_swap
 from dagster_project.verifications import standing_failure
 from ingest.errors import StatusEngineError
 from ingest.store.cuts import Cut
 from ingest.store.database import Connection, row_count
 
-TABLES = (
-    "status_intervals",
-    "entity_current_status",
-    "workflow_violations",
-    "sla_performance",
-    "restatements",
-)
-# Tables of which builds tell what they changed, in LOG.
-BY_ENTITY = ("status_intervals", "workflow_violations")
+# Where builds tell the entities of which they changed rows.
 LOG = "changed_entities"
 ENTITY = {"entity_type": "VARCHAR", "entity_id": "BIGINT"}
 DATABASE_NAME = "analytics.duckdb"
@@ -62,11 +55,15 @@ class Published(NamedTuple):
     rows: dict[str, int]
 
 
-class Table(msgspec.Struct):
-    """What the manifest tells of a table: DuckDB's type of each column, in order."""
+class PublishedTable(msgspec.Struct):
+    """What the manifest tells of a table: DuckDB's type of each column, in order.
+
+    Of those that are logged, builds tell which entities' rows they changed.
+    """
 
     file: str
     columns: dict[str, str]
+    is_logged: bool = False
     rows: int = 0
     sha256: str = ""
 
@@ -78,8 +75,13 @@ class Manifest(msgspec.Struct):
     as_of: str
     log: int | None
     database: str
-    tables: dict[str, Table]
+    tables: dict[str, PublishedTable]
     database_sha256: str = ""
+
+    @property
+    def logged(self) -> dict[str, PublishedTable]:
+        """Tables whose unchanged rows stand in the files before."""
+        return {name: said for name, said in self.tables.items() if said.is_logged}
 
 
 class Base(NamedTuple):
@@ -140,8 +142,9 @@ def _write(
         base = None
         if current:
             base = _base(connection, schema, folder, current, manifest)
-        _unload(connection, schema, folder, base)
-        counts = {t: row_count(connection, f"{schema}.{t}") for t in BY_ENTITY if base}
+        _unload(connection, schema, folder, manifest, base)
+        followed = manifest.logged if base else {}
+        counts = {t: row_count(connection, f"{schema}.{t}") for t in followed}
     _convert(folder, manifest, base)
     if any(manifest.tables[t].rows != count for t, count in counts.items()):
         # Something else than a build changed the tables.
@@ -155,8 +158,12 @@ def _manifest(connection: Connection, schema: str, cut: Cut) -> Manifest:
         "select to_regclass(%s)::oid::bigint", [f"{schema}.{LOG}"]
     ).fetchone()
     tables = {
-        table: Table(f"{table}.parquet", _columns(connection, schema, table))
-        for table in TABLES
+        table.name: PublishedTable(
+            f"{table.name}.parquet",
+            _columns(connection, schema, table.name),
+            is_logged=table.is_logged,
+        )
+        for table in known_tables().published
     }
     as_of = cut.as_of.astimezone(UTC).isoformat()
     return Manifest(cut.number, as_of, log[0] if log else None, DATABASE_NAME, tables)
@@ -176,7 +183,7 @@ def _base(
     """
     try:
         last = read_manifest(current)
-        tables = {t: last.tables[t] for t in BY_ENTITY}
+        tables = {t: last.tables[t] for t in manifest.logged}
     except (OSError, msgspec.MsgspecError, KeyError):
         return None
     instant = connection.execute(
@@ -187,7 +194,7 @@ def _base(
         or instant[0].astimezone(UTC).isoformat() != last.as_of
         or manifest.log is None
         or manifest.log != last.log
-        or any(manifest.tables[t].columns != tables[t].columns for t in BY_ENTITY)
+        or any(t.columns != tables[name].columns for name, t in manifest.logged.items())
     ):
         return None
     changed_count = row_count(connection, f"{schema}.{LOG} where cut > {last.cut}")
@@ -263,17 +270,21 @@ def _columns(connection: Connection, schema: str, table: str) -> dict[str, str]:
 
 
 def _unload(
-    connection: Connection, schema: str, folder: Path, base: Base | None
+    connection: Connection,
+    schema: str,
+    folder: Path,
+    manifest: Manifest,
+    base: Base | None,
 ) -> None:
     """Write the rows to convert as CSV, and the entities that changed, if any did."""
-    queries = {table: f"select * from {schema}.{table}" for table in TABLES}
+    queries = {table: f"select * from {schema}.{table}" for table in manifest.tables}
     if base and base.changed_count:
         log = f"{schema}.{LOG} where cut > {base.cut}"
         queries[LOG] = f"select entity_type, entity_id from {log}"
-        for table in BY_ENTITY:
+        for table in manifest.logged:
             queries[table] += f" where (entity_type, entity_id) in ({queries[LOG]})"
     elif base:
-        for table in BY_ENTITY:
+        for table in manifest.logged:
             del queries[table]
     for name, query in queries.items():
         _copy(connection, query, folder / f"{name}.csv")
@@ -298,7 +309,7 @@ def _convert(folder: Path, manifest: Manifest, base: Base | None) -> None:
             source = folder / f"{table}.csv"
             if source.exists():
                 rows = _read(analytics, source, said.columns)
-                if base is None or table not in BY_ENTITY:
+                if base is None or not said.is_logged:
                     analytics.execute(f"drop table if exists {table}")
                     rows.create(table)
                 else:

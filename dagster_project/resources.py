@@ -19,6 +19,7 @@ from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
 from dagster_project import swap, unchanged, verifications
 from dagster_project.dead_runs import process_tag
+from dagster_project.tables import Tables, tables
 from ingest.errors import StatusEngineError
 from ingest.store import database
 from ingest.store.cuts import Cut
@@ -413,6 +414,11 @@ def _parse(manifest: Path) -> None:
     for name in ("partial_parse.msgpack", manifest.name):
         (scratch / name).replace(manifest.with_name(name))
     shutil.rmtree(scratch)
+
+
+def known_tables() -> Tables:
+    """The tables of the dbt project as its files are now."""
+    return tables(dbt_project().manifest_path)
 
 
 class Dbt(DbtCliResource):

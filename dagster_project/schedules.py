@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from dagster_project.assets import EQUALS_A_FULL_BUILD
+from dagster_project.assets.derived import EQUALS_A_FULL_BUILD
 from dagster_project.dead_runs import end_dead_runs
 
 NIGHTLY = dg.AssetSelection.checks(EQUALS_A_FULL_BUILD)

@@ -4,7 +4,7 @@ Which rows differ is found in aside.py.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
@@ -13,13 +13,6 @@ if TYPE_CHECKING:
     from dagster_project.aside import Difference
 
 Row = dict[str, Any]
-# What tells that two rows are one, published and as a full build makes it.
-KEYS: dict[str, tuple[str, ...]] = {
-    "status_intervals": ("interval_id",),
-    "workflow_violations": ("transition_id", "violation"),
-    "sla_daily_counts": ("group_id",),
-    "entity_current_status": ("entity_type", "entity_id"),
-}
 # What people call a row by.
 NAMES = (
     "entered_on",
@@ -33,12 +26,19 @@ NAMES = (
 )
 
 
-def difference_lines(differences: Iterable["Difference"]) -> Iterator[str]:
-    """A line a row, then one for each column in which its two sides differ."""
+def difference_lines(
+    differences: Iterable["Difference"], grains: Mapping[str, Sequence[str]]
+) -> Iterator[str]:
+    """A line a row, then one for each column in which its two sides differ.
+
+    Args:
+        differences: rows of one side.
+        grains: of each table, the columns that tell that two rows are one.
+    """
     sides: dict[tuple[str, ...], tuple[list[Row], list[Row]]]
     sides = defaultdict(lambda: ([], []))
     for table, is_published, row in differences:
-        key = [str(row[name]) for name in KEYS.get(table, ())]
+        key = [str(row[name]) for name in grains[table]]
         sides[table, *key][0 if is_published else 1].append(row)
     for (table, *_), rows in sorted(sides.items()):
         for published, built in zip_longest(*rows):

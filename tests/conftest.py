@@ -188,7 +188,7 @@ def _name_schema(manifest: Any, database_name: str, schema: str) -> None:
     for node in (*manifest.nodes.values(), *manifest.sources.values()):
         node.database = database_name
         if node.resource_type == "model":
-            node.schema = schema + ("_staging" if node.fqn[1] == "staging" else "")
+            node.schema = schema + ("_staging" if node.config.schema else "")
         if node.relation_name:
             name = getattr(node, "alias", None) or node.identifier
             node.relation_name = f'"{database_name}"."{node.schema}"."{name}"'

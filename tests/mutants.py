@@ -21,15 +21,15 @@ AT_ONCE = 2
 
 INTERVALS = "dbt/macros/intervals.sql"
 BUSINESS_TIME = "dbt/macros/business_time.sql"
-VIOLATIONS = "dbt/models/sla/workflow_violations.sql"
+VIOLATIONS = "dbt/models/sla/stored/workflow_violations.sql"
 STAGING = "dbt/macros/staging.sql"
 BUILDS = "dbt/macros/builds.sql"
 CUTS = "dbt/macros/cuts.sql"
 CLOCK = "dbt/macros/clock.sql"
-COUNTS = "dbt/models/sla/sla_daily_counts.sql"
-PINNED = "dbt/models/staging/pinned_transitions.sql"
-TOUCHED = "dbt/models/staging/touched_entities.sql"
-CURRENT = "dbt/models/sla/entity_current_status.sql"
+COUNTS = "dbt/models/sla/stored/sla_daily_counts.sql"
+PINNED = "dbt/models/building/pinned_transitions.sql"
+TOUCHED = "dbt/models/building/touched_entities.sql"
+CURRENT = "dbt/models/sla/served/entity_current_status.sql"
 FUNCTION = "dbt/macros/postgres.sql"
 RESTATED = "dbt/macros/restated.sql"
 SWAP = "dagster_project/swap.py"
@@ -806,7 +806,7 @@ MUTANTS = (
     ),
     Mutant(
         "Growth: a build is silent while a model is built",
-        "dagster_project/assets.py",
+        "dagster_project/assets/derived.py",
         "partial(_narrate, context)",
         "print",
         ("tests/dagster_project/test_progress.py",),
@@ -855,7 +855,7 @@ MUTANTS = (
     ),
     Mutant(
         "S15: a stay that is entered later counts as overdue",
-        "dbt/models/sla/sla_performance.sql",
+        "dbt/models/sla/served/sla_performance.sql",
         "        and entered_at <= {{ as_of() }}\n",
         "",
         (CUTS_TESTS, UNIT),

@@ -31,6 +31,7 @@ ROOMS = (
     "examples",
     "ingest",
     "notebooks",
+    "simulator",
     "tests",
     "workflows",
 )
@@ -163,7 +164,7 @@ def _told_to_users() -> Iterator[tuple[str, str]]:
             for column in model.get("columns", []):
                 yield f"{model['name']}.{column['name']}", column["description"]
     yield from CODES.items()
-    for path in (PROJECT / "ingest").glob("*.schema.json"):
+    for path in (PROJECT / "ingest").rglob("*.schema.json"):
         for text in re.findall(r'"description": "(.*)"', path.read_text()):
             yield path.name, text
     yield from _helps(main, "status-engine")

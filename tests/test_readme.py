@@ -24,7 +24,7 @@ def test_readme_lists_every_code_of_a_reject_with_its_sentence() -> None:
 
 
 def test_readme_names_every_published_table() -> None:
-    models = (PROJECT / "dbt" / "models" / "sla").glob("*.sql")
+    models = (PROJECT / "dbt" / "models" / "sla").rglob("*.sql")
     assert [
         p.stem for p in models if f"`{p.stem}`" not in README.replace("sla.", "")
     ] == []

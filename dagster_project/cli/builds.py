@@ -15,7 +15,6 @@ from dagster_project.terminal import (
     tell,
     tell_json,
 )
-from dagster_project.verify_text import difference_lines
 from ingest.store import database
 from ingest.store.on_disk import make_folder
 
@@ -90,7 +89,7 @@ def verify_command(sample: int | None, as_json: bool) -> None:
     else:
         for table, count in verified.rows.items():
             say(f"{table}: {count:,} rows compared")
-        for line in difference_lines(verified.differences):
+        for line in verified.lines:
             tell(line)
         say(f"cut {verified.cut.number}: {len(verified.differences):,} rows differ")
         if verified.differences:

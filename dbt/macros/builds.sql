@@ -272,10 +272,26 @@
     {{ return(found) }}
 {% endmacro %}
 
+{# Names of the published schema's stored tables, for the model that is made after all. #}
+{% macro stored_tables() %}
+    {% set found = [] %}
+    {% for node in (graph.nodes.values() if execute else [])
+        if node.config.materialized == "cut_table" %}
+        {% if node.unique_id not in model.depends_on.nodes %}
+            {{ exceptions.raise_compiler_error(
+                "Table " ~ node.name ~ " is stored, so " ~ model.path ~ " must name it: "
+                "-- depends_on: {{ ref(\"" ~ node.name ~ "\") }}"
+            ) }}
+        {% endif %}
+        {% if node.schema == target.schema %}{% do found.append(node.alias) %}{% endif %}
+    {% endfor %}
+    {{ return(found | sort) }}
+{% endmacro %}
+
 {% macro built_table(node) %}
     {{ return(api.Relation.create(
         database=this.database,
-        schema=target.schema ~ ("_staging" if node.fqn[1] == "staging" else ""),
+        schema=node.schema,
         identifier=node.alias,
     )) }}
 {% endmacro %}

@@ -51,7 +51,7 @@ def page(installed_url: str, home: Path, tmp_path: Path) -> str:
 
 def test_page_tells_every_column_and_fetches_nothing(page: str) -> None:
     missing = []
-    for file in (PROJECT / "dbt" / "models" / "sla").glob("*.yml"):
+    for file in (PROJECT / "dbt" / "models" / "sla").rglob("*.yml"):
         for model in yaml.safe_load(file.read_text())["models"]:
             # Functions have none.
             for column in model.get("columns", []):

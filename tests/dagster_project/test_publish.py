@@ -20,7 +20,8 @@ import pytest
 
 from dagster_project import publish as module
 from dagster_project import swap
-from dagster_project.publish import TABLES, PublishError, publish
+from dagster_project.publish import PublishError, publish
+from dagster_project.resources import known_tables
 from ingest import append
 from ingest.configuration import workflows
 from ingest.store import database
@@ -29,6 +30,7 @@ from ingest.store.database import PROJECT, Connection
 
 Build = Callable[..., Cut]
 FreshDatabase = Callable[..., AbstractContextManager[str]]
+PUBLISHED = [table.name for table in known_tables().published]
 AS_OF = datetime(2026, 3, 10, 12, 0, 0, 1, tzinfo=UTC)
 TESTED = ("build", "--exclude-resource-type", "unit_test")
 # Texts that a CSV between two databases could spoil.
@@ -109,7 +111,7 @@ def _sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", PUBLISHED)
 def test_every_row_is_in_both_formats_as_it_is_in_postgres(
     database_url: str, connection: Connection, built: Cut, home: Path, table: str
 ) -> None:
@@ -133,8 +135,8 @@ def test_the_manifest_says_what_is_there(
         built.number,
         "2026-03-10T12:00:00.000001+00:00",
     )
-    assert (result.cut, set(result.rows)) == (built, set(TABLES))
-    assert manifest["tables"].keys() == set(TABLES)
+    assert (result.cut, set(result.rows)) == (built, set(PUBLISHED))
+    assert manifest["tables"].keys() == set(PUBLISHED)
     assert manifest["database_sha256"] == _sha256(folder / manifest["database"])
     for table, said in manifest["tables"].items():
         file = folder / said["file"]
@@ -149,7 +151,7 @@ def test_the_manifest_says_what_is_there(
     assert {path.name for path in folder.iterdir()} == {
         "manifest.json",
         "analytics.duckdb",
-        *(f"{table}.parquet" for table in TABLES),
+        *(f"{table}.parquet" for table in PUBLISHED),
     }
 
 
@@ -273,7 +275,7 @@ def test_a_full_refresh_is_swapped_in_after_a_publication_not_within_it(
     copy = module._copy
 
     def copy_beside_a_swap(reading: Connection, query: str, path: Path) -> None:
-        if path.stem == TABLES[1]:
+        if path.stem == PUBLISHED[1]:
             swapping.start()
             swapping.join(timeout=1)
         copy(reading, query, path)
@@ -388,7 +390,10 @@ def test_publishing_that_fails_leaves_the_files_and_no_scraps(
     # The last table fails when the others are copied already.
     connection.execute("alter table sla.workflow_violations drop column x")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "TABLES", (*TABLES, "trouble"))
+        tables = known_tables()
+        trouble = tables.published[0]._replace(name="trouble")
+        more = tables._replace(derived=(*tables.derived, trouble))
+        patch.setattr(module, "known_tables", lambda: more)
         connection.execute(
             "create view sla.trouble as select 1 / count(x) as x"
             " from generate_series(1, 0) as x"

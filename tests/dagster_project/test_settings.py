@@ -13,8 +13,8 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier, Literal
 
-from dagster_project.publish import DATABASE_NAME, TABLES
-from dagster_project.resources import Warehouse
+from dagster_project.publish import DATABASE_NAME
+from dagster_project.resources import Warehouse, known_tables
 from dagster_project.run import run
 from ingest import DatabaseError, deliver, record
 from ingest.configuration import workflows
@@ -146,7 +146,8 @@ def _run_all(url: str, home: Path, file: Path) -> dict[str, list[Any]]:
         home / "published" / "current" / DATABASE_NAME, read_only=True
     ) as analytics:
         published = {
-            name: sorted(analytics.table(name).fetchall(), key=repr) for name in TABLES
+            table.name: sorted(analytics.table(table.name).fetchall(), key=repr)
+            for table in known_tables().published
         }
     return {"stored": stored, "rejected": rejected, **published}
 

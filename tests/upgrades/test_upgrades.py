@@ -18,8 +18,8 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.sql import SQL, Identifier
 
 from dagster_project import swap
-from dagster_project.aside import COMPARED, verify
-from dagster_project.resources import Warehouse
+from dagster_project.aside import verify
+from dagster_project.resources import Warehouse, known_tables
 from ingest import deliver
 from ingest.errors import StatusEngineError
 from ingest.store import cuts, database, migrations
@@ -209,7 +209,7 @@ def _told(connection: Connection, cut: Cut) -> dict[str, Any]:
             table: sorted(
                 connection.execute(f"select * from sla.{table}".encode()), key=str
             )
-            for table in COMPARED
+            for table in (table.name for table in known_tables().compared)
         }
     told["made"] = connection.execute(
         """

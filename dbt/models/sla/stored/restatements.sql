@@ -1,6 +1,5 @@
 {{ config(
     materialized="cut_table",
-    meta={"change": "append", "grain": ["restatement_id"]},
     keys={
         "restatements_pkey": "primary key (restatement_id)",
         "restatements_cut": "(cut)",

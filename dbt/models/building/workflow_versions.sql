@@ -1,6 +1,5 @@
 {{ config(
     materialized="cut_table",
-    meta={"change": "whole", "grain": ["workflow_id"]},
     keys={"workflow_versions_pkey": "primary key (workflow_id)"},
 ) }}
 -- One row per workflow version of the built cut, stored: so a plan knows how few.

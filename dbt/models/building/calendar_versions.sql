@@ -1,6 +1,5 @@
 {{ config(
     materialized="cut_table",
-    meta={"change": "whole", "grain": ["calendar_id"]},
     keys={"calendar_versions_pkey": "primary key (calendar_id)"},
 ) }}
 -- One row per calendar version of the built cut.

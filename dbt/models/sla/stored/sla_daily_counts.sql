@@ -1,13 +1,5 @@
 {{ config(
     materialized="cut_table",
-    meta={
-        "change": "add",
-        "grain": ["group_id"],
-        "sums": [
-            "interval_count", "closed_count", "met_count", "breached_count",
-            "elapsed_seconds",
-        ],
-    },
     keys={"sla_daily_counts_pkey": "primary key (group_id)"},
 ) }}
 -- One row per UTC day of entered_at, entity type, workflow, status and business entity:

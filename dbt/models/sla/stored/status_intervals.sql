@@ -1,6 +1,5 @@
 {{ config(
     materialized="cut_table",
-    meta={"change": "replace", "grain": ["interval_id"]},
     keys={
         "status_intervals_pkey": "primary key (interval_id)",
         "status_intervals_visit": "unique (entity_type, entity_id, status, visit)",

@@ -1,10 +1,6 @@
-"""The asset graph: raw tables, the cut, the dbt models, the published files.
+"""The dbt models and their tests as assets and checks."""
 
-Bodies read their configuration, call a function and report; SLA logic is in dbt.
-"""
-
-from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterator
 from functools import partial
 from graphlib import TopologicalSorter
 from typing import Any
@@ -16,6 +12,7 @@ from dagster._core.storage.asset_check_execution_record import (
 from dagster_dbt import DagsterDbtTranslator, DbtCliResource, DbtProject, dbt_assets
 
 from dagster_project import verifications
+from dagster_project.assets import OWNERS, in_a_sentence, narrate
 from dagster_project.judged import (
     EVERYTHING,
     JUDGED,
@@ -26,65 +23,35 @@ from dagster_project.judged import (
     part_of,
 )
 from dagster_project.progress import telling
-from dagster_project.publish import (
-    DATABASE_NAME,
-    MANIFEST_NAME,
-    TABLES,
-    PublishError,
-    publish,
-)
 from dagster_project.resources import (
     TEST,
     Build,
     BuildError,
-    Named,
     Warehouse,
     dbt_in_words,
+    known_tables,
     listening,
 )
 from dagster_project.verifications import VerificationError
-from ingest.append import AppendResult
-from ingest.configuration import workflows
-from ingest.delivery import NOTHING, deliver
 from ingest.errors import StatusEngineError
-from ingest.inbox import Passed, Taken, take_in
 from ingest.store import cuts
 from ingest.store.cuts import Cut
 from ingest.store.database import Connection, row_count
 
-OWNERS = ["team:status-engine"]
 EVALUATED = {
     AssetCheckExecutionRecordStatus.SUCCEEDED,
     AssetCheckExecutionRecordStatus.FAILED,
 }
+
+
 STILL = "nothing in this run: the failure stands"
-# Three ticks without a run are a fault that someone should see.
-FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(minutes=15))
-# Views for looking up one entity take their time over all of them.
-COUNTED = (*TABLES, "sla_daily_counts", "built_cuts")
+
+
+# The model that changes all tables at once.
+LAST = "built_cuts"
 EQUALS_A_FULL_BUILD = dg.AssetCheckKey(
     dg.AssetKey(["sla", "status_intervals"]), "equals_a_full_build"
 )
-RAW_TABLES = {
-    "batches": "The ledger, one row per committed batch (S20).",
-    "status_transitions": "One row per transition, as it was delivered.",
-    "rejected_transitions": "One row per refused source row, with its bytes.",
-}
-CONFIGURATION_TABLES = {
-    "status_workflows": "One row per workflow version (S7).",
-    "status_workflow_steps": "One row per status of a workflow version.",
-    "calendars": "One row per version of a business calendar (S12).",
-    "calendar_windows": "One row per opening window of a calendar version, in UTC.",
-    "calendar_pages": "One row per calendar version and span of days, for look-ups.",
-    "user_accounts": "One row per version of a user with their roles.",
-    "business_entities": "One row per version of a business entity.",
-}
-
-
-class CutConfig(dg.Config):
-    """The run's instant, ISO 8601 with an offset; the database's clock by default."""
-
-    as_of: str | None = None
 
 
 class BuildConfig(dg.Config):
@@ -134,127 +101,6 @@ class Translator(DagsterDbtTranslator):
         return spec._replace(blocking=False, metadata=metadata)
 
 
-def _narrate(context: dg.AssetExecutionContext, line: str) -> None:
-    """A line for the person at the terminal, and in the event log."""
-    context.log.info(line, extra={"is_narration": True})
-
-
-def in_a_sentence(error: StatusEngineError) -> dg.Failure:
-    """A step's end whose reason the UI shows before where it was raised."""
-    return dg.Failure(str(error), allow_retries=False)
-
-
-def _raw_specs(tables: dict[str, str]) -> list[dg.AssetSpec]:
-    return [
-        dg.AssetSpec(
-            ["raw", name],
-            description=description,
-            group_name="raw",
-            owners=OWNERS,
-            kinds={"postgres", "python"},
-        )
-        for name, description in tables.items()
-    ]
-
-
-def _row_counts(
-    connection: Connection, tables: dict[str, str]
-) -> Iterator[dg.MaterializeResult[Any]]:
-    for name in tables:
-        rows = row_count(connection, f"raw.{name}")
-        yield dg.MaterializeResult(
-            asset_key=["raw", name], metadata={"dagster/row_count": rows}
-        )
-
-
-@dg.multi_asset(specs=_raw_specs(CONFIGURATION_TABLES))
-def configuration(
-    context: dg.AssetExecutionContext,
-    named: dg.ResourceParam[Named],
-    warehouse: Warehouse,
-) -> Iterator[Any]:
-    """Apply the workflow files that changed (S7)."""
-    folder = named.workflows or warehouse.folder / "workflows"
-    with warehouse.session() as connection:
-        if named.workflows or folder.exists():
-            applied = workflows.apply(connection, workflows.load(folder))
-            _narrate(
-                context,
-                f"workflows: {len(applied.changed)} new versions, "
-                f"{applied.unchanged} unchanged",
-            )
-        yield from _row_counts(connection, CONFIGURATION_TABLES)
-
-
-@dg.multi_asset(specs=_raw_specs(RAW_TABLES))
-def inbox(
-    context: dg.AssetExecutionContext,
-    named: dg.ResourceParam[Named],
-    warehouse: Warehouse,
-) -> Iterator[Any]:
-    """Deliver the files that are named, then those in the inbox (S18, S20)."""
-    total, refused, passed = NOTHING, 0, 0
-    with warehouse.session() as connection:
-        for path in named.paths:
-            result = deliver(connection, path).result
-            _narrate(context, f"{path.name}: {describe(result)}")
-            total += result
-        for item in take_in(connection, warehouse.folder / "inbox"):
-            _narrate(context, describe_item(item))
-            if isinstance(item, Passed):
-                passed += 1 + item.others
-            elif item.delivery is None:
-                refused += 1
-            else:
-                total += item.delivery.result
-        counts = {**total._asdict(), "refused_files": refused, "passed_over": passed}
-        for table in _row_counts(connection, RAW_TABLES):
-            yield table._replace(metadata={**(table.metadata or {}), **counts})
-
-
-def describe_item(item: Taken | Passed) -> str:
-    """What became of a file of the inbox, or why it stays there, in words."""
-    if isinstance(item, Passed):
-        return str(item)
-    said = item.refusal or (describe(item.delivery.result) if item.delivery else "")
-    left = f" {item.left}" if item.left and item.left != item.refusal else ""
-    return f"{item.path.name}: {said}{left}"
-
-
-def describe(result: AppendResult) -> str:
-    """The counts of a delivery in words."""
-    return (
-        f"read {result.read:,} = {result.appended:,} appended + "
-        f"{result.duplicate:,} duplicate + {result.rejected:,} rejected"
-    )
-
-
-@dg.asset(
-    key=["raw", "cuts"],
-    description="One row per pinned cut: the batches that a run reads (S17).",
-    deps=[["raw", name] for name in (*RAW_TABLES, *CONFIGURATION_TABLES)],
-    group_name="raw",
-    owners=OWNERS,
-    kinds={"postgres", "python"},
-)
-def cut(
-    context: dg.AssetExecutionContext, config: CutConfig, warehouse: Warehouse
-) -> dg.MaterializeResult[Any]:
-    """Pin the cut of this run; its instant is the tick's (S15)."""
-    as_of = datetime.fromisoformat(config.as_of) if config.as_of else None
-    with warehouse.session() as connection:
-        pinned = cuts.pin(connection, context.run.run_id, as_of)
-        rows = row_count(connection, "raw.cuts")
-    _narrate(context, f"cut {pinned.number} pinned, as of {pinned.as_of.isoformat()}")
-    return dg.MaterializeResult(
-        metadata={
-            "cut": pinned.number,
-            "as_of": dg.MetadataValue.timestamp(pinned.as_of),
-            "dagster/row_count": rows,
-        }
-    )
-
-
 def cut_of_run(warehouse: Warehouse, run_id: str) -> Cut:
     """The run's own cut; the newest where a run was started behind the pin."""
     with warehouse.session() as connection:
@@ -287,14 +133,14 @@ def derived_assets(project: DbtProject) -> dg.AssetsDefinition:
         is_built = False
         try:
             if is_whole and not config.full_refresh and warehouse.advance(pinned):
-                _narrate(context, "nothing new: the tables stand as built and tested")
+                narrate(context, "nothing new: the tables stand as built and tested")
                 yield from _unchanged(context, derived, warehouse, pinned)
                 return
             with warehouse.building(
                 pinned, full_refresh=config.full_refresh, is_whole=is_whole
             ) as build:
                 if build.why:
-                    _narrate(context, build.why)
+                    narrate(context, build.why)
                 yield from _build(context, dbt, warehouse, build)
             is_built = True
             with warehouse.session() as connection:
@@ -330,17 +176,17 @@ def _build(
             listening(
                 dbt.cli(build.arguments, context=context, target_path=target)
             ) as events,
-            telling(warehouse.url, partial(_narrate, context)),
+            telling(warehouse.url, partial(narrate, context)),
         ):
             for event in events:
                 waiting.append(event)
                 # Tables are what their events say once all are changed, at once.
-                if is_published or _is_of(context, event, "built_cuts"):
+                if is_published or _table_of(context, event) == LAST:
                     is_published = True
                     yield from told.of(waiting)
                     waiting.clear()
         yield from told.of(waiting)
-        _narrate(context, f"{len(told.passed)} tests passed")
+        narrate(context, f"{len(told.passed)} tests passed")
         yield from told.of_the_others()
 
 
@@ -463,6 +309,7 @@ class _Told:
             for spec in specs
             if spec.key in context.selected_asset_check_keys
         }
+        self.counted = {t.name for t in known_tables().derived if t.is_counted}
         self.passed: list[dg.AssetCheckKey] = []
 
     def of(self, events: list[Any]) -> Iterator[Any]:
@@ -471,13 +318,13 @@ class _Told:
             if isinstance(event, dg.AssetCheckResult):
                 yield self._of_test(event)
                 continue
-            table = next((t for t in COUNTED if _is_of(self.context, event, t)), None)
-            if table is None:
+            table = _table_of(self.context, event)
+            if table not in self.counted:
                 yield event
                 continue
             rows = row_count(self.connection, f"{self.build.schema}.{table}")
-            if table != "built_cuts":
-                _narrate(self.context, f"built sla.{table}: {rows:,} rows")
+            if table != LAST:
+                narrate(self.context, f"built sla.{table}: {rows:,} rows")
             yield event.with_metadata({**event.metadata, "dagster/row_count": rows})
 
     def _of_test(self, event: dg.AssetCheckResult) -> dg.AssetCheckResult:
@@ -487,7 +334,7 @@ class _Told:
         if event.passed:
             self.passed.append(key)
         else:
-            _narrate(self.context, f"test {event.check_name} failed")
+            narrate(self.context, f"test {event.check_name} failed")
         spec = self.waiting.pop(key, None)
         if spec is None:
             return event
@@ -502,55 +349,8 @@ class _Told:
                 yield _standing(spec, said)
 
 
-def _is_of(context: dg.AssetExecutionContext, event: Any, table: str) -> bool:
+def _table_of(context: dg.AssetExecutionContext, event: Any) -> str | None:
+    """The name of the table that an event tells of; None where it tells of none."""
     if not isinstance(event, dg.Output):
-        return False
-    path: Sequence[str] = context.asset_key_for_output(event.output_name).path
-    return path[-1] == table
-
-
-def _published_specs() -> list[dg.AssetSpec]:
-    tables = [
-        dg.AssetSpec(
-            ["published", table],
-            deps=[["sla", table]],
-            description=f"{table}.parquet: sla.{table} of the last tested cut.",
-            kinds={"parquet"},
-        )
-        for table in TABLES
-    ]
-    analytics = dg.AssetSpec(
-        ["published", "analytics"],
-        deps=[["sla", table] for table in TABLES],
-        description=f"{DATABASE_NAME}: all published tables in one file, with its cut.",
-        kinds={"duckdb"},
-    )
-    return [
-        dg.apply_freshness_policy(
-            spec.replace_attributes(group_name="published", owners=OWNERS), FRESHNESS
-        )
-        for spec in (*tables, analytics)
-    ]
-
-
-@dg.multi_asset(specs=_published_specs())
-def published(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
-    """Write the files of the built cut and switch to them at once (S17)."""
-    try:
-        with warehouse.session() as connection:
-            result = publish(connection, warehouse.folder)
-    except PublishError as error:
-        raise in_a_sentence(error) from error
-    _narrate(context, f"published cut {result.cut.number}")
-    manifest = dg.MetadataValue.path(str(result.folder / MANIFEST_NAME))
-    counts = {**result.rows, "analytics": sum(result.rows.values())}
-    for name, rows in counts.items():
-        yield dg.MaterializeResult(
-            asset_key=["published", name],
-            metadata={
-                "dagster/row_count": rows,
-                "cut": result.cut.number,
-                "as_of": dg.MetadataValue.timestamp(result.cut.as_of),
-                "manifest": manifest,
-            },
-        )
+        return None
+    return str(context.asset_key_for_output(event.output_name).path[-1])

@@ -1,6 +1,5 @@
 {{ config(
     materialized="cut_table",
-    meta={"change": "replace", "grain": ["transition_id", "violation"]},
     keys={
         "workflow_violations_pkey": "primary key (transition_id, violation)",
         "workflow_violations_entity": "(entity_type, entity_id, created_at)",

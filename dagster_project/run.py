@@ -165,7 +165,7 @@ def run(
 
 
 def _selection(parts: Sequence[str]) -> dg.AssetSelection:
-    groups = {"build": ("staging", "sla"), "publish": ("published",)}
+    groups = {"build": ("staging", "building", "sla"), "publish": ("published",)}
     selection: dg.AssetSelection = dg.AssetSelection.assets()
     for part in parts:
         if part in groups:

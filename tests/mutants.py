@@ -807,7 +807,7 @@ MUTANTS = (
     Mutant(
         "Growth: a build is silent while a model is built",
         "dagster_project/assets/derived.py",
-        "partial(_narrate, context)",
+        "partial(narrate, context)",
         "print",
         ("tests/dagster_project/test_progress.py",),
     ),

@@ -283,7 +283,7 @@
                 "-- depends_on: {{ ref(\"" ~ node.name ~ "\") }}"
             ) }}
         {% endif %}
-        {% if node.schema == target.schema %}{% do found.append(node.alias) %}{% endif %}
+        {% if not node.config.schema %}{% do found.append(node.alias) %}{% endif %}
     {% endfor %}
     {{ return(found | sort) }}
 {% endmacro %}
@@ -291,7 +291,7 @@
 {% macro built_table(node) %}
     {{ return(api.Relation.create(
         database=this.database,
-        schema=node.schema,
+        schema=generate_schema_name(node.config.schema, node),
         identifier=node.alias,
     )) }}
 {% endmacro %}

@@ -340,5 +340,5 @@ def test_a_name_that_is_bound_anew_shows_a_browser_nothing(
 def test_a_browser_shows_the_asset_graph(ui: Ui, browse: Callable[[str], str]) -> None:
     shown = browse(f"http://{ui.host}/asset-groups")
     assert "Global asset lineage" in shown
-    for group in ("raw", "staging", "sla", "published"):
+    for group in ("raw", "staging", "building", "sla", "published"):
         assert f">{group}<" in shown

@@ -730,8 +730,7 @@ def test_sound_files_are_warned_of_what_is_hardly_meant(folder: Write) -> None:
     file, calendar = path / "0.yml", path / "1.yml"
     a, b = (_line(file, f"status_name: {name}") for name in "ab")
     assert workflows.check(path).warnings == (
-        f"{file}, line {a}: 'a' has no sla_hours: it is due only "
-        "where a transition brings a deadline.",
+        f"{file}, line {a}: 'a' sets no deadline: it has no sla_hours.",
         f"{file}, line {a}: from 'a' no final status can be reached.",
         f"{file}, line {b}: from 'b' no final status can be reached.",
         f"{calendar}, line {_line(calendar, 'windows')}: 'never' never opens, so "
@@ -996,7 +995,7 @@ def _kind(content: Content) -> str:
 
 
 def _published(kind: str) -> jsonschema.Draft202012Validator:
-    path = PROJECT / "ingest" / f"{kind}.schema.json"
+    path = PROJECT / "ingest" / "configuration" / f"{kind}.schema.json"
     return jsonschema.Draft202012Validator(json.loads(path.read_text()))
 
 
@@ -1024,7 +1023,10 @@ def test_every_file_of_the_project_is_of_the_schema_that_it_names(path: Path) ->
     kind = _kind(content)
     assert _published(kind).is_valid(content)
     first, *_ = path.read_text().splitlines()
-    assert first == f"# yaml-language-server: $schema=../ingest/{kind}.schema.json"
+    assert (
+        first
+        == f"# yaml-language-server: $schema=../ingest/configuration/{kind}.schema.json"
+    )
 
 
 class _Texts(yaml.SafeLoader):

@@ -136,7 +136,8 @@ def test_check_warns_of_what_is_hardly_meant(write: Write) -> None:
     assert run("workflows", "check", folder) == (
         0,
         "",
-        f"Warning: {folder}/order.yml, line 10: {ODD!r} sets no deadline: it has no sla_hours.\n"
+        f"Warning: {folder}/order.yml, line 10: {ODD!r} sets no deadline: it has no "
+        "sla_hours.\n"
         f"Warning: {folder}/never.yml, line 3: 'never' never opens, so nothing that it "
         "times has a deadline (S12).\n"
         "1 workflows and 2 calendars are sound.\n",

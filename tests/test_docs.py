@@ -163,6 +163,11 @@ def _told_to_users() -> Iterator[tuple[str, str]]:
             yield model["name"], model.get("description", "")
             for column in model.get("columns", []):
                 yield f"{model['name']}.{column['name']}", column["description"]
+        for table in content.get("sources", [{"tables": []}])[0]["tables"]:
+            yield table["name"], table["description"]
+    for path in (PROJECT / "dbt" / "tests").glob("*.sql"):
+        (text,) = re.findall(r'"description":((?:\s*"[^"]*"\s*~?)+)', path.read_text())
+        yield path.name, text
     yield from CODES.items()
     for path in (PROJECT / "ingest").rglob("*.schema.json"):
         for text in re.findall(r'"description": "(.*)"', path.read_text()):

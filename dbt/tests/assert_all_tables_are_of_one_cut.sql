@@ -1,6 +1,6 @@
 {{ config(
     meta={
-        "description": "S17: every stored table was built at the cut of this run.",
+        "description": "Every stored table is of the cut of this run (S17).",
         "dagster": {"ref": {"name": "built_cuts"}},
     },
 ) }}

@@ -1,8 +1,7 @@
 {{ config(
     meta={
         "description":
-            "S4: one row an entity, in its last transition's status; of the " ~
-            "entities that this build touched.",
+            "Each entity has one row, in the status of its last transition (S4).",
         "dagster": {"ref": {"name": "entity_current_status"}},
     },
 ) }}

@@ -1,8 +1,8 @@
 {{ config(
     meta={
         "description":
-            "S20: the ledger agrees with the tables, batch by batch; of the batches " ~
-            "that are new to this build.",
+            "The ledger agrees with the tables, batch by batch: read is appended, " ~
+            "duplicate and rejected (S20).",
         "dagster": {"ref": {"name": "stg_batches"}},
     },
 ) }}

@@ -2,8 +2,7 @@
     tags=["whole"],
     meta={
         "description":
-            "S20: no row is in a batch that the ledger does not know. In full " ~
-            "builds.",
+            "No transition is of a batch that the ledger does not know (S20).",
         "dagster": {"ref": {"name": "stg_batches"}},
     },
 ) }}

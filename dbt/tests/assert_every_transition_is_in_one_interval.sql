@@ -1,8 +1,8 @@
 {{ config(
     meta={
         "description":
-            "S3, S18: nothing is dropped; each transition of the cut counts in one " ~
-            "interval.",
+            "Nothing is dropped: each transition of the cut counts in one stay " ~
+            "(S3, S18).",
         "dagster": {"ref": {"name": "status_intervals"}},
     },
 ) }}

@@ -1,6 +1,6 @@
 {{ config(
     meta={
-        "description": "S10, S14: entering a final status stops the clock.",
+        "description": "Entering a final status stops the clock (S10, S14).",
         "dagster": {"ref": {"name": "status_intervals"}},
     },
 ) }}

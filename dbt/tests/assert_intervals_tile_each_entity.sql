@@ -1,8 +1,8 @@
 {{ config(
     meta={
         "description":
-            "S3: each interval begins where the one before it ended, and the last " ~
-            "is open.",
+            "Each stay begins where the one before it ended, and the last one is " ~
+            "open (S3).",
         "dagster": {"ref": {"name": "status_intervals"}},
     },
 ) }}

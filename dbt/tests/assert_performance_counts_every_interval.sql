@@ -2,8 +2,8 @@
     tags=["whole"],
     meta={
         "description":
-            "S21: the groups together hold each interval once, and each open " ~
-            "overdue one. In full builds.",
+            "The groups together hold each stay once, and each open overdue one " ~
+            "(S21).",
         "dagster": {"ref": {"name": "sla_performance"}},
     },
 ) }}

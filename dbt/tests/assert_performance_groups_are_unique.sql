@@ -1,8 +1,7 @@
 {{ config(
     tags=["whole"],
     meta={
-        "description":
-            "The grain of sla_performance, nulls taken as equal. In full builds.",
+        "description": "One row a group, where nulls are taken as equal.",
         "dagster": {"ref": {"name": "sla_performance"}},
     },
 ) }}

@@ -165,7 +165,7 @@ def demo(entities: int, seed: int, end: datetime | None) -> None:
     home = database.home()
     with database.session() as connection:
         server = connection.info.parameter_status("server_version")
-    where = "DATABASE_URL" if os.environ.get("DATABASE_URL") else home
+    where = "DATABASE_URL" if os.environ.get("DATABASE_URL") else _near(home)
     say(f"database: PostgreSQL {server}, {where}")
     inbox = make_folder(home / "inbox")
     paths = _demo_files(home, entities, seed, end)
@@ -179,16 +179,22 @@ def demo(entities: int, seed: int, end: datetime | None) -> None:
         "\n[bold]Transitions[/bold]  " + "  ".join(f"{n} {counts[n]:,}" for n in names)
     )
     example = summarise(home, console)
-    folder = home / "published" / "current"
+    folder = _near(home / "published" / "current")
     tell(
         f"\nPublished: {folder}/ (Parquet files and analytics.duckdb)\n"
         "Next:  make ui        the asset graph, runs and checks\n"
         "       make notebook  what is overdue, compliance by week, where time goes\n"
         f"       .venv/bin/status-engine explain {example}\n"
         "       .venv/bin/status-engine psql -c 'table sla.entity_current_status'\n"
-        f"       .venv/bin/status-engine run   takes in what is put into {inbox}\n"
+        f"       .venv/bin/status-engine run   takes in what is put into {_near(inbox)}\n"
         "       .venv/bin/status-engine --help"
     )
+
+
+def _near(path: Path) -> Path:
+    """As it may be typed here."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _demo_files(
@@ -200,7 +206,7 @@ def _demo_files(
     root = home / "demo"
     earlier = sorted(root.glob(f"{entities}-{seed}-*"))
     if end is None and earlier:
-        say(f"simulate: the files in {earlier[-1]} are there already")
+        say(f"simulate: the files in {_near(earlier[-1])} are there already")
         return sorted(earlier[-1].iterdir())
     end = (end or datetime.now(UTC)).astimezone(UTC).replace(microsecond=0)
     folder = root / f"{entities}-{seed}-{end:%Y%m%dT%H%M%SZ}"

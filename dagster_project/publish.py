@@ -30,9 +30,11 @@ DATABASE_NAME = "analytics.duckdb"
 MANIFEST_NAME = "manifest.json"
 # The one that readers may still have open, and the one before it.
 KEPT = 2
-# Ids are text: Parquet readers disagree on UUIDs.
+# Ids and JSON are text: Parquet readers disagree on them.
 TYPES = {
     "bigint": "BIGINT",
+    "integer": "INTEGER",
+    "jsonb": "VARCHAR",
     "boolean": "BOOLEAN",
     "date": "DATE",
     "double precision": "DOUBLE",
@@ -56,14 +58,10 @@ class Published(NamedTuple):
 
 
 class PublishedTable(msgspec.Struct):
-    """What the manifest tells of a table: DuckDB's type of each column, in order.
-
-    Of those that are logged, builds tell which entities' rows they changed.
-    """
+    """What the manifest tells of a table: DuckDB's type of each column, in order."""
 
     file: str
     columns: dict[str, str]
-    is_logged: bool = False
     rows: int = 0
     sha256: str = ""
 
@@ -78,17 +76,16 @@ class Manifest(msgspec.Struct):
     tables: dict[str, PublishedTable]
     database_sha256: str = ""
 
-    @property
-    def logged(self) -> dict[str, PublishedTable]:
-        """Tables whose unchanged rows stand in the files before."""
-        return {name: said for name, said in self.tables.items() if said.is_logged}
-
 
 class Base(NamedTuple):
-    """The cut of the files to begin with, and how many entities changed after it."""
+    """The files to begin with: their cut, and how many entities changed after it.
+
+    In the tables that are named, nothing but rows of these entities did.
+    """
 
     cut: int
     changed_count: int
+    tables: frozenset[str]
 
 
 def publish(connection: Connection, home: Path, schema: str = "sla") -> Published:
@@ -143,8 +140,8 @@ def _write(
         if current:
             base = _base(connection, schema, folder, current, manifest)
         _unload(connection, schema, folder, manifest, base)
-        followed = manifest.logged if base else {}
-        counts = {t: row_count(connection, f"{schema}.{t}") for t in followed}
+        logged = [t.name for t in known_tables().published if base and t.is_logged]
+        counts = {t: row_count(connection, f"{schema}.{t}") for t in logged}
     _convert(folder, manifest, base)
     if any(manifest.tables[t].rows != count for t, count in counts.items()):
         # Something else than a build changed the tables.
@@ -161,7 +158,6 @@ def _manifest(connection: Connection, schema: str, cut: Cut) -> Manifest:
         table.name: PublishedTable(
             f"{table.name}.parquet",
             _columns(connection, schema, table.name),
-            is_logged=table.is_logged,
         )
         for table in known_tables().published
     }
@@ -183,7 +179,8 @@ def _base(
     """
     try:
         last = read_manifest(current)
-        tables = {t: last.tables[t] for t in manifest.logged}
+        kept = _changed_by_entity(connection, last.cut, manifest.cut)
+        tables = {t: last.tables[t] for t in kept}
     except (OSError, msgspec.MsgspecError, KeyError):
         return None
     instant = connection.execute(
@@ -194,7 +191,8 @@ def _base(
         or instant[0].astimezone(UTC).isoformat() != last.as_of
         or manifest.log is None
         or manifest.log != last.log
-        or any(t.columns != tables[name].columns for name, t in manifest.logged.items())
+        or manifest.tables.keys() != last.tables.keys()
+        or any(manifest.tables[t].columns != said.columns for t, said in tables.items())
     ):
         return None
     changed_count = row_count(connection, f"{schema}.{LOG} where cut > {last.cut}")
@@ -208,7 +206,23 @@ def _base(
         return None
     for name in digests:
         shutil.copyfile(current / name, folder / name)
-    return Base(last.cut, changed_count)
+    return Base(last.cut, changed_count, kept)
+
+
+def _changed_by_entity(
+    connection: Connection, since: int, until: int
+) -> frozenset[str]:
+    """Tables of which between two cuts only rows of entities in the log changed."""
+    row = connection.execute(
+        "select exists (select from raw.batches "
+        "where kind = 'configuration' and cut > %s and cut <= %s)",
+        [since, until],
+    ).fetchone()
+    return frozenset(
+        table.name
+        for table in known_tables().published
+        if table.is_logged or (table.is_by_entity and row == (False,))
+    )
 
 
 def _built_cut(connection: Connection, schema: str) -> Cut:
@@ -281,10 +295,10 @@ def _unload(
     if base and base.changed_count:
         log = f"{schema}.{LOG} where cut > {base.cut}"
         queries[LOG] = f"select entity_type, entity_id from {log}"
-        for table in manifest.logged:
+        for table in base.tables:
             queries[table] += f" where (entity_type, entity_id) in ({queries[LOG]})"
     elif base:
-        for table in manifest.logged:
+        for table in base.tables:
             del queries[table]
     for name, query in queries.items():
         _copy(connection, query, folder / f"{name}.csv")
@@ -309,9 +323,10 @@ def _convert(folder: Path, manifest: Manifest, base: Base | None) -> None:
             source = folder / f"{table}.csv"
             if source.exists():
                 rows = _read(analytics, source, said.columns)
-                if base is None or not said.is_logged:
+                if base is None or table not in base.tables:
                     analytics.execute(f"drop table if exists {table}")
                     rows.create(table)
+                    analytics.execute(_comments(table))
                 else:
                     analytics.execute(
                         f"delete from {table} "
@@ -336,6 +351,15 @@ def _convert(folder: Path, manifest: Manifest, base: Base | None) -> None:
     manifest.database_sha256 = _sha256(folder / DATABASE_NAME)
     content = msgspec.json.format(msgspec.json.encode(manifest))
     (folder / MANIFEST_NAME).write_bytes(content + b"\n")
+
+
+def _comments(name: str) -> str:
+    """Statements that say of a table, and of each column, what it means."""
+    (table,) = (table for table in known_tables().published if table.name == name)
+    said = {f"table {name}": table.description}
+    said |= {f'column {name}."{c}"': text for c, text in table.columns.items()}
+    texts = {what: text.replace("'", "''") for what, text in said.items()}
+    return "; ".join(f"comment on {what} is '{t}'" for what, t in texts.items())
 
 
 def _read(

@@ -19,7 +19,7 @@ from dagster._core.remote_origin import (
 
 from dagster_project.dead_runs import end_dead_runs, process_tag
 from dagster_project.definitions import build_definitions
-from dagster_project.resources import BuildError, Named, Warehouse
+from dagster_project.resources import BuildError, Named, Warehouse, known_tables
 from dagster_project.schedules import run_config
 from ingest.errors import StatusEngineError
 from ingest.store.on_disk import PRIVATE_FOLDER, make_folder, write_whole
@@ -46,23 +46,6 @@ ORIGIN = RemoteRepositoryOrigin(
     RegisteredCodeLocationOrigin(build_definitions.__module__),
     SINGLETON_REPOSITORY_NAME,
 ).get_job_origin("status_engine")
-PARTS = {
-    "configuration": [
-        ["raw", "status_workflows"],
-        ["raw", "status_workflow_steps"],
-        ["raw", "calendars"],
-        ["raw", "calendar_windows"],
-        ["raw", "calendar_pages"],
-        ["raw", "user_accounts"],
-        ["raw", "business_entities"],
-    ],
-    "inbox": [
-        ["raw", "batches"],
-        ["raw", "status_transitions"],
-        ["raw", "rejected_transitions"],
-    ],
-    "cut": [["raw", "cuts"]],
-}
 
 
 class RunError(StatusEngineError):
@@ -171,7 +154,9 @@ def _selection(parts: Sequence[str]) -> dg.AssetSelection:
         if part in groups:
             selection |= dg.AssetSelection.groups(*groups[part])
         else:
-            selection |= dg.AssetSelection.assets(*map(dg.AssetKey, PARTS[part]))
+            filled = known_tables().filled_by(part)
+            keys = (dg.AssetKey([table.layer, table.name]) for table in filled)
+            selection |= dg.AssetSelection.assets(*keys)
     return selection
 
 

@@ -7,6 +7,8 @@ What a table is, is said once, in its model's YAML: its description, and in its 
                   entities), add (counts), append, whole; see the macros of builds
     sums          what `add` adds
     reads_clock   whether its rows tell the time (S15)
+    is_by_entity  of a view, whether its rows change with their entity, of which builds
+                  tell, and with configuration, and with nothing else
     is_published  whether it is written to the files
     is_compared   whether a verification holds it against a full build
 
@@ -30,6 +32,7 @@ class Table(NamedTuple):
     grain: tuple[str, ...]
     change: str
     reads_clock: bool
+    is_by_entity: bool
     is_published: bool
     is_compared: bool
     filled_by: str
@@ -41,8 +44,8 @@ class Table(NamedTuple):
 
     @property
     def is_counted(self) -> bool:
-        """Whether its rows are cheap to count; views for look-ups take their time."""
-        return bool(self.change) or self.is_published
+        """Whether a build counts its rows; of views of all entities that is slow."""
+        return bool(self.change) or (self.is_published and not self.is_by_entity)
 
 
 class Tables(NamedTuple):
@@ -105,6 +108,7 @@ def _table(node: _Node) -> Table:
         tuple(meta.get("grain", ())),
         meta.get("change", ""),
         meta.get("reads_clock", False),
+        meta.get("is_by_entity", False),
         meta.get("is_published", False),
         meta.get("is_compared", False),
         meta.get("filled_by", ""),

@@ -309,7 +309,7 @@ class _Told:
             for spec in specs
             if spec.key in context.selected_asset_check_keys
         }
-        self.counted = {t.name for t in known_tables().derived if t.is_counted}
+        self.counted = {t.name: t for t in known_tables().derived if t.is_counted}
         self.passed: list[dg.AssetCheckKey] = []
 
     def of(self, events: list[Any]) -> Iterator[Any]:
@@ -318,13 +318,13 @@ class _Told:
             if isinstance(event, dg.AssetCheckResult):
                 yield self._of_test(event)
                 continue
-            table = _table_of(self.context, event)
-            if table not in self.counted:
+            table = self.counted.get(_table_of(self.context, event) or "")
+            if table is None:
                 yield event
                 continue
-            rows = row_count(self.connection, f"{self.build.schema}.{table}")
-            if table != LAST:
-                narrate(self.context, f"built sla.{table}: {rows:,} rows")
+            rows = row_count(self.connection, f"{self.build.schema}.{table.name}")
+            if table.name != LAST and (table.change or table.reads_clock):
+                narrate(self.context, f"built sla.{table.name}: {rows:,} rows")
             yield event.with_metadata({**event.metadata, "dagster/row_count": rows})
 
     def _of_test(self, event: dg.AssetCheckResult) -> dg.AssetCheckResult:

@@ -186,7 +186,8 @@ def demo(entities: int, seed: int, end: datetime | None) -> None:
         "       make notebook  what is overdue, compliance by week, where time goes\n"
         f"       .venv/bin/status-engine explain {example}\n"
         "       .venv/bin/status-engine psql -c 'table sla.entity_current_status'\n"
-        f"       .venv/bin/status-engine run   takes in what is put into {_near(inbox)}\n"
+        "       .venv/bin/status-engine run   takes in what is put into "
+        f"{_near(inbox)}\n"
         "       .venv/bin/status-engine --help"
     )
 

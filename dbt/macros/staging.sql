@@ -136,7 +136,9 @@ select
     calendars.id as calendar_id,
     calendars.calendar_name,
     calendars.timezone,
+    calendars.windows,
     calendars.closed_dates,
+    calendars.special_dates,
     calendars.covers_from,
     calendars.covers_until,
     case

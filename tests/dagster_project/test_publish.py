@@ -17,6 +17,7 @@ import duckdb
 import polars as pl
 import psycopg
 import pytest
+from psycopg.types.string import TextLoader
 
 from dagster_project import publish as module
 from dagster_project import swap
@@ -61,6 +62,11 @@ def template(fresh_database: FreshDatabase, build: Build) -> Iterator[tuple[str,
                 at=datetime(2026, 1, 1, tzinfo=UTC),
             )
             append(connection, _rows().filter(pl.col("to_status") != ""))
+            connection.execute(
+                "insert into raw.entity_keys (entity_type, entity_id, namespace,"
+                " entity_key, batch_id) select 'quote', 3, 'erp', 'Q''3', max(batch_id)"
+                " from raw.batches"
+            )
         cut = build(url, AS_OF, *TESTED)
         yield database.environment(url)["PGDATABASE"], cut
 
@@ -89,6 +95,7 @@ def _in_postgres(url: str, cut: Cut, table: str) -> list[tuple[Any, ...]]:
             "select set_config('status_engine.as_of', %s, false)",
             [cut.as_of.isoformat()],
         )
+        connection.adapters.register_loader("jsonb", TextLoader)
         rows = connection.execute(f"select * from sla.{table}").fetchall()
     return sorted(map(_plain, rows), key=repr)
 

@@ -49,7 +49,10 @@ STANDARD = workflow(
 RELATIONS = (
     "audit_trail",
     "business_entities",
+    "calendars",
+    "entities",
     "entity_current_status",
+    "entity_keys",
     "milestones",
     "order_status_history",
     "restatements",
@@ -57,11 +60,20 @@ RELATIONS = (
     "sla_performance",
     "status_as_of",
     "status_intervals",
-    "user_accounts",
+    "users",
     "workflow_candidates",
+    "workflow_steps",
     "workflow_violations",
+    "workflows",
 )
-MAY_BE_EMPTY = ("business_entities", "milestones", "restatements", "user_accounts")
+MAY_BE_EMPTY = (
+    "business_entities",
+    "calendars",
+    "entity_keys",
+    "milestones",
+    "restatements",
+    "users",
+)
 # In one statement, so of one snapshot: all that a cut says together.
 TOGETHER = """
 select

@@ -109,7 +109,7 @@ def _reads_everything(url: str, role: str, orders: int) -> None:
             " inner join sla.business_entities using (business_entity_id)"
         ).fetchall()
         assert entities == [("Acme",)] * orders
-        users = session.execute("select user_id, user_name from sla.user_accounts")
+        users = session.execute("select user_id, user_name from sla.users")
         assert users.fetchall() == [(uuid.UUID(ANNA), "Anna")]
         told = explain(session, "order", 1)
         assert told.intervals[0]["business_entity_name"] == "Acme"

@@ -1,5 +1,5 @@
 {{ config(materialized="view") }}
--- One row per calendar version, built or not, and opening window, [opens_at, closes_at).
+-- One row per calendar version, built or not, and opening window of it.
 select
     calendars.calendar_id,
     calendars.calendar_name,

@@ -23,6 +23,8 @@ select
 from pg_stat_activity
 where
     datname = current_database()
+    -- Not the workers beside it, which are at the same.
+    and backend_type = 'client backend'
     and state = 'active'
     and query ~ '^/[*] {"app": "dbt".*"node_id": "'
 order by query_start

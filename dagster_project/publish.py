@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import duckdb
 import msgspec
+from psycopg.sql import SQL, Literal
 
 from dagster_project.resources import known_tables
 from dagster_project.swap import exists, no_swap
@@ -25,6 +26,8 @@ from ingest.store.database import Connection, row_count
 
 # Where builds tell the entities of which they changed rows.
 LOG = "changed_entities"
+# Entities that are named one by one to find their rows; a view is read whole for more.
+FEW = 10_000
 ENTITY = {"entity_type": "VARCHAR", "entity_id": "BIGINT"}
 DATABASE_NAME = "analytics.duckdb"
 MANIFEST_NAME = "manifest.json"
@@ -295,13 +298,30 @@ def _unload(
     if base and base.changed_count:
         log = f"{schema}.{LOG} where cut > {base.cut}"
         queries[LOG] = f"select entity_type, entity_id from {log}"
+        where = f"(entity_type, entity_id) in ({queries[LOG]})"
+        if base.changed_count <= FEW:
+            where = _named_entities(connection, queries[LOG])
         for table in base.tables:
-            queries[table] += f" where (entity_type, entity_id) in ({queries[LOG]})"
+            queries[table] += f" where {where}"
     elif base:
         for table in base.tables:
             del queries[table]
     for name, query in queries.items():
         _copy(connection, query, folder / f"{name}.csv")
+
+
+def _named_entities(connection: Connection, query: str) -> str:
+    """A condition that names entities; unlike a join, it reaches into a view."""
+    rows = connection.execute(
+        f"select entity_type, array_agg(entity_id) from ({query}) as changed group by 1"
+    ).fetchall()
+    named = SQL(" or ").join(
+        SQL("entity_type = {} and entity_id = any({})").format(
+            Literal(kind), Literal(ids)
+        )
+        for kind, ids in rows
+    )
+    return named.as_string(connection)
 
 
 def _copy(connection: Connection, query: str, path: Path) -> None:

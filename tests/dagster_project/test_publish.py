@@ -172,9 +172,16 @@ def _spoil(connection: Connection) -> None:
     )
 
 
+@pytest.mark.parametrize("few", [0, module.FEW])
 def test_only_rows_of_entities_that_changed_are_copied_again(
-    database_url: str, connection: Connection, build: Build, home: Path
+    database_url: str,
+    connection: Connection,
+    build: Build,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    few: int,
 ) -> None:
+    monkeypatch.setattr(module, "FEW", few)
     first = publish(connection, home).folder
     _spoil(connection)
     # Nothing new: the very files.

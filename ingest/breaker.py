@@ -114,11 +114,11 @@ class Breaker:
             return f"{REMEDIES.get(only.code, CODES[only.code])} "
         # So that what is pasted into a terminal is a name and nothing else.
         new = only.value if TYPE_NAME.fullmatch(only.value) else "ticket"
-        values = f"('{new}', {len(self._types) + 1})"
+        file = f"entity_types: [{{name: {new}, label: {new.capitalize()}}}]"
         return (
             f"Known types are {', '.join(self._types)}: name one in a mapping, as in "
-            f"entity_type: {{constant: order}}, or add yours: "
-            f'status-engine psql -c "insert into raw.entity_types values {values}". '
+            f"entity_type: {{constant: order}}, or add yours by a file with {file}: "
+            "status-engine workflows apply FILE. "
         )
 
 

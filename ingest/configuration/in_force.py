@@ -1,4 +1,4 @@
-"""What is in force: workflows, calendars, users and business entities (S7).
+"""What is in force: workflows, calendars, users, business entities, entity types (S7).
 
 Rows only: texts are made of them in dagster_project/cli/workflow_text.py.
 """
@@ -77,6 +77,9 @@ versions as (
     select
         4, 'user', name, business_entity_id, is_active, created_at, null, id::text
     from raw.user_accounts
+    union all
+    select 5, 'entity type', entity_type, null, true, created_at, null, entity_type
+    from raw.entity_type_versions
 ),
 
 numbered as (

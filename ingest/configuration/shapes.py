@@ -213,6 +213,29 @@ CALENDAR = _mapping(
     },
     optional=tuple(CALENDAR_DEFAULTS),
 )
+ENTITY_TYPES = _mapping(
+    {
+        "entity_types": _of(
+            _list(
+                _mapping(
+                    {
+                        "name": _of(
+                            {
+                                "type": "string",
+                                "pattern": "^[a-z][a-z0-9_]*$",
+                                "maxLength": 63,
+                                "examples": ["incident"],
+                            },
+                            "As transitions and the other files name it.",
+                        ),
+                        "label": _of(_NAME, "The name for people."),
+                    }
+                )
+            ),
+            "Kinds of entities, beside those that every database has.",
+        )
+    }
+)
 BUSINESS_ENTITIES = _mapping(
     {
         "business_entities": _of(
@@ -253,6 +276,7 @@ USER_ACCOUNTS = _mapping(
 KINDS: dict[str, Shape] = {
     "workflow": WORKFLOW,
     "calendar": CALENDAR,
+    "entity_types": ENTITY_TYPES,
     "business_entities": BUSINESS_ENTITIES,
     "user_accounts": USER_ACCOUNTS,
 }

@@ -1,8 +1,8 @@
 """Configuration files, checked, then applied as new versions (S7).
 
-They hold workflows, calendars, users and business entities. Which version binds an
-entity is decided in dbt (S8); nothing here judges transitions. What is in force is read
-in in_force.py.
+They hold entity types, workflows, calendars, users and business entities. Which
+version binds an entity is decided in dbt (S8); nothing here judges transitions. What
+is in force is read in in_force.py.
 """
 
 import json
@@ -21,7 +21,12 @@ from ingest.configuration.calendar_files import (
     calendar_warnings,
 )
 from ingest.configuration.calendars import WEEKDAYS, Calendar, Opening
-from ingest.configuration.shapes import BUSINESS_ENTITIES, USER_ACCOUNTS, shape_defects
+from ingest.configuration.shapes import (
+    BUSINESS_ENTITIES,
+    ENTITY_TYPES,
+    USER_ACCOUNTS,
+    shape_defects,
+)
 from ingest.configuration.workflow_checks import (
     repeated,
     rivals,
@@ -45,6 +50,7 @@ class Configuration:
 
     workflows: tuple[Located, ...]
     calendars: tuple[Calendar, ...]
+    entity_types: tuple[Located, ...]
     business_entities: tuple[Located, ...]
     user_accounts: tuple[Located, ...]
     warnings: tuple[str, ...]
@@ -165,6 +171,7 @@ class _Files:
 
     workflows: list[Located] = field(default_factory=list)
     calendars: list[Located] = field(default_factory=list)
+    entity_types: list[Located] = field(default_factory=list)
     business_entities: list[Located] = field(default_factory=list)
     user_accounts: list[Located] = field(default_factory=list)
     named_calendars: set[str] = field(default_factory=set)
@@ -172,6 +179,7 @@ class _Files:
     def take(self, content: Located) -> list[str]:
         """Keep what a file holds, or say what is wrong with it."""
         for kept, shape in (
+            (self.entity_types, ENTITY_TYPES),
             (self.business_entities, BUSINESS_ENTITIES),
             (self.user_accounts, USER_ACCOUNTS),
         ):
@@ -193,6 +201,7 @@ class _Files:
         identity = ("entity_type", "workflow_name", "business_entity")
         yield from repeated(self.workflows, identity)
         yield from repeated(self.calendars, ("calendar_name",))
+        yield from repeated(self.entity_types, ("name",))
         for key in ("id", "name"):
             yield from repeated(self.business_entities, (key,))
         yield from repeated(self.user_accounts, ("id",))
@@ -212,6 +221,7 @@ class _Files:
         return Configuration(
             tuple(self.workflows),
             calendars,
+            tuple(self.entity_types),
             tuple(self.business_entities),
             tuple(self.user_accounts),
             tuple(warnings),
@@ -284,6 +294,11 @@ def _versions(
     names = _entity_ids(connection)
     names |= {e["name"]: e["id"] for e in configuration.business_entities}
     types = known_types(connection)
+    for kind in configuration.entity_types:
+        types += [] if kind["name"] in types else [kind["name"]]
+        content = {"label": kind["label"]}
+        title = f"entity type {kind['name']}"
+        yield _version("entity_types", (kind["name"],), title, content)
     for entity in configuration.business_entities:
         content = {"name": entity["name"], "is_active": True}
         title = f"business entity {entity['name']}"
@@ -384,6 +399,12 @@ def _entity_id(item: Located, names: dict[str, str]) -> str | None:
 
 STORED = (
     """
+select distinct on (entity_type)
+    array['entity_types', entity_type], json_build_object('label', label)
+from raw.entity_type_versions
+order by entity_type, created_at desc
+""",
+    """
 select distinct on (id)
     array['business_entities', id::text],
     json_build_object('name', name, 'is_active', is_active)
@@ -477,6 +498,16 @@ def _append_version(
     content = json.loads(version.content)
     steps = content.pop("steps", [])
     _, *identity = version.identity
+    if version.table == "entity_types":
+        connection.execute(
+            "insert into raw.entity_types (entity_type, position) "
+            "select %s, max(position) + 1 from raw.entity_types "
+            "on conflict do nothing",
+            identity,
+        )
+        own = {"version_id": version_id, "entity_type": identity[0]}
+        _insert(connection, "entity_type_versions", {**values, **own, **content})
+        return
     if version.table == "status_workflows":
         kind, name, entity_id = identity
         own = {"id": version_id, "entity_type": kind, "workflow_name": name}

@@ -30,6 +30,7 @@ APPEND_ONLY = (
     "rejected_transitions",
     "resolved_rejects",
     "entity_keys",
+    "entity_type_versions",
     "deliveries",
     "stopped_files",
     "files",

@@ -15,6 +15,7 @@ import pytest
 
 from ingest import Delivery, Mapping, Settings, SourceError, deliver
 from ingest.append import append_batch, append_new
+from ingest.configuration import workflows
 from ingest.files import chunks
 from ingest.store.database import Connection, connect
 from ingest.transition import key_to_bigint
@@ -604,10 +605,10 @@ def test_what_broke_a_file_off_names_its_three_most_frequent_codes_with_a_sample
             "ticket",
             (
                 "Known types are order, quote, visit,",
-                "insert into raw.entity_types values ('ticket', 12)",
+                "a file with entity_types: [{name: ticket, label: Ticket}]: ",
             ),
         ),
-        ("entity_type", "x'); --", ("insert into raw.entity_types values ('ticket',",)),
+        ("entity_type", "x'); --", ("{name: ticket, ",)),
         ("created_at", "2026-01-01 09:00:00", ("--timezone Europe/Amsterdam.",)),
         ("created_at", "01-02-2026 09:00", ("format: '%d-%m-%Y %H:%M'}",)),
         ("entity_id", "A-7", ("key: true",)),
@@ -633,7 +634,8 @@ def test_type_that_was_added_as_a_broken_off_file_was_told_is_taken(
     records = [{**record, "entity_type": "ticket"} for record in _records(range(100))]
     path = write("rows.csv", _csv(records))
     said = _broken_off(connection, path, Settings())
-    connection.execute(said.split('psql -c "')[1].split('"')[0].encode())
+    file = write("types.yml", said.split("a file with ")[1].split(": status-engine")[0])
+    workflows.apply(connection, workflows.load(file))
     assert deliver(connection, path).result.appended == 100
 
 

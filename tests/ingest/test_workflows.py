@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 import yaml
 
+from ingest.append import known_types
 from ingest.configuration import in_force, shapes, workflows
 from ingest.configuration.workflows import Applied, Configuration, Difference
 from ingest.errors import WorkflowError
@@ -78,6 +79,7 @@ def _calendar(name: str = "office", **given: Any) -> Content:
     }
 
 
+TYPES: Content = {"entity_types": [{"name": "incident", "label": "Incident"}]}
 ENTITIES: Content = {
     "business_entities": [{"id": FLEET, "name": "Fleet"}, {"id": HOME, "name": "Home"}]
 }
@@ -799,6 +801,29 @@ def test_only_what_changed_gets_a_version_in_one_batch(
     assert rows == [(5, 5, 0), (5, 1, 4)]
 
 
+def test_an_entity_type_is_added_named_anew_and_bound_by_a_workflow(
+    connection: Connection, folder: Write
+) -> None:
+    """S7: with its workflow in one go; another label is another version."""
+    path = folder(_workflow(entity_type="incident"), TYPES)
+    assert _apply(connection, path) == (
+        ("entity type incident", "incident/standard"),
+        0,
+    )
+    assert known_types(connection)[-2:] == ["internal_task", "incident"]
+    assert _apply(connection, path, 1) == ((), 2)
+    named = folder({"entity_types": [{"name": "incident", "label": "Storing"}]})
+    assert workflows.compare(connection, workflows.load(named / "0.yml")) == (
+        Difference("entity type incident", "label", "Incident", "Storing"),
+    )
+    assert workflows.apply(connection, workflows.load(named / "0.yml")).changed == (
+        "entity type incident",
+    )
+    assert known_types(connection).count("incident") == 1
+    (found,) = in_force.definitions(connection)[1:]
+    assert (found.kind, found.name, found.versions) == ("entity type", "incident", 2)
+
+
 def test_comparison_shows_every_field_that_apply_would_change(
     connection: Connection, folder: Write
 ) -> None:
@@ -988,7 +1013,7 @@ def test_calendar_in_force_is_read(connection: Connection, folder: Write) -> Non
 
 
 def _kind(content: Content) -> str:
-    for kind in ("business_entities", "user_accounts"):
+    for kind in ("entity_types", "business_entities", "user_accounts"):
         if kind in content:
             return kind
     return "calendar" if "calendar_name" in content else "workflow"
@@ -1040,7 +1065,7 @@ _Texts.yaml_implicit_resolvers = {
 
 
 @pytest.mark.parametrize(
-    "content", [_workflow(), _calendar(), ENTITIES, USERS], ids=_kind
+    "content", [_workflow(), _calendar(), TYPES, ENTITIES, USERS], ids=_kind
 )
 def test_sound_content_is_of_its_schema(content: Content) -> None:
     assert _published(_kind(content)).is_valid(content)

@@ -50,7 +50,7 @@ def main() -> None:
 def _fill(release: Path, home: Path, *, is_built: bool) -> None:
     """Late, repeated and rejected rows, text keys, and rows that wait for a build."""
     folder = shutil.copytree(HISTORY / "workflows", home / "files")
-    if not (release / "ingest" / "calendars.py").exists():
+    if not any((release / "ingest").rglob("calendars.py")):
         (folder / "office.yml").unlink()
         for path in folder.glob("*.yml"):
             path.write_text(re.sub("(?m)^calendar: .*\n", "", path.read_text()))

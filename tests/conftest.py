@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -111,14 +112,20 @@ def template_database(server_url: str) -> str:
 
 @pytest.fixture(scope="session")
 def fresh_database(server_url: str, template_database: str) -> FreshDatabase:
-    """Make databases: upgraded ones, or as another template is; dropped at the end."""
+    """Make databases: upgraded ones, or as another template is; dropped at the end.
+
+    Names come again as soon as they are free: for another name, dbt would parse anew.
+    """
+    taken: set[str] = set()
 
     @contextmanager
     def make(template: str = template_database) -> Iterator[str]:
-        name = f"test_{uuid.uuid4().hex[:12]}"
+        name = next(n for n in map("test_{}".format, count()) if n not in taken)
+        taken.add(name)
         _run(server_url, "create database {n} template {t}", n=name, t=template)
         yield _named(server_url, name)
         _run(server_url, "drop database {n} with (force)", n=name)
+        taken.remove(name)
 
     return make
 

@@ -366,7 +366,7 @@ def _interrupt(words: list[str], after: str) -> Said:
 def test_ctrl_c_ends_a_run_with_a_sentence(
     installed_url: str, home: Path, after: str
 ) -> None:
-    home.mkdir()
+    home.mkdir(exist_ok=True)
     _append(installed_url)
     said = _interrupt(["run"], after)
     assert said.code == 1

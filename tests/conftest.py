@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from itertools import count
@@ -176,7 +177,8 @@ def dbt(tmp_path_factory: pytest.TempPathFactory) -> Dbt:
         str(PROJECT / "dbt"),
     )
     # dbt never closes its log file.
-    options = (*where, "--target-path", folder, "--log-level-file", "none")
+    quiet = ("--log-level-file", "none", "--no-write-json")
+    options = (*where, "--target-path", folder, *quiet)
     parsed = dbtRunner().invoke(["--quiet", "parse", *options])
     assert parsed.success, parsed.exception
 
@@ -185,7 +187,11 @@ def dbt(tmp_path_factory: pytest.TempPathFactory) -> Dbt:
             parsed.result, os.environ["PGDATABASE"], os.environ["STATUS_ENGINE_SCHEMA"]
         )
         runner = dbtRunner(manifest=parsed.result)
-        return runner.invoke(["--quiet", *arguments, *options])
+        # It looks at all that called it, with their source: in a thread that is little.
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(
+                runner.invoke, ["--quiet", *arguments, *options]
+            ).result()
 
     return run
 

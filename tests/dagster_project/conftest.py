@@ -23,7 +23,7 @@ def parsed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _copy_parsed(source: Path, home: Path) -> None:
     for file in source.glob("dbt-*/partial_parse.msgpack"):
         copy = home / file.relative_to(source)
-        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         shutil.copy(file, copy)
 
 
@@ -31,16 +31,18 @@ def _copy_parsed(source: Path, home: Path) -> None:
 def installation(fresh_database: FreshDatabase, parsed: Path) -> Installation:
     """Name a new database and a home folder to this process, for a while.
 
-    Files of ChargeCars's workflows that are named lie in the home folder.
+    Files of ChargeCars's workflows that are named lie in the home folder; a template
+    is the URL of a database to be copied.
     """
 
     @contextmanager
-    def make(home: Path, *workflow_files: str) -> Iterator[str]:
+    def make(home: Path, *workflow_files: str, template: str = "") -> Iterator[str]:
         if workflow_files:
             (home / "workflows").mkdir(parents=True)
         for name in workflow_files:
             shutil.copy(database.PROJECT / "workflows" / name, home / "workflows")
-        with fresh_database() as url, pytest.MonkeyPatch.context() as patch:
+        copied = [database.environment(template)["PGDATABASE"]] if template else []
+        with fresh_database(*copied) as url, pytest.MonkeyPatch.context() as patch:
             for name in database.environment(url):
                 patch.delenv(name, raising=False)
             patch.setenv("DATABASE_URL", url)

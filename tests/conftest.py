@@ -8,8 +8,10 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -111,14 +113,20 @@ def template_database(server_url: str) -> str:
 
 @pytest.fixture(scope="session")
 def fresh_database(server_url: str, template_database: str) -> FreshDatabase:
-    """Make databases: upgraded ones, or as another template is; dropped at the end."""
+    """Make databases: upgraded ones, or as another template is; dropped at the end.
+
+    Names come again as soon as they are free: for another name, dbt would parse anew.
+    """
+    taken: set[str] = set()
 
     @contextmanager
     def make(template: str = template_database) -> Iterator[str]:
-        name = f"test_{uuid.uuid4().hex[:12]}"
+        name = next(n for n in map("test_{}".format, count()) if n not in taken)
+        taken.add(name)
         _run(server_url, "create database {n} template {t}", n=name, t=template)
         yield _named(server_url, name)
         _run(server_url, "drop database {n} with (force)", n=name)
+        taken.remove(name)
 
     return make
 
@@ -169,7 +177,8 @@ def dbt(tmp_path_factory: pytest.TempPathFactory) -> Dbt:
         str(PROJECT / "dbt"),
     )
     # dbt never closes its log file.
-    options = (*where, "--target-path", folder, "--log-level-file", "none")
+    quiet = ("--log-level-file", "none", "--no-write-json")
+    options = (*where, "--target-path", folder, *quiet)
     parsed = dbtRunner().invoke(["--quiet", "parse", *options])
     assert parsed.success, parsed.exception
 
@@ -178,7 +187,11 @@ def dbt(tmp_path_factory: pytest.TempPathFactory) -> Dbt:
             parsed.result, os.environ["PGDATABASE"], os.environ["STATUS_ENGINE_SCHEMA"]
         )
         runner = dbtRunner(manifest=parsed.result)
-        return runner.invoke(["--quiet", *arguments, *options])
+        # It looks at all that called it, with their source: in a thread that is little.
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(
+                runner.invoke, ["--quiet", *arguments, *options]
+            ).result()
 
     return run
 

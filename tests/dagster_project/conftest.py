@@ -15,19 +15,34 @@ Installation = Callable[..., AbstractContextManager[str]]
 
 
 @pytest.fixture(scope="session")
-def installation(fresh_database: FreshDatabase) -> Installation:
+def parsed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What dbt read of the project, by the name of the database, for other homes."""
+    return tmp_path_factory.mktemp("parsed")
+
+
+def _copy_parsed(source: Path, home: Path) -> None:
+    for file in source.glob("dbt-*/partial_parse.msgpack"):
+        copy = home / file.relative_to(source)
+        copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        shutil.copy(file, copy)
+
+
+@pytest.fixture(scope="session")
+def installation(fresh_database: FreshDatabase, parsed: Path) -> Installation:
     """Name a new database and a home folder to this process, for a while.
 
-    Files of ChargeCars's workflows that are named lie in the home folder.
+    Files of ChargeCars's workflows that are named lie in the home folder; a template
+    is the URL of a database to be copied.
     """
 
     @contextmanager
-    def make(home: Path, *workflow_files: str) -> Iterator[str]:
+    def make(home: Path, *workflow_files: str, template: str = "") -> Iterator[str]:
         if workflow_files:
-            (home / "workflows").mkdir()
+            (home / "workflows").mkdir(parents=True)
         for name in workflow_files:
             shutil.copy(database.PROJECT / "workflows" / name, home / "workflows")
-        with fresh_database() as url, pytest.MonkeyPatch.context() as patch:
+        copied = [database.environment(template)["PGDATABASE"]] if template else []
+        with fresh_database(*copied) as url, pytest.MonkeyPatch.context() as patch:
             for name in database.environment(url):
                 patch.delenv(name, raising=False)
             patch.setenv("DATABASE_URL", url)
@@ -35,7 +50,10 @@ def installation(fresh_database: FreshDatabase) -> Installation:
             # Named by the command line to its own process.
             patch.setenv("DAGSTER_HOME", str(home / "dagster"))
             patch.setenv("PATH", os.environ["PATH"])
+            kept = parsed / database.environment(url)["PGDATABASE"]
+            _copy_parsed(kept, home)
             yield url
+            _copy_parsed(home, kept)
 
     return make
 

@@ -1,19 +1,18 @@
 """Where most is new, all is built anew: that is sooner done."""
 
+import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from commands import run
 
 from dagster_project import resources
-from ingest.store import database
+from dagster_project.resources import Warehouse
+from ingest.store import cuts, database
+from ingest.store.database import Connection
 
 ANEW = "most of it is new: all is built"
-
-
-@pytest.fixture(autouse=True)
-def is_worth_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resources, "WORTH_ANEW", 5)
 
 
 def _ingest(folder: Path, first: int, number: int) -> None:
@@ -25,38 +24,50 @@ def _ingest(folder: Path, first: int, number: int) -> None:
     assert run("ingest", file).code == 0
 
 
-def _build(url: str) -> tuple[bool, int]:
-    """Whether all was built anew, unasked, and the stays that are there then."""
+def _build() -> str:
     said = run("build")
     assert said.code == 0
-    with database.connect(url) as connection:
-        stays = database.row_count(connection, "sla.status_intervals")
-    return ANEW in said.err, stays
+    return said.err
+
+
+def _asked(connection: Connection, warehouse: Warehouse) -> str:
+    """Why a build would build all unasked; nothing is built."""
+    cut = cuts.pin(connection, uuid.uuid4().hex)
+    with suppress(_Stopped), warehouse.building(cut, is_whole=True) as build:
+        raise _Stopped
+    assert build.is_full == bool(build.why)
+    return build.why
+
+
+class _Stopped(Exception):
+    """What ends a build before it began."""
 
 
 def test_a_build_of_which_most_is_new_builds_all(
-    installed_url: str, tmp_path: Path
+    installed_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _ingest(tmp_path, 0, 2)
-    assert _build(installed_url) == (False, 2)
-    _ingest(tmp_path, 10, 4)
-    assert _build(installed_url) == (False, 6)
-    _ingest(tmp_path, 20, 5)
-    assert _build(installed_url) == (False, 11)
-    _ingest(tmp_path, 30, 11)
-    assert _build(installed_url) == (True, 22)
-    assert "nothing new" in run("build").err
-
-
-def test_what_no_full_refresh_may_replace_is_built_in_part(
-    installed_url: str, tmp_path: Path
-) -> None:
-    _ingest(tmp_path, 0, 2)
-    assert _build(installed_url) == (False, 2)
+    stays = "select count(*) from sla.status_intervals"
+    warehouse = Warehouse()
+    _ingest(tmp_path, 0, 5)
+    assert ANEW not in _build()
     with database.connect(installed_url) as connection:
+        _ingest(tmp_path, 10, 4)
+        monkeypatch.setattr(resources, "WORTH_ANEW", 4)
+        assert _asked(connection, warehouse) == ""
+        _ingest(tmp_path, 20, 1)
+        assert _asked(connection, warehouse) == ANEW
+        monkeypatch.setattr(resources, "WORTH_ANEW", 6)
+        assert _asked(connection, warehouse) == ""
+        monkeypatch.setattr(resources, "WORTH_ANEW", 5)
+        assert ANEW in _build()
+        assert connection.execute(stays).fetchone() == (10,)
+        assert "nothing new" in _build()
+
+        # What no full refresh may replace is built in part.
         connection.execute("create schema analyst")
         connection.execute(
             "create materialized view analyst.stays as table sla.status_intervals"
         )
-    _ingest(tmp_path, 10, 10)
-    assert _build(installed_url) == (False, 12)
+        _ingest(tmp_path, 30, 10)
+        assert ANEW not in _build()
+        assert connection.execute(stays).fetchone() == (20,)

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from commands import process, run
+from commands import run
 
 from ingest.store import database
 from ingest.store.locks import Lock, holding
@@ -33,8 +33,6 @@ COMMANDS = {
     "verify": {Lock.BUILD},
     "run": {Lock.CONFIGURATION, Lock.INBOX, Lock.PIN, Lock.BUILD, Lock.SWAP},
 }
-# Those that Dagster or dbt runs in.
-IN_A_PROCESS = ("build", "publish", "verify", "run")
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +46,7 @@ def home(
     with installation(home, "office_nl.yml", "order.yml"):
         assert run("workflows", "apply", home / "workflows").code == 0
         assert run("ingest", home / "rows.csv").code == 0
-        assert process("build").code == 0
+        assert run("build").code == 0
         yield home
 
 
@@ -89,7 +87,6 @@ def _holding_all_but(url: str, free: set[Lock]) -> Iterator[list[str]]:
 def test_command_waits_for_no_lock_but_its_own(home: Path, command: str) -> None:
     files = {"FILE": home / "rows.csv", "WORKFLOW": home / "workflows"}
     words = [files.get(word, word) for word in command.split()]
-    invoke = process if words[0] in IN_A_PROCESS else run
     with _holding_all_but(database.url(), COMMANDS[command]) as waited:
-        said = invoke(*words)
+        said = run(*words)
     assert (said.code, waited) == (0, []), said.err

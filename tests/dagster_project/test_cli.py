@@ -421,7 +421,7 @@ def test_run_ends_with_3_for_rejected_rows_and_with_1_for_refused_files(
     assert assets["raw/batches"]["rejected"] == 1
     assert assets["published/status_intervals"]["dagster/row_count"] == 1
     (inbox / "b.csv").write_text("when,what\n")
-    said = process("run")
+    said = run("run")
     assert said.code == 1
     assert said.err.splitlines()[-1].startswith("Error: files were refused")
 
@@ -430,7 +430,7 @@ def test_run_ends_with_3_for_rejected_rows_and_with_1_for_refused_files(
 def test_a_second_demo_appends_nothing(home: Path) -> None:
     first = process("demo", "--entities", 60, "--end", "2026-03-01T00:00:00Z")
     assert first.code == 0, first.err
-    again = process("demo", "--entities", 60, "--end", "2026-03-01T00:00:00Z")
+    again = run("demo", "--entities", 60, "--end", "2026-03-01T00:00:00Z")
     assert again.code == 0, again.err
 
     def counts(said: Said) -> list[int]:

@@ -34,7 +34,7 @@ def page(installed_url: str, home: Path, tmp_path: Path) -> str:
     """Made while a build holds its lock; it says where, and leaves all as it was."""
     (tmp_path / "history.csv").write_text(HISTORY)
     assert run("ingest", tmp_path / "history.csv").code == 0
-    assert process("build").code == 0
+    assert run("build").code == 0
     with database.connect(installed_url) as connection:
         before = connection.execute(STATE).fetchall()
         with holding(connection, Lock.BUILD):

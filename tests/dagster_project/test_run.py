@@ -232,12 +232,7 @@ def test_a_failing_test_of_dbt_fails_the_run_by_its_name(ran: Ran) -> None:
             " values (gen_random_uuid(), %s, 'order', 3, 'new', %s, 1)",
             [LATER, claim[0]],
         )
-    result = run(Warehouse(), ["cut", "build", "publish"], as_of=LATER)
-    rows = result.metadata["sla/status_intervals"]["dagster/row_count"]
-    again = run(
-        Warehouse(), ["cut", "build", "publish"], full_refresh=True, as_of=LATER
-    )
-    assert again.metadata["sla/status_intervals"]["dagster/row_count"] == rows
+    run(Warehouse(), ["cut", "build", "publish"], as_of=LATER)
     assert current.resolve() != before
 
 

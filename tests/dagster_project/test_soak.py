@@ -1,6 +1,6 @@
 """Writers, builds, publishing and an inbox, with kills and stops: nothing is lost.
 
-Half a minute of it in `make test`, ten minutes in `make nightly`.
+A quarter of a minute of it in `make test`, ten minutes in `make nightly`.
 """
 
 import json
@@ -27,7 +27,7 @@ from ingest import StatusEngineError
 from ingest.store import database, embedded
 from ingest.store.database import PROJECT, Connection
 
-SECONDS = 600 if "NIGHTLY" in os.environ else 25
+SECONDS = 600 if "NIGHTLY" in os.environ else 12
 RECORDERS = 2
 FILE_ROWS = 200
 HEADER = "id,created_at,entity_type,entity_id,to_status\n"

@@ -7,7 +7,8 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import polars as pl
@@ -23,6 +24,8 @@ from dagster_project.run import run as run_job
 from ingest import DatabaseError, append
 from ingest.configuration import workflows
 from ingest.store import database
+
+Installation = Callable[..., AbstractContextManager[str]]
 
 EVIL = "\x1b]0;owned\x07\x1b[31mnew[/x]\u202e\x9b"
 SHOWN = "\\x1b]0;owned\\x07\\x1b[31mnew[/x]\\u202e\\x9b"
@@ -84,7 +87,7 @@ def test_no_command_prints_control_characters_of_the_data(
     assert SHOWN in said[-1].out
     (home / "inbox").mkdir(exist_ok=True)
     (home / "inbox" / f"bad{EVIL.replace('/', '')}.csv").write_text("nothing")
-    refused = process("run")
+    refused = run("run")
     assert refused.code == 1
     assert _is_clean(refused.out + refused.err)
     from rich.console import Console
@@ -109,7 +112,7 @@ def test_what_nobody_foresaw_is_a_sentence_and_kept_in_a_private_log(
         msg = f"first line of {url}\nsecond line with {SECRET}"
         raise ZeroDivisionError(msg)
 
-    monkeypatch.setattr(cli.in_force, "definitions", fail)
+    monkeypatch.setattr(cli.configuration.in_force, "definitions", fail)
     said = run("workflows", "show")
     log = home / terminal.LOG_NAME
     assert_one_sentence(said, "ZeroDivisionError: first line of …", str(log))
@@ -156,30 +159,6 @@ def test_argument_that_is_no_text_is_one_sentence() -> None:
         assert said.err.count("\n") == 1
 
 
-@pytest.fixture
-def analyst(installed_url: str) -> Iterator[str]:
-    """The URL of a role that has rights on schema sla alone, once it is built."""
-    with psycopg.connect(installed_url, autocommit=True) as server:
-        server.execute("create role analyst login")
-        yield installed_url.replace("//postgres@", "//analyst@")
-        server.execute("drop owned by analyst")
-        server.execute("drop role analyst")
-
-
-def test_entity_that_is_not_there_is_told_from_an_unknown_type(
-    installed_url: str,
-) -> None:
-    _fill(installed_url)
-    unknown = "The type 'ticket' is unknown; known are order, quote, visit, line_item,"
-    for command in ("explain", "as-of"):
-        assert_one_sentence(run(command, "ticket", 1), unknown)
-    assert_one_sentence(
-        run("explain", "order", 2), "no order 2: nothing was ever recorded; ids there "
-    )
-    said = run("explain", "quote", 1)
-    assert said.err == "Error: There is no quote 1: nothing was ever recorded.\n"
-
-
 def _append(url: str) -> None:
     frame = {
         "created_at": ["2026-03-01T09:00:00Z"],
@@ -191,20 +170,54 @@ def _append(url: str) -> None:
         append(connection, pl.DataFrame(frame))
 
 
-def _fill(url: str) -> None:
-    with database.session(url) as connection:
-        path = database.PROJECT / "workflows"
-        for name in ("office_nl.yml", "order.yml"):
-            workflows.apply(connection, workflows.load(path / name))
-    _append(url)
-    run_job(Warehouse(), ["cut", "build"])
+@pytest.fixture(scope="module")
+def template(
+    installation: Installation, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The URL of a database with one order, built, to be copied."""
+    with installation(tmp_path_factory.mktemp("home")) as url:
+        with database.session(url) as connection:
+            path = database.PROJECT / "workflows"
+            for name in ("office_nl.yml", "order.yml"):
+                workflows.apply(connection, workflows.load(path / name))
+        _append(url)
+        run_job(Warehouse(), ["cut", "build"])
+        yield url
+
+
+@pytest.fixture
+def built_url(installation: Installation, home: Path, template: str) -> Iterator[str]:
+    """The database of an installation in `home`, with one order, built."""
+    with installation(home, template=template) as url:
+        yield url
+
+
+@pytest.fixture
+def analyst(built_url: str) -> Iterator[str]:
+    """The URL of a role that has rights on schema sla alone, once it is built."""
+    with psycopg.connect(built_url, autocommit=True) as server:
+        server.execute("create role analyst login")
+        yield built_url.replace("//postgres@", "//analyst@")
+        server.execute("drop owned by analyst")
+        server.execute("drop role analyst")
+
+
+@pytest.mark.usefixtures("built_url")
+def test_entity_that_is_not_there_is_told_from_an_unknown_type() -> None:
+    unknown = "The type 'ticket' is unknown; known are order, quote, visit, line_item,"
+    for command in ("explain", "as-of"):
+        assert_one_sentence(run(command, "ticket", 1), unknown)
+    assert_one_sentence(
+        run("explain", "order", 2), "no order 2: nothing was ever recorded; ids there "
+    )
+    said = run("explain", "quote", 1)
+    assert said.err == "Error: There is no quote 1: nothing was ever recorded.\n"
 
 
 def test_who_may_only_read_reads_and_is_told_what_else_takes(
-    installed_url: str, analyst: str, monkeypatch: pytest.MonkeyPatch
+    built_url: str, analyst: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _fill(installed_url)
-    with psycopg.connect(installed_url, autocommit=True) as server:
+    with psycopg.connect(built_url, autocommit=True) as server:
         server.execute("grant usage on schema sla to analyst")
         server.execute("grant select on all tables in schema sla to analyst")
     monkeypatch.setenv("DATABASE_URL", analyst)
@@ -226,10 +239,10 @@ def test_who_may_only_read_reads_and_is_told_what_else_takes(
         run_job(Warehouse(), ["cut", "build"])
 
     # A server that takes no writes, as a standby does not.
-    with psycopg.connect(installed_url, autocommit=True) as server:
+    with psycopg.connect(built_url, autocommit=True) as server:
         name = server.info.dbname
         server.execute(f"alter database {name} set default_transaction_read_only = on")
-    monkeypatch.setenv("DATABASE_URL", installed_url)
+    monkeypatch.setenv("DATABASE_URL", built_url)
     for reading in (
         ["explain", "order", "1"],
         ["as-of", "order", "1"],
@@ -276,7 +289,7 @@ def test_malformed_url_is_refused_without_its_password(
     assert SECRET not in str(caught.value)
     monkeypatch.setenv("DATABASE_URL", url)
     monkeypatch.setenv("STATUS_ENGINE_HOME", str(home))
-    said = process("run")
+    said = run("run")
     assert_one_sentence(said, "is no PostgreSQL connection string", "%40")
     kept = [
         path
@@ -320,10 +333,9 @@ def test_files_of_the_home_are_private(home: Path) -> None:
 
 
 def test_build_that_fails_says_what_failed_and_where_to_read_on(
-    installed_url: str, home: Path
+    built_url: str, home: Path
 ) -> None:
-    _fill(installed_url)
-    with database.connect(installed_url) as connection:
+    with database.connect(built_url) as connection:
         connection.execute("alter table sla.status_intervals drop column visit cascade")
     lines = process("build").err.splitlines()
     assert lines[0].startswith("  cut 2 pinned")
@@ -362,19 +374,17 @@ def _interrupt(words: list[str], after: str) -> Said:
     return Said(command.returncode, out, said + err)
 
 
-@pytest.mark.parametrize("after", ["", "pinned", "passed"])
-def test_ctrl_c_ends_a_run_with_a_sentence(
-    installed_url: str, home: Path, after: str
-) -> None:
-    home.mkdir()
+def test_ctrl_c_ends_a_run_with_a_sentence(installed_url: str) -> None:
     _append(installed_url)
-    said = _interrupt(["run"], after)
-    assert said.code == 1
-    assert said.out == ""
-    *lines, last = said.err.splitlines()
-    assert last.removeprefix("Error: ") == "Stopped. Run it again to continue."
-    assert [line for line in lines if not line.startswith("  ")] == []
-    assert process("run").code == 0
+    # Each goes on to where the next is stopped, the last one to the end.
+    for after in ("", "pinned", "passed"):
+        said = _interrupt(["run"], after)
+        assert said.code == 1
+        assert said.out == ""
+        *lines, last = said.err.splitlines()
+        assert last.removeprefix("Error: ") == "Stopped. Run it again to continue."
+        assert [line for line in lines if not line.startswith("  ")] == []
+    assert run("run").code == 0
 
 
 @pytest.mark.usefixtures("installed_url")

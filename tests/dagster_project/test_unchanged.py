@@ -195,7 +195,7 @@ def _copy_of_dbt(folder: Path) -> Path:
 
 
 def _change_a_file(folder: Path) -> None:
-    file = sorted(folder.glob("*.sql"))[0]
+    file = sorted(folder.rglob("*.sql"))[0]
     file.write_text(f"{file.read_text()}-- another\n")
 
 

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import dagster as dg
 import duckdb
 import pytest
-from commands import assert_one_sentence, process
+from commands import assert_one_sentence
+from commands import run as at_terminal
 
 from dagster_project.aside import verify
 from dagster_project.definitions import build_definitions
@@ -129,11 +130,24 @@ def _shown(instance: dg.DagsterInstance, run_id: str) -> dict[str, Shown]:
     }
 
 
+def _differing(instance: dg.DagsterInstance, run_id: str) -> object:
+    """Rows that a verification found to be others."""
+    events = instance.all_logs(
+        run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION
+    )
+    (found,) = [e.get_dagster_event().asset_check_evaluation_data for e in events]
+    return found.metadata["differing"].value
+
+
 def _said(instance: dg.DagsterInstance, run_id: str) -> str:
     """All that a run said, failures with their causes."""
     entries = instance.all_logs(run_id)
     details = [e.dagster_event.event_specific_data for e in entries if e.dagster_event]
     return "\n".join([*(entry.user_message for entry in entries), *map(str, details)])
+
+
+def _assert_no_output_is_missed(instance: dg.DagsterInstance) -> None:
+    assert "did not yield" not in _said(instance, _newest(instance).run_id)
 
 
 def _planned(instance: dg.DagsterInstance, run_id: str) -> set[str]:
@@ -168,6 +182,8 @@ def test_nothing_passes_over_a_failed_verification_until_it_is_mended(
     nightly = _job(warehouse, "verify", instance)
     assert nightly.status is dg.DagsterRunStatus.FAILURE
     assert not _shown(instance, nightly.run_id)[EQUALS].passed
+    assert _differing(instance, nightly.run_id) == 1
+    assert "1 row differs from a full build" in _said(instance, nightly.run_id)
     failure = standing_failure(connection)
     assert failure is not None
     said = str(failure)
@@ -209,7 +225,7 @@ def test_a_verification_at_the_terminal_is_kept_and_clears(
 ) -> None:
     changed = connection.execute(VERDICT, ["breached", "met"])
     assert changed.rowcount == 1
-    assert process("verify").code == 1
+    assert at_terminal("verify").code == 1
     row = connection.execute(
         "select difference_count, first_differences from sla.verifications "
         "where failure is not null"
@@ -217,14 +233,14 @@ def test_a_verification_at_the_terminal_is_kept_and_clears(
     assert row is not None
     assert row[0] >= 2
     assert "status_intervals" in row[1]
-    assert_one_sentence(process("publish"), "rows differ", "status-engine verify")
+    assert_one_sentence(at_terminal("publish"), "rows differ", "status-engine verify")
     connection.execute(VERDICT, ["met", "breached"])
     # Half of the entities tells nothing of the others.
-    assert process("verify", "--sample", "2").code == 0
+    assert at_terminal("verify", "--sample", "2").code == 0
     assert standing_failure(connection) is not None
-    assert process("verify").code == 0
+    assert at_terminal("verify").code == 0
     assert standing_failure(connection) is None
-    assert process("publish").code == 0
+    assert at_terminal("publish").code == 0
 
 
 def test_what_differs_in_a_sample_is_kept_as_well(
@@ -241,6 +257,7 @@ def test_a_run_without_anything_new_shows_what_the_build_found(
     warehouse: Warehouse, instance: dg.DagsterInstance
 ) -> None:
     run(warehouse, PARTS, as_of=NEXT)
+    _assert_no_output_is_missed(instance)
     last = _newest(instance)
     shown = _shown(instance, last.run_id)
     claims = Path(__file__).parents[2] / "dbt" / "tests"
@@ -260,6 +277,7 @@ def test_a_check_that_judged_a_part_says_which(
 ) -> None:
     _transition(connection, 7)
     run(warehouse, PARTS)
+    _assert_no_output_is_missed(instance)
     shown = _shown(instance, _newest(instance).run_id)
     touched = "entities touched since cut 1"
     assert shown["assert_intervals_tile_each_entity"] == (True, touched)
@@ -276,6 +294,7 @@ def test_a_check_that_judged_a_part_says_which(
     # What was verified was another state.
     assert EQUALS not in shown
     run(warehouse, PARTS, full_refresh=True)
+    _assert_no_output_is_missed(instance)
     shown = _shown(instance, _newest(instance).run_id)
     full = {name: check for name, check in shown.items() if name != EQUALS}
     assert {check.judged for check in full.values()} == {"everything"}
@@ -330,16 +349,6 @@ def test_files_that_lost_rows_fail_the_run_that_checks_them(
     assert not done.get_asset_check_evaluations()[0].passed
     assert "3 said, 3 Parquet, 0 DuckDB" in _said(instance, done.run_id)
     run(warehouse, ["publish"])
-
-
-def test_no_output_is_missed_in_a_normal_run(
-    warehouse: Warehouse, connection: Connection, instance: dg.DagsterInstance
-) -> None:
-    _transition(connection, 7)
-    # With something new, with nothing, and in full.
-    for full_refresh in (False, False, True):
-        run(warehouse, PARTS, full_refresh=full_refresh)
-        assert "did not yield" not in _said(instance, _newest(instance).run_id)
 
 
 def test_runs_of_the_command_line_are_of_the_job_that_the_ui_shows(

@@ -61,7 +61,8 @@ def _fill(release: Path, home: Path, *, is_built: bool) -> None:
     if is_built:
         _say(release, home, "build")
     _say(release, home, "ingest", str(HISTORY / "late.csv"))
-    if "def record" in (release / "dagster_project" / "cli.py").read_text():
+    commands = (release / "dagster_project").rglob("*.py")
+    if any(re.search(r"def record(_command)?\(", p.read_text()) for p in commands):
         _say(release, home, "record", "order", "7", "new", "--first")
 
 

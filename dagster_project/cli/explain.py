@@ -48,7 +48,7 @@ def explain(
     Raises:
         StatusEngineError: nothing is built yet, or there is no such entity.
     """
-    _require_views(connection)
+    require_views(connection)
 
     def rows(query: LiteralString) -> list[Row]:
         with connection.cursor(row_factory=dict_row) as cursor:
@@ -104,7 +104,7 @@ def as_of(
     Raises:
         StatusEngineError: nothing is built yet, or the entity had no status then.
     """
-    _require_views(connection)
+    require_views(connection)
     settings = {"at": at, "known_at": known_at}
     with (
         no_swap(connection),
@@ -151,7 +151,12 @@ def _unknown_type(connection: Connection, entity_type: str) -> str | None:
     return f"The type {entity_type!r} is unknown; known are {', '.join(known)}."
 
 
-def _require_views(connection: Connection) -> None:
+def require_views(connection: Connection) -> None:
+    """Views can be asked.
+
+    Raises:
+        StatusEngineError: nothing is built yet.
+    """
     if not exists(connection, PUBLISHED):
         msg = "Nothing is built yet. Run: status-engine build."
         raise StatusEngineError(msg)

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from dagster_project.cli.keys import entity_id_of
 from dagster_project.cli.options import (
     ACCEPT_UNENDED,
     AS_JSON,
@@ -19,6 +20,7 @@ from dagster_project.cli.options import (
     MAPPING,
     MAX_FUTURE_SECONDS,
     REJECTED,
+    Entity,
     Instant,
 )
 from dagster_project.terminal import (
@@ -177,7 +179,7 @@ def _tell(delivery: Any) -> None:
 
 @click.command(name="record")
 @click.argument("entity_type")
-@click.argument("entity_id", type=click.IntRange(0, 2**63 - 1))
+@click.argument("entity", type=Entity())
 @click.argument("to_status")
 @click.option("--expected-status", help="Refuse it unless this is its status now.")
 @click.option("--first", "is_first", is_flag=True, help="Refuse it if it has a status.")
@@ -193,11 +195,16 @@ def _tell(delivery: Any) -> None:
 @click.option("--source", default="record", show_default=True, help="For the ledger.")
 @AS_JSON
 def record_command(
-    expected_status: str | None, is_first: bool, as_json: bool, **given: Any
+    entity: int | str,
+    expected_status: str | None,
+    is_first: bool,
+    as_json: bool,
+    **given: Any,
 ) -> None:
     """Record that an entity goes to TO_STATUS, if its workflow allows it.
 
     Checked and appended in one transaction; of two at once for one entity, one wins.
+    ENTITY is its id, or the text that its source knows it by.
     """
     if is_first and expected_status is not None:
         msg = "--first and --expected-status exclude each other."
@@ -205,12 +212,13 @@ def record_command(
     if is_first or expected_status is not None:
         given["expected_status"] = expected_status
     with database.session() as connection:
-        recorded = record(connection, **given)
+        entity_id = entity_id_of(connection, given["entity_type"], entity, "raw")
+        recorded = record(connection, entity_id=entity_id, **given)
     if as_json:
         tell_json(recorded._asdict())
         return
     say(
-        f"{given['entity_type']} {given['entity_id']} went to {recorded.to_status!r} "
+        f"{given['entity_type']} {entity} went to {recorded.to_status!r} "
         f"at {recorded.created_at}; {_deadline(recorded)}."
     )
 

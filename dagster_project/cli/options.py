@@ -1,5 +1,6 @@
 """Options and exit codes that several commands share."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import click
 from ingest.append import MAX_FUTURE
 
 REJECTED = 3
+LARGEST_ID = 2**63 - 1
 
 
 EXIT_CODES = """
@@ -48,6 +50,20 @@ MAX_FUTURE_SECONDS = click.option(
     show_default=True,
     help="Seconds that created_at may be ahead of the server's clock.",
 )
+
+
+class Entity(click.ParamType[int | str]):
+    """An entity within its type: its id, or the text that its source knows it by."""
+
+    name = "entity"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int | str:
+        """A number is an id; any other text is a key."""
+        if not re.fullmatch(r"[0-9]+", value):
+            return str(value)
+        if int(value) > LARGEST_ID:
+            self.fail(f"{value} is no id; the largest is {LARGEST_ID}", param, ctx)
+        return int(value)
 
 
 class Instant(click.ParamType[datetime]):

@@ -447,3 +447,50 @@ def test_a_second_demo_appends_nothing(home: Path) -> None:
     (example,) = re.findall(r"status-engine explain (\w+ \d+)", again.out)
     explained = run("explain", *example.split())
     assert explained.out.startswith(f"{example} is '")
+
+
+KEYED = """\
+number,at,to
+INC-7,2026-01-01T00:00:00Z,new
+INC-8,2026-01-02T00:00:00Z,new
+"""
+MAPPING = """\
+source: desk
+entity_type: {constant: internal_task}
+entity_id: {column: number, key: true, namespace: %s}
+created_at: {column: at}
+to_status: {column: to}
+"""
+
+
+@pytest.mark.usefixtures("installed_url")
+def test_an_entity_is_named_by_the_text_that_its_source_knows_it_by(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "keyed.csv").write_text(KEYED)
+    (tmp_path / "other.csv").write_text("".join(KEYED.splitlines(True)[:2]))
+    for name, namespace in (("keyed", "desk"), ("other", "yard")):
+        mapping = tmp_path / f"{name}.yml"
+        mapping.write_text(MAPPING % namespace)
+        run("ingest", tmp_path / f"{name}.csv", "--mapping", mapping)
+    said = run("explain", "internal_task", "INC-8")
+    assert_one_sentence(said, "Nothing is built yet.")
+    assert run("record", "internal_task", "INC-8", "open").code == 0
+    assert run("build").code == 0
+    clock = ("--as-of", "2026-02-01T00:00:00Z", "--json")
+    told = run("explain", "internal_task", "INC-8", *clock)
+    transitions = json.loads(told.out)["transitions"]
+    assert [row["to_status"] for row in transitions] == ["new", "open"]
+    number = transitions[0]["entity_id"]
+    assert run("explain", "internal_task", number, *clock) == told
+    then = ("--at", "2026-01-03T00:00:00Z", "--json")
+    found = json.loads(run("as-of", "internal_task", "INC-8", *then).out)
+    assert (found["entity_id"], found["current_status"]) == (number, "new")
+    for command in (["explain"], ["as-of"], ["record"]):
+        to = ["open"] if command == ["record"] else []
+        said = run(*command, "internal_task", "INC-9", *to)
+        assert_one_sentence(said, "no internal_task 'INC-9': it is no number, and no ")
+        said = run(*command, "internal_task", "INC-7", *to)
+        assert_one_sentence(said, "Several sources know", "of 'desk', ", "of 'yard'.")
+    said = run("explain", "order", 2**63)
+    assert (said.code, "no id; the largest is" in said.err) == (2, True)

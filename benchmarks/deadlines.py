@@ -4,6 +4,7 @@ Run by `make bench`, or alone: `python -m benchmarks.deadlines [--quick]`.
 """
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -142,7 +143,7 @@ def build(url: str, target: Path) -> float:
     with database.connect(url) as connection:
         cut = cuts.pin(connection, uuid.uuid4().hex, rows.END)
     warehouse = Warehouse(database_url=url)
-    with warehouse.building(cut, full_refresh=True):
+    with warehouse.building(cut, full_refresh=True) as building:
         subprocess.run(
             [
                 str(Path(sys.executable).parent / "dbt"),
@@ -151,6 +152,7 @@ def build(url: str, target: Path) -> float:
                 *("--profiles-dir", str(PROJECT / "dbt")),
                 *("--target-path", str(target)),
             ],
+            env={**os.environ, **building.environment},
             check=True,
         )
     results = json.loads((target / "run_results.json").read_text())["results"]

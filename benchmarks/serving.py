@@ -235,7 +235,8 @@ def build(
             *("--target-path", str(target), "--log-path", str(target)),
         ]
         before = sql_seconds(url)
-        wall = seconds(partial(subprocess.run, command, check=True))
+        environment = {**os.environ, **building.environment}
+        wall = seconds(partial(subprocess.run, command, check=True, env=environment))
         # Its sessions have ended, and with that told their time.
         sql = sql_seconds(url) - before
     results = json.loads((target / "run_results.json").read_text())["results"]

@@ -11,7 +11,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dagster_dbt import DbtCliResource
 from psycopg.rows import dict_row
 from psycopg.sql import SQL, Composed, Identifier
 
@@ -135,12 +134,12 @@ def rows_differ(count: int) -> str:
 
 
 def _run_dbt(home: Path, build: Build, variables: Mapping[str, Any]) -> None:
-    dbt: DbtCliResource = dbt_cli()
+    dbt = dbt_cli()
     given = json.dumps({"is_published": False, **variables})
     arguments = ["--quiet", *build.arguments, "--vars", given]
     target = home / "dbt-aside"
     with dbt_in_words(target):
-        dbt.cli(arguments, target_path=target).wait()
+        dbt.start(arguments, build.environment, target_path=target).wait()
 
 
 def _compare(connection: Connection, cut: Cut, sample: int | None) -> Verified:

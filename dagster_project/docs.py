@@ -7,7 +7,6 @@ from pathlib import Path
 
 from dagster_project import swap
 from dagster_project.resources import (
-    Build,
     Warehouse,
     run_dbt,
     session_environment,
@@ -39,12 +38,12 @@ def write_docs(warehouse: Warehouse) -> Path:
     with warehouse.session() as connection:
         # The catalog alone is read, which is of no cut.
         cut = Cut(0, server_clock(connection))
-        build = Build(swap.PUBLISHED, is_full=False)
-        with session_environment(warehouse.url, cut, build, connection):
-            # Compiling would ask the tables for what a build is to change.
-            generate = ("docs", "generate", "--static", "--no-compile")
-            for arguments in (("parse",), generate):
-                run_dbt(arguments, target, "The page can't be made")
+        schema = swap.PUBLISHED
+        environment = session_environment(warehouse.url, schema, cut, connection)
+        # Compiling would ask the tables for what a build is to change.
+        generate = ("docs", "generate", "--static", "--no-compile")
+        for arguments in (("parse",), generate):
+            run_dbt(arguments, target, "The page can't be made", environment)
     page = make_folder(warehouse.folder / "published") / PAGE_NAME
     write_whole(page, _offline((target / "static_index.html").read_text("utf-8")))
     return page

@@ -5,10 +5,12 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, LiteralString, NamedTuple
 
 import dagster as dg
@@ -51,10 +53,11 @@ TEST = ("test", "--exclude-resource-type", "unit_test")
 
 
 class Judgement(NamedTuple):
-    """The session that holds builds off, and which cut's tables are judged."""
+    """What holds builds off, which cut's tables are judged, and dbt's environment."""
 
     connection: database.Connection
     cut: Cut
+    environment: Mapping[str, str]
 
 
 # Transitions: a build in part takes 1.6 times as long where all is new, 24 s instead of
@@ -71,13 +74,15 @@ where cut <= %s
 
 
 class Build(NamedTuple):
-    """What dbt is asked for: the schema it builds, and whether all of it anew, and why.
+    """What dbt is asked for: the schema it builds, whether all of it anew, and why.
 
-    The reason is in words, where nobody asked for all of it.
+    The reason is in words, where nobody asked for all of it. The environment is for
+    dbt's process alone.
     """
 
     schema: str
     is_full: bool
+    environment: Mapping[str, str]
     why: str = ""
 
     @property
@@ -157,18 +162,16 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
             _refuse_older_cut(connection, cut)
             why = self._why_anew(connection, cut, is_whole)
             if not (full_refresh or why):
-                build = Build(swap.PUBLISHED, is_full=False)
-                with session_environment(self.url, cut, build, connection):
-                    yield build
+                environment = self._environment(swap.PUBLISHED, cut, connection)
+                yield Build(swap.PUBLISHED, False, environment)
                 if is_whole:
                     unchanged.remember(connection, DBT)
                 return
-            build = Build(swap.NEXT, True, "" if full_refresh else why)
             # Now rather than after the build.
             _require_swap(connection)
             swap.make(connection, swap.NEXT)
-            with session_environment(self.url, cut, build, connection):
-                yield build
+            environment = self._environment(swap.NEXT, cut, connection)
+            yield Build(swap.NEXT, True, environment, "" if full_refresh else why)
             swap.note(connection, swap.NEXT, unchanged.models(DBT))
             swap.swap(connection)
             if is_whole:
@@ -210,9 +213,8 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         """
         with self.holding_builds() as connection:
             cut = published_cut(connection)
-            build = Build(swap.PUBLISHED, is_full=True)
-            with session_environment(self.url, cut, build, connection):
-                yield Judgement(connection, cut)
+            environment = self._environment(swap.PUBLISHED, cut, connection)
+            yield Judgement(connection, cut, environment)
 
     @contextmanager
     def building_aside(self, cut: Cut, schema: str) -> Iterator[Build]:
@@ -224,9 +226,12 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         with self.session() as connection:
             connection.execute("select pg_advisory_lock(hashtext(%s))", [schema])
             swap.make(connection, schema)
-            build = Build(schema, is_full=True)
-            with session_environment(self.url, cut, build, connection):
-                yield build
+            yield Build(schema, True, self._environment(schema, cut, connection))
+
+    def _environment(
+        self, schema: str, cut: Cut, builder: database.Connection
+    ) -> dict[str, str]:
+        return session_environment(self.url, schema, cut, builder)
 
 
 def _is_mostly_new(connection: database.Connection, cut: Cut) -> bool:
@@ -283,16 +288,15 @@ def _refuse_older_cut(connection: database.Connection, cut: Cut) -> None:
         raise StatusEngineError(msg)
 
 
-@contextmanager
 def session_environment(
-    url: str, cut: Cut, build: Build, builder: database.Connection
-) -> Iterator[None]:
-    """Name the database, schema, cut (S17) and clock (S15) of a build to subprocesses.
+    url: str, schema: str, cut: Cut, builder: database.Connection
+) -> dict[str, str]:
+    """What names the database, schema, cut (S17) and clock (S15) to a process of dbt.
 
     Args:
         url: the database.
-        cut: what the sessions read, and the instant that is now for them.
-        build: the schema that dbt builds.
+        schema: what dbt builds.
+        cut: what its sessions read, and the instant that is now for them.
         builder: the connection that holds the lock of builds.
     """
     names = database.environment(url)
@@ -311,32 +315,29 @@ def session_environment(
     )
     # It would go before PGOPTIONS.
     names["PGCLIENTENCODING"] = database.RELIED_ON["client_encoding"]
-    names["STATUS_ENGINE_SCHEMA"] = build.schema
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(names)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    names["STATUS_ENGINE_SCHEMA"] = schema
+    return names
 
 
-def run_dbt(arguments: Sequence[str], target: Path, failure: str) -> None:
+def run_dbt(
+    arguments: Sequence[str],
+    target: Path,
+    failure: str,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Run a command of dbt that builds and tests nothing.
 
     Args:
         arguments: the command, and what it takes.
         target: the folder of what it writes.
         failure: what to say where it fails.
+        environment: for its process, beside that of this one.
 
     Raises:
         StatusEngineError: it did.
     """
-    dbt = dbt_cli().cli(
-        ["--quiet", *arguments], target_path=target, raise_on_error=False
+    dbt = dbt_cli().start(
+        ["--quiet", *arguments], environment, target_path=target, raise_on_error=False
     )
     if not dbt.wait().is_successful():
         msg = f"{failure}; what dbt says is in {target}/dbt.log."
@@ -421,12 +422,36 @@ def known_tables() -> Tables:
     return tables(dbt_project().manifest_path)
 
 
+# One thread at a time may lend its environment.
+_STARTING = threading.Lock()
+
+
 class Dbt(DbtCliResource):
     """Dbt of this environment, whatever PATH says.
 
     Without what costs each run seconds: a process that prints dbt's version, which is
     that of the package, and an adapter for metadata that nobody asks for.
     """
+
+    def start(
+        self, arguments: Sequence[str], environment: Mapping[str, str], **options: Any
+    ) -> DbtCliInvocation:
+        """Run dbt in a process with these in its environment, and as `cli` would.
+
+        The library gives its process the environment of this one; so that has them too,
+        until that process is there.
+        """
+        with _STARTING:
+            before = {name: os.environ.get(name) for name in environment}
+            os.environ.update(environment)
+            try:
+                return self.cli(arguments, **options)
+            finally:
+                for name, value in before.items():
+                    if value is None:
+                        del os.environ[name]
+                    else:
+                        os.environ[name] = value
 
     @cached_property
     def _cli_version(self) -> Any:

@@ -3,11 +3,10 @@
 What only the tests of one room need belongs in that room's conftest.
 """
 
-import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
@@ -165,7 +164,7 @@ def connection(database_url: str) -> Iterator[database.Connection]:
 def dbt(tmp_path_factory: pytest.TempPathFactory) -> Dbt:
     """Run a dbt command in this process; the project is parsed once a test process.
 
-    Its sessions are what the environment says: see `session_environment`.
+    Its sessions are what an environment says: see `session_environment`.
     """
     from dbt.cli.main import dbtRunner
 
@@ -182,13 +181,17 @@ def dbt(tmp_path_factory: pytest.TempPathFactory) -> Dbt:
     parsed = dbtRunner().invoke(["--quiet", "parse", *options])
     assert parsed.success, parsed.exception
 
-    def run(*arguments: str) -> Any:
+    def run(environment: Mapping[str, str], *arguments: str) -> Any:
         _name_schema(
-            parsed.result, os.environ["PGDATABASE"], os.environ["STATUS_ENGINE_SCHEMA"]
+            parsed.result,
+            environment["PGDATABASE"],
+            environment["STATUS_ENGINE_SCHEMA"],
         )
         runner = dbtRunner(manifest=parsed.result)
         # It looks at all that called it, with their source: in a thread that is little.
-        with ThreadPoolExecutor(1) as pool:
+        with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as pool:
+            for name, value in environment.items():
+                patch.setenv(name, value)
             return pool.submit(
                 runner.invoke, ["--quiet", *arguments, *options]
             ).result()
@@ -220,7 +223,8 @@ def build(dbt: Dbt) -> Build:
         warehouse = Warehouse(database_url=url)
         with warehouse.building(cut, full_refresh=full_refresh) as building:
             given = arguments or ("run",)
-            result = dbt(*given, *(["--full-refresh"] if building.is_full else []))
+            whole = ["--full-refresh"] if building.is_full else []
+            result = dbt(building.environment, *given, *whole)
             assert result.success, result.exception or [
                 (r.node.name, r.message)
                 for r in result.result

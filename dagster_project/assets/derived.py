@@ -9,7 +9,7 @@ import dagster as dg
 from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecordStatus,
 )
-from dagster_dbt import DagsterDbtTranslator, DbtCliResource, DbtProject, dbt_assets
+from dagster_dbt import DagsterDbtTranslator, DbtProject, dbt_assets
 
 from dagster_project import verifications
 from dagster_project.assets import OWNERS, in_a_sentence, narrate
@@ -27,6 +27,7 @@ from dagster_project.resources import (
     TEST,
     Build,
     BuildError,
+    Dbt,
     Warehouse,
     dbt_in_words,
     known_tables,
@@ -118,7 +119,7 @@ def derived_assets(project: DbtProject) -> dg.AssetsDefinition:
     def derived(
         context: dg.AssetExecutionContext,
         config: BuildConfig,
-        dbt: DbtCliResource,
+        dbt: Dbt,
         warehouse: Warehouse,
     ) -> Iterator[Any]:
         """Build and test everything at the cut of this run; tests alone judge all."""
@@ -160,7 +161,7 @@ def derived_assets(project: DbtProject) -> dg.AssetsDefinition:
 
 def _build(
     context: dg.AssetExecutionContext,
-    dbt: DbtCliResource,
+    dbt: Dbt,
     warehouse: Warehouse,
     build: Build,
 ) -> Iterator[Any]:
@@ -174,7 +175,12 @@ def _build(
         with (
             dbt_in_words(target),
             listening(
-                dbt.cli(build.arguments, context=context, target_path=target)
+                dbt.start(
+                    build.arguments,
+                    build.environment,
+                    context=context,
+                    target_path=target,
+                )
             ) as events,
             telling(warehouse.url, partial(narrate, context)),
         ):
@@ -191,7 +197,7 @@ def _build(
 
 
 def _judge(
-    context: dg.AssetExecutionContext, dbt: DbtCliResource, warehouse: Warehouse
+    context: dg.AssetExecutionContext, dbt: Dbt, warehouse: Warehouse
 ) -> Iterator[Any]:
     """Tests that are run by hand, without a build: over all rows of what is published.
 
@@ -199,11 +205,13 @@ def _judge(
     """
     failed: list[str] = []
     target = warehouse.folder / "dbt-judged"
-    with warehouse.judging() as (connection, cut):
+    with warehouse.judging() as (connection, cut, environment):
         try:
             with (
                 dbt_in_words(target),
-                listening(dbt.cli(TEST, context=context, target_path=target)) as events,
+                listening(
+                    dbt.start(TEST, environment, context=context, target_path=target)
+                ) as events,
             ):
                 for event in events:
                     if isinstance(event, dg.AssetCheckResult):

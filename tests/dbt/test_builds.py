@@ -485,6 +485,7 @@ def test_a_build_that_was_killed_in_a_model_leaves_the_cut_before(
         with log.open("wb") as file:
             running = subprocess.Popen(
                 _dbt_command(*building.arguments, "--target-path", str(target)),
+                env={**os.environ, **building.environment},
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -540,13 +541,13 @@ def test_dbt_whose_builder_was_killed_changes_nothing(
     append_rows(connection, [_order(3, 1)])
     cut = cuts.pin(connection, uuid.uuid4().hex, at(5))
     builder = "select pid from pg_locks where locktype = 'advisory' and granted limit 1"
-    with Warehouse(database_url=database_url).building(cut):
+    with Warehouse(database_url=database_url).building(cut) as building:
         found = connection.execute(builder).fetchone()
         assert found is not None
         connection.execute("select pg_terminate_backend(%s)", found)
         while connection.execute(builder).fetchone() is not None:
             time.sleep(0.01)
-        result = dbt("run")
+        result = dbt(building.environment, "run")
     messages = [r.message or "" for r in result.result if r.status == "error"]
     assert messages
     assert all("process that began this build has ended" in text for text in messages)

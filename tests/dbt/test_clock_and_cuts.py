@@ -270,8 +270,8 @@ def test_a_build_reads_its_own_cut_whatever_was_pinned_since(
     append_rows(connection, [_order(2, 1)])
     apply(connection, tmp_path, at(0), STANDARD)
     cuts.pin(connection, "second", at(5))
-    with Warehouse(database_url=database_url).building(first):
-        dbt("run", "--full-refresh")
+    with Warehouse(database_url=database_url).building(first) as building:
+        dbt(building.environment, "run", "--full-refresh")
     assert _deadlines(connection) == {1: None}
     assert _current(connection) == {1: "new", 2: "new"}
     build(database_url, at(5))

@@ -19,8 +19,8 @@ def test_every_unit_test_of_dbt_passes(
 ) -> None:
     # A unit test takes its columns from relations that are there.
     cut = build(database_url, at(0))
-    with Warehouse(database_url=database_url).building(cut):
-        result = dbt("test", "--select", "test_type:unit")
+    with Warehouse(database_url=database_url).building(cut) as building:
+        result = dbt(building.environment, "test", "--select", "test_type:unit")
     told = [r for r in result.result if r.node.resource_type == "unit_test"]
     assert [(r.node.name, r.message) for r in told if r.status != "pass"] == []
     assert result.success
@@ -49,7 +49,6 @@ def test_dbt_refuses_a_session_without_a_cut_in_one_sentence(
 def _build_without_a_cut(
     warehouse: Warehouse, cut: Cut, dbt: Callable[..., Any], results: list[Any]
 ) -> None:
-    # The patch ends first: else it would leave the cut to the tests that follow.
-    with warehouse.building(cut), pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PGOPTIONS", "")
-        results += [dbt(command) for command in ("run", "build", "test")]
+    with warehouse.building(cut) as building:
+        without = {**building.environment, "PGOPTIONS": ""}
+        results += [dbt(without, command) for command in ("run", "build", "test")]

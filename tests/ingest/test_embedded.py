@@ -20,7 +20,7 @@ from ingest.store import embedded
 from ingest.store.database import connect, upgrade
 
 PROJECT = Path(__file__).parents[2]
-START = "import sys, pathlib\nfrom ingest import embedded\n"
+START = "import sys, pathlib\nfrom ingest.store import embedded\n"
 START += "print(embedded.start(pathlib.Path(sys.argv[1])))"
 
 is_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root changes users")

@@ -187,7 +187,8 @@ def _build(dbt: Dbt, url: str, cut: Cut) -> bool:
     """All models as a run builds them; whether it was a full build."""
     building = Warehouse(database_url=url).building(cut, is_whole=True)
     with building as build:
-        result = dbt("run", *(["--full-refresh"] if build.is_full else []))
+        whole = ["--full-refresh"] if build.is_full else []
+        result = dbt(build.environment, "run", *whole)
         assert result.success, result.exception or [
             (r.node.name, r.message) for r in result.result if r.status != "success"
         ]

@@ -28,32 +28,5 @@ transitions as not materialized (
     "transitions", fresh_configuration(), by_id=ref("pinned_transitions")
 ) }}
 
-select
-    interval_id,
-    entity_type,
-    entity_id,
-    status,
-    visit,
-    entered_at,
-    left_at,
-    transition_count,
-    first_transition_id,
-    last_transition_id,
-    workflow_id,
-    step_id,
-    status_label,
-    status_color,
-    business_entity_id,
-    sla_hours,
-    calendar_id,
-    sla_deadline,
-    deadline_source,
-    at_risk_from,
-    verdict,
-    elapsed_seconds,
-    business_seconds,
-    batch_id,
-    entity_created_at,
-    workflow_name,
-    is_final
+select {{ interval_columns() }}
 from intervals

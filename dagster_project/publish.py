@@ -182,7 +182,7 @@ def _base(
     """
     try:
         last = read_manifest(current)
-        kept = _changed_by_entity(connection, last.cut, manifest.cut)
+        kept = _changed_by_entity(connection, schema, last.cut, manifest.cut)
         tables = {t: last.tables[t] for t in kept}
     except (OSError, msgspec.MsgspecError, KeyError):
         return None
@@ -213,13 +213,31 @@ def _base(
 
 
 def _changed_by_entity(
-    connection: Connection, since: int, until: int
+    connection: Connection, schema: str, since: int, until: int
 ) -> frozenset[str]:
     """Tables of which between two cuts only rows of entities in the log changed."""
     row = connection.execute(
-        "select exists (select from raw.batches "
-        "where kind = 'configuration' and cut > %s and cut <= %s)",
-        [since, until],
+        f"""
+        with batches as (
+            select * from raw.batches where cut > %(since)s and cut <= %(until)s
+        )
+
+        select
+            exists (select from batches where kind = 'configuration')
+            -- A key that came with nothing but repeated transitions.
+            or exists (
+                select from raw.entity_keys as keys
+                inner join batches using (batch_id)
+                where not exists (
+                    select from {schema}.{LOG} as changed
+                    where
+                        changed.entity_type = keys.entity_type
+                        and changed.entity_id = keys.entity_id
+                        and changed.cut > %(since)s
+                )
+            )
+        """,
+        {"since": since, "until": until},
     ).fetchone()
     return frozenset(
         table.name

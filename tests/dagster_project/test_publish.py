@@ -172,6 +172,22 @@ def _spoil(connection: Connection) -> None:
     )
 
 
+def test_a_key_that_comes_with_repeated_rows_alone_is_published(
+    database_url: str, connection: Connection, build: Build, home: Path
+) -> None:
+    publish(connection, home)
+    assert append(connection, _rows().head(1)).duplicate == 1
+    connection.execute(
+        "insert into raw.entity_keys (entity_type, entity_id, namespace, entity_key,"
+        " batch_id) select 'quote', 5, 'erp', 'Q5', max(batch_id) from raw.batches"
+    )
+    cut = build(database_url, AS_OF, *TESTED)
+    folder = publish(connection, home).folder
+    rows = _in_files("select * from entities", folder / "analytics.duckdb")
+    assert _sorted(rows) == _sorted(_in_postgres(database_url, cut, "entities"))
+    assert "Q5" in {key for row in rows for key in row}
+
+
 @pytest.mark.parametrize("few", [0, module.FEW])
 def test_only_rows_of_entities_that_changed_are_copied_again(
     database_url: str,

@@ -812,6 +812,27 @@ MUTANTS = (
         ("tests/dagster_project/test_progress.py",),
     ),
     Mutant(
+        "Publishing: names are those of before a change of configuration",
+        "dagster_project/publish.py",
+        "(table.is_by_entity and row == (False,))",
+        "table.is_by_entity",
+        ("tests/dbt/test_histories.py",),
+    ),
+    Mutant(
+        "Publishing: a key that came with repeated rows is missed",
+        "dagster_project/publish.py",
+        "or exists (\n                select from raw.entity_keys",
+        "or false and exists (\n                select from raw.entity_keys",
+        (PUBLISHING,),
+    ),
+    Mutant(
+        "Names: of several entities with one key, any is taken",
+        "dagster_project/cli/keys.py",
+        "if len(found) > 1:",
+        "if False:",
+        ("tests/dagster_project/test_cli.py",),
+    ),
+    Mutant(
         "Growth: what is mostly new is built in part",
         "dagster_project/resources.py",
         "is_mostly_new = is_whole and _is_mostly_new(connection, cut)",

@@ -159,7 +159,7 @@ ANSWERS: list[Answer] = [
     [(4,)],
     [("North", 2), ("South", 1)],
     [("Bob", 2)],
-    [("order", 2, "in_progress", "Bob", "wrong_role")],
+    [("order", 2, "in_progress", "Bob", "wrong_role", f"Bob ({BOB}) is no planner")],
     [("in_progress",)],
     [("internal_task", 12), ("order", 3)],
     [("order", 1)],

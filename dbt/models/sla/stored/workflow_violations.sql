@@ -63,6 +63,7 @@ judged as (
         coalesce(bound.approved_by_user_id, bound.triggered_by_user_id::text)
             as approver_id,
         approvers.user_id is not null as is_known_approver,
+        approvers.user_name as approver_name,
         approvers.is_active
         and {{ json_contains("approvers.roles", "to_jsonb(steps.approval_role)") }}
             as has_role,
@@ -176,7 +177,11 @@ cross join
             'claims ' || from_status || ', was ' || coalesce(previous_status, 'new')
         ),
         ('missing_approval', is_missing_approval, approval_role),
-        ('wrong_role', is_wrong_role, approver_id || ' is no ' || approval_role),
+        (
+            'wrong_role',
+            is_wrong_role,
+            concat(approver_name, ' (', approver_id, ') is no ', approval_role)
+        ),
         (
             'unknown_user',
             is_unknown_user,

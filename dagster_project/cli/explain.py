@@ -120,7 +120,7 @@ def as_of(
         ).fetchone()
         if row is None:
             raise StatusEngineError(
-                _unknown_type(connection, entity_type)
+                unknown_type(connection, entity_type)
                 or f"{entity_type} {entity_id} had no status then, by what was known."
             )
     return row
@@ -128,7 +128,7 @@ def as_of(
 
 def _nothing(connection: Connection, entity_type: str, entity_id: int) -> str:
     """Why there is no such entity, and how one is found."""
-    if (unknown := _unknown_type(connection, entity_type)) is not None:
+    if (unknown := unknown_type(connection, entity_type)) is not None:
         return unknown
     row = connection.execute(
         "select min(entity_id), max(entity_id) from sla.entity_current_status "
@@ -140,7 +140,7 @@ def _nothing(connection: Connection, entity_type: str, entity_id: int) -> str:
     return f"There is no {entity_type} {entity_id}: nothing was ever recorded{ids}."
 
 
-def _unknown_type(connection: Connection, entity_type: str) -> str | None:
+def unknown_type(connection: Connection, entity_type: str) -> str | None:
     """That a type is unknown, and which are known; None where it may be known."""
     may_read = "select has_schema_privilege('raw', 'usage')"
     if connection.execute(may_read).fetchone() != (True,):

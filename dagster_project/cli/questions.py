@@ -5,7 +5,7 @@ from datetime import datetime
 import click
 
 from dagster_project.cli.explain import as_of as status_as_of
-from dagster_project.cli.explain import explain, narrate, require_views
+from dagster_project.cli.explain import explain, narrate, require_views, unknown_type
 from dagster_project.cli.keys import entity_id_of
 from dagster_project.cli.options import AS_JSON, Entity, Instant
 from dagster_project.swap import no_swap
@@ -13,12 +13,15 @@ from dagster_project.terminal import (
     tell_fields,
     tell_json,
 )
+from ingest.errors import StatusEngineError
 from ingest.store import database
 from ingest.store.database import Connection
 
 
 def _entity_id(connection: Connection, entity_type: str, entity: int | str) -> int:
     require_views(connection)
+    if unknown := unknown_type(connection, entity_type):
+        raise StatusEngineError(unknown)
     with no_swap(connection):
         return entity_id_of(connection, entity_type, entity)
 

@@ -64,7 +64,7 @@ def _assert_publishes_as_anew(connection: Connection, homes: Path) -> None:
                     assert analytics.execute(differing).fetchall() == []
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2, 3] if os.environ.get("NIGHTLY") else [1])
 def test_every_build_and_every_moment_between_equals_the_oracle(
     database_url: str, connection: Connection, build: Build, tmp_path: Path, seed: int
 ) -> None:

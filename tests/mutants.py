@@ -816,7 +816,7 @@ MUTANTS = (
         "dagster_project/publish.py",
         "(table.is_by_entity and row == (False,))",
         "table.is_by_entity",
-        ("tests/dbt/test_histories.py",),
+        (PUBLISHING,),
     ),
     Mutant(
         "Publishing: a key that came with repeated rows is missed",

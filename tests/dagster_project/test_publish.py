@@ -188,6 +188,29 @@ def test_a_key_that_comes_with_repeated_rows_alone_is_published(
     assert "Q5" in {key for row in rows for key in row}
 
 
+def test_a_new_name_is_published_with_entities_that_did_not_change(
+    database_url: str,
+    connection: Connection,
+    build: Build,
+    home: Path,
+    tmp_path: Path,
+) -> None:
+    fleet = "729ed482-9c14-4980-99f6-7aa66bbbbdb6"
+    context = json.dumps({"business_entity_id": fleet})
+    given = {"entity_id": pl.lit(77), "business_context": pl.lit(context)}
+    append(connection, _rows().head(1).with_columns(**given))
+    build(database_url, AS_OF, *TESTED)
+    publish(connection, home)
+    file = tmp_path / "renamed.yml"
+    file.write_text(f"business_entities: [{{id: {fleet}, name: Vloot}}]")
+    workflows.apply(connection, workflows.load(file))
+    cut = build(database_url, AS_OF, *TESTED)
+    folder = publish(connection, home).folder
+    rows = _in_files("select * from entities", folder / "analytics.duckdb")
+    assert _sorted(rows) == _sorted(_in_postgres(database_url, cut, "entities"))
+    assert "Vloot" in {name for row in rows for name in row}
+
+
 @pytest.mark.parametrize("few", [0, module.FEW])
 def test_only_rows_of_entities_that_changed_are_copied_again(
     database_url: str,

@@ -213,7 +213,7 @@
 {# The columns of a stay, as the YAML of status_intervals lists them; while dbt parses, and
    in its unit tests, it does not tell. -#}
 {% macro interval_columns() -%}
-    {% if graph.get("nodes") -%}
+    {% if execute and graph.get("nodes") -%}
         {{ graph.nodes["model.status_engine.status_intervals"].columns | join(", ") }}
     {%- else -%}
         *

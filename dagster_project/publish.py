@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import shutil
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from psycopg.sql import SQL, Literal
 
 from dagster_project.resources import known_tables
 from dagster_project.swap import exists, no_swap
+from dagster_project.tables import Table
 from dagster_project.verifications import standing_failure
 from ingest.errors import StatusEngineError
 from ingest.store.cuts import Cut
@@ -135,17 +137,18 @@ def _write(
 ) -> tuple[Cut, Manifest]:
     """Write all files of the built cut, beginning with those of `current` if it can."""
     folder.mkdir()
+    tables = known_tables().published
     with no_swap(connection):
         cut = _built_cut(connection, schema)
         _set_session(connection, cut)
-        manifest = _manifest(connection, schema, cut)
+        manifest = _manifest(connection, schema, cut, tables)
         base = None
         if current:
-            base = _base(connection, schema, folder, current, manifest)
+            base = _base(connection, schema, folder, current, manifest, tables)
         _unload(connection, schema, folder, manifest, base)
-        logged = [t.name for t in known_tables().published if base and t.is_logged]
+        logged = [t.name for t in tables if base and t.is_logged]
         counts = {t: row_count(connection, f"{schema}.{t}") for t in logged}
-    _convert(folder, manifest, base)
+    _convert(folder, manifest, base, tables)
     if any(manifest.tables[t].rows != count for t, count in counts.items()):
         # Something else than a build changed the tables.
         shutil.rmtree(folder)
@@ -153,19 +156,21 @@ def _write(
     return cut, manifest
 
 
-def _manifest(connection: Connection, schema: str, cut: Cut) -> Manifest:
+def _manifest(
+    connection: Connection, schema: str, cut: Cut, tables: Sequence[Table]
+) -> Manifest:
     log = connection.execute(
         "select to_regclass(%s)::oid::bigint", [f"{schema}.{LOG}"]
     ).fetchone()
-    tables = {
+    files = {
         table.name: PublishedTable(
             f"{table.name}.parquet",
             _columns(connection, schema, table.name),
         )
-        for table in known_tables().published
+        for table in tables
     }
     as_of = cut.as_of.astimezone(UTC).isoformat()
-    return Manifest(cut.number, as_of, log[0] if log else None, DATABASE_NAME, tables)
+    return Manifest(cut.number, as_of, log[0] if log else None, DATABASE_NAME, files)
 
 
 def _base(
@@ -174,6 +179,7 @@ def _base(
     folder: Path,
     current: Path,
     manifest: Manifest,
+    tables: Sequence[Table],
 ) -> Base | None:
     """Copy the files of `current`, if the log tells all that changed since.
 
@@ -182,8 +188,8 @@ def _base(
     """
     try:
         last = read_manifest(current)
-        kept = _changed_by_entity(connection, schema, last.cut, manifest.cut)
-        tables = {t: last.tables[t] for t in kept}
+        kept = _changed_by_entity(connection, schema, last.cut, manifest.cut, tables)
+        files = {t: last.tables[t] for t in kept}
     except (OSError, msgspec.MsgspecError, KeyError):
         return None
     instant = connection.execute(
@@ -195,13 +201,13 @@ def _base(
         or manifest.log is None
         or manifest.log != last.log
         or manifest.tables.keys() != last.tables.keys()
-        or any(manifest.tables[t].columns != said.columns for t, said in tables.items())
+        or any(manifest.tables[t].columns != said.columns for t, said in files.items())
     ):
         return None
     changed_count = row_count(connection, f"{schema}.{LOG} where cut > {last.cut}")
     digests = {last.database: last.database_sha256}
     if not changed_count:
-        digests |= {said.file: said.sha256 for said in tables.values()}
+        digests |= {said.file: said.sha256 for said in files.values()}
     try:
         if any(_sha256(current / name) != digest for name, digest in digests.items()):
             return None
@@ -213,7 +219,11 @@ def _base(
 
 
 def _changed_by_entity(
-    connection: Connection, schema: str, since: int, until: int
+    connection: Connection,
+    schema: str,
+    since: int,
+    until: int,
+    tables: Sequence[Table],
 ) -> frozenset[str]:
     """Tables of which between two cuts only rows of entities in the log changed."""
     row = connection.execute(
@@ -241,7 +251,7 @@ def _changed_by_entity(
     ).fetchone()
     return frozenset(
         table.name
-        for table in known_tables().published
+        for table in tables
         if table.is_logged or (table.is_by_entity and row == (False,))
     )
 
@@ -349,9 +359,12 @@ def _copy(connection: Connection, query: str, path: Path) -> None:
             file.write(block)
 
 
-def _convert(folder: Path, manifest: Manifest, base: Base | None) -> None:
+def _convert(
+    folder: Path, manifest: Manifest, base: Base | None, tables: Sequence[Table]
+) -> None:
     """CSV to tables of the DuckDB file, these to Parquet; complete the manifest."""
     changed = folder / f"{LOG}.csv"
+    comments = {table.name: _comments(table) for table in tables}
     with duckdb.connect(folder / DATABASE_NAME) as analytics:
         analytics.execute("set timezone = 'UTC'")
         if changed.exists():
@@ -364,7 +377,7 @@ def _convert(folder: Path, manifest: Manifest, base: Base | None) -> None:
                 if base is None or table not in base.tables:
                     analytics.execute(f"drop table if exists {table}")
                     rows.create(table)
-                    analytics.execute(_comments(table))
+                    analytics.execute(comments[table])
                 else:
                     analytics.execute(
                         f"delete from {table} "
@@ -391,11 +404,10 @@ def _convert(folder: Path, manifest: Manifest, base: Base | None) -> None:
     (folder / MANIFEST_NAME).write_bytes(content + b"\n")
 
 
-def _comments(name: str) -> str:
+def _comments(table: Table) -> str:
     """Statements that say of a table, and of each column, what it means."""
-    (table,) = (table for table in known_tables().published if table.name == name)
-    said = {f"table {name}": table.description}
-    said |= {f'column {name}."{c}"': text for c, text in table.columns.items()}
+    said = {f"table {table.name}": table.description}
+    said |= {f'column {table.name}."{c}"': text for c, text in table.columns.items()}
     texts = {what: text.replace("'", "''") for what, text in said.items()}
     return "; ".join(f"comment on {what} is '{t}'" for what, t in texts.items())
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ingest.errors import SourceError
 from ingest.names import printable
-from ingest.transition import CODES, Reject
+from ingest.transition import CODES, TYPE_PATTERN, Reject
 
 MAX_REJECTED_RATIO = 0.5
 BREAKER_ROWS = 100
@@ -34,7 +34,6 @@ REMEDIES = {
     "row_is_utf8": "Name its encoding, as in --encoding cp1252.",
     "row_is_well_formed": "Name its delimiter in a mapping, as in delimiter: ';'.",
 }
-TYPE_NAME = re.compile("[a-z][a-z0-9_]*")
 OTHERWISE = "Mend the file or its mapping, or allow more: --max-rejected-ratio."
 
 
@@ -113,7 +112,7 @@ class Breaker:
         if only.code != "entity_type_is_known":
             return f"{REMEDIES.get(only.code, CODES[only.code])} "
         # So that what is pasted into a terminal is a name and nothing else.
-        new = only.value if TYPE_NAME.fullmatch(only.value) else "ticket"
+        new = only.value if re.fullmatch(TYPE_PATTERN, only.value) else "ticket"
         file = f"entity_types: [{{name: {new}, label: {new.capitalize()}}}]"
         return (
             f"Known types are {', '.join(self._types)}: name one in a mapping, as in "

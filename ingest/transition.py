@@ -54,6 +54,8 @@ BIGINT_PATTERN = r"^(0|[1-9]\d{0,18})$"
 LOCAL_PATTERN = r"^(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}:[0-5]\d(?:\.\d{1,6})?)"
 OFFSET_PATTERN = r"(Z|[+-](?:0\d|1[0-5])(?::?[0-5]\d)?)?$"
 LONGEST_STATUS = 255
+# As raw.entity_types has it.
+TYPE_PATTERN = "^[a-z][a-z0-9_]*$"
 
 
 class Reject(NamedTuple):

@@ -61,9 +61,11 @@ class Entity(click.ParamType[int | str]):
         """A number is an id; any other text is a key."""
         if not re.fullmatch(r"[0-9]+", value):
             return str(value)
-        if int(value) > LARGEST_ID:
+        # Python reads no number of thousands of digits.
+        digits = value.lstrip("0") or "0"
+        if len(digits) > len(str(LARGEST_ID)) or int(digits) > LARGEST_ID:
             self.fail(f"{value} is no id; the largest is {LARGEST_ID}", param, ctx)
-        return int(value)
+        return int(digits)
 
 
 class Instant(click.ParamType[datetime]):

@@ -19,6 +19,8 @@ from ingest.store.database import Connection
 
 
 def _entity_id(connection: Connection, entity_type: str, entity: int | str) -> int:
+    if isinstance(entity, int):
+        return entity
     require_views(connection)
     if unknown := unknown_type(connection, entity_type):
         raise StatusEngineError(unknown)

@@ -19,7 +19,7 @@ from ingest.configuration.calendars import (
     WINDOW_PATTERN,
 )
 from ingest.configuration.yaml_files import Located, shown
-from ingest.transition import LONGEST_STATUS
+from ingest.transition import LONGEST_STATUS, TYPE_PATTERN
 
 Shape = dict[str, Any]
 
@@ -222,7 +222,7 @@ ENTITY_TYPES = _mapping(
                         "name": _of(
                             {
                                 "type": "string",
-                                "pattern": "^[a-z][a-z0-9_]*$",
+                                "pattern": TYPE_PATTERN,
                                 "maxLength": 63,
                                 "examples": ["incident"],
                             },

@@ -38,7 +38,7 @@ def workflow_warnings(workflow: Located) -> Iterator[str]:
     for step in steps:
         name = step["status_name"]
         if step["sla_hours"] is None and not step["is_final"]:
-            yield (f"{step.at()}: {name!r} sets no deadline: it has no sla_hours.")
+            yield f"{step.at()}: {name!r} sets no deadline: it has no sla_hours."
         if name not in ending:
             yield f"{step.at()}: from {name!r} no final status can be reached."
 

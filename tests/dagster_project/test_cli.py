@@ -378,6 +378,7 @@ def test_first_status_is_recorded_once() -> None:
     [
         ("order", "1"),
         ("order", str(2**63), "new"),
+        ("order", "9" * 5_000, "new"),
         ("order", "-1", "new"),
         ("order", "1", "new", "--created-at", "2026-03-01T09:00:00"),
         ("order", "1", "new", "--user", "me"),

@@ -11,14 +11,14 @@ import polars as pl
 
 from simulator.company import read_company
 from simulator.files import HistoryFile
-from simulator.simulation import Row, Simulation
+from simulator.simulation import SimulatedRow, Simulation
 
 WORKFLOWS = Path(__file__).parent.parent / "workflows"
 END = datetime(2026, 6, 1, tzinfo=UTC)
 SEED = 11
 
 
-def transitions(count: int) -> Iterator[Row]:
+def transitions(count: int) -> Iterator[SimulatedRow]:
     """`count` rows, one entity after another; about five rows an entity."""
     end = int(END.timestamp()) * 1_000_000
     simulation = Simulation(random.Random(SEED), read_company(WORKFLOWS), end)

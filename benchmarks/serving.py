@@ -35,7 +35,8 @@ from benchmarks import rows
 from benchmarks.live import PATH
 from benchmarks.report import Figure, at_least, at_most, medians, report, seconds
 from benchmarks.server import fresh_database, server
-from dagster_project.resources import PLANNING, Warehouse
+from dagster_project.builds import PLANNING
+from dagster_project.resources import Warehouse
 from dagster_project.run import dagster_home
 from dagster_project.schedules import run_config
 from ingest import append, deliver, record

@@ -15,14 +15,9 @@ from psycopg.rows import dict_row
 from psycopg.sql import SQL, Composed, Identifier
 
 from dagster_project import swap, verifications
-from dagster_project.resources import (
-    Build,
-    Warehouse,
-    dbt_cli,
-    dbt_in_words,
-    known_tables,
-    published_cut,
-)
+from dagster_project.builds import Build, published_cut
+from dagster_project.dbt_process import dbt_cli, dbt_in_words, known_tables
+from dagster_project.resources import Warehouse
 from dagster_project.verify_text import difference_lines
 from ingest.errors import StatusEngineError
 from ingest.store.cuts import Cut

@@ -8,13 +8,8 @@ import dagster as dg
 
 from dagster_project import checks, schedules, sensors
 from dagster_project.assets import derived, published, raw
-from dagster_project.resources import (
-    Named,
-    Warehouse,
-    dbt_cli,
-    dbt_project,
-    known_tables,
-)
+from dagster_project.dbt_process import dbt_cli, dbt_project, known_tables
+from dagster_project.resources import Named, Warehouse
 from dagster_project.terminal import shown
 
 # Dagster does not say its type.

@@ -6,11 +6,9 @@ What it says is written beside the models. Nothing is built or changed for it.
 from pathlib import Path
 
 from dagster_project import swap
-from dagster_project.resources import (
-    Warehouse,
-    run_dbt,
-    session_environment,
-)
+from dagster_project.builds import session_environment
+from dagster_project.dbt_process import run_dbt
+from dagster_project.resources import Warehouse
 from ingest.append import server_clock
 from ingest.errors import StatusEngineError
 from ingest.store.cuts import Cut

@@ -18,7 +18,7 @@ import duckdb
 import msgspec
 from psycopg.sql import SQL, Literal
 
-from dagster_project.resources import known_tables
+from dagster_project.dbt_process import known_tables
 from dagster_project.swap import exists, no_swap
 from dagster_project.tables import Table
 from dagster_project.verifications import standing_failure

@@ -17,9 +17,10 @@ from dagster._core.remote_origin import (
     RemoteRepositoryOrigin,
 )
 
+from dagster_project.dbt_process import BuildError, known_tables
 from dagster_project.dead_runs import end_dead_runs, process_tag
 from dagster_project.definitions import build_definitions
-from dagster_project.resources import BuildError, Named, Warehouse, known_tables
+from dagster_project.resources import Named, Warehouse
 from dagster_project.schedules import run_config
 from ingest.errors import StatusEngineError
 from ingest.store.on_disk import PRIVATE_FOLDER, make_folder, write_whole

@@ -4,7 +4,7 @@ What is imported here is the public surface; nothing here knows of dbt or Dagste
 """
 
 from ingest.append import AppendResult, append
-from ingest.delivery import Delivery, Settings, deliver
+from ingest.delivery import DeliveryResult, Settings, deliver
 from ingest.errors import (
     ApprovalError,
     ConflictError,
@@ -24,7 +24,7 @@ __all__ = [
     "ApprovalError",
     "ConflictError",
     "DatabaseError",
-    "Delivery",
+    "DeliveryResult",
     "IllegalTransitionError",
     "MalformedTransitionError",
     "Mapping",

@@ -14,17 +14,10 @@ import psycopg
 
 from ingest.errors import SourceError
 from ingest.files.chunks import FrameOrigins, Origins
+from ingest.frame_text import as_text
 from ingest.store.database import Connection
-from ingest.transition import (
-    CODES,
-    COLUMNS,
-    NO_KEYS,
-    REQUIRED,
-    Reject,
-    as_text,
-    column_of,
-    validate,
-)
+from ingest.transition import CODES, COLUMNS, NO_KEYS, REQUIRED, Reject, column_of
+from ingest.validation import validate
 
 # A row from further ahead would stay the current status until then.
 MAX_FUTURE = timedelta(minutes=5)

@@ -36,21 +36,16 @@ from ingest.breaker import (
     refusals_of,
 )
 from ingest.errors import SourceError
-from ingest.files.chunks import Chunk, Layout
+from ingest.files.chunks import Chunk
 from ingest.files.content import Content
 from ingest.files.encodings import check_encoding
+from ingest.files.layout import Layout
 from ingest.files.mapping import Mapping
 from ingest.files.sources import read
 from ingest.names import readable_path
 from ingest.store.database import Connection, another
-from ingest.transition import (
-    CODES,
-    NO_KEYS,
-    Reject,
-    check_zone,
-    column_of,
-    validate,
-)
+from ingest.transition import CODES, NO_KEYS, Reject, column_of
+from ingest.validation import check_zone, validate
 
 NOTHING = AppendResult(0, 0, 0, 0)
 NO_MAPPING = hashlib.sha256(b"").hexdigest()
@@ -85,7 +80,7 @@ order by file_batch, row_number
 """
 
 
-class Delivery(NamedTuple):
+class DeliveryResult(NamedTuple):
     """What became of one file; `result` counts transitions, `source_rows` rows."""
 
     file_name: str
@@ -156,7 +151,7 @@ def deliver(
     settings: Settings = AS_IT_IS,
     progress: Callable[[int], None] = lambda _: None,
     known_as: Path | None = None,
-) -> Delivery:
+) -> DeliveryResult:
     """Bring a file into schema raw, batch by batch; run again, it continues.
 
     Args:
@@ -540,14 +535,14 @@ def _completed(
 
 def _repeat(
     connection: Connection, path: Path, file_id: int, rows: int, result: AppendResult
-) -> Delivery:
+) -> DeliveryResult:
     _record(connection, path, file_id, rows, result)
-    return Delivery(path.name, rows, result, is_repeated=True)
+    return DeliveryResult(path.name, rows, result, is_repeated=True)
 
 
 def _complete(
     connection: Connection, path: Path, file_id: int, identity: Identity
-) -> Delivery:
+) -> DeliveryResult:
     with connection.transaction():
         # Of two processes that end the same file, one has delivered it first.
         connection.execute("select pg_advisory_xact_lock(%s::int, 0)", [file_id])
@@ -568,7 +563,7 @@ def _complete(
         assert row is not None
         rows, result = row[0], AppendResult(*row[1:])
         _record(connection, path, file_id, rows, result)
-    return Delivery(path.name, rows, result, is_repeated=False)
+    return DeliveryResult(path.name, rows, result, is_repeated=False)
 
 
 def _record(

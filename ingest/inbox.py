@@ -14,7 +14,7 @@ from typing import NamedTuple
 import polars as pl
 import psycopg
 
-from ingest.delivery import Delivery, Settings, deliver
+from ingest.delivery import DeliveryResult, Settings, deliver
 from ingest.errors import DatabaseError, SourceError
 from ingest.files.mapping import Mapping, load_mapping
 from ingest.files.sources import FORMATS, suffix
@@ -36,7 +36,7 @@ class Taken(NamedTuple):
     """
 
     path: Path
-    delivery: Delivery | None
+    delivery: DeliveryResult | None
     refusal: str | None
     left: str | None = None
 

@@ -25,17 +25,11 @@ from ingest.errors import (
     MalformedTransitionError,
     RefusedError,
 )
+from ingest.identity import content_uuid
 from ingest.json_text import canonical_json
 from ingest.store.database import Connection
-from ingest.transition import (
-    CODES,
-    COLUMNS,
-    JSON_COLUMNS,
-    TIMES,
-    column_of,
-    content_uuid,
-    validate,
-)
+from ingest.transition import CODES, COLUMNS, JSON_COLUMNS, TIMES, column_of
+from ingest.validation import validate
 
 
 class Unset(Enum):

@@ -21,7 +21,8 @@ from ingest.append import (
 )
 from ingest.delivery import NOTHING, Settings, validated
 from ingest.errors import SourceError
-from ingest.files.chunks import Form, Layout, Row, chunk_of_rows
+from ingest.files.chunks import Form, SourceRow, chunk_of_rows
+from ingest.files.layout import Layout
 from ingest.files.mapping import Mapping, restore_mapping
 from ingest.files.sources import reread
 from ingest.store.database import Connection
@@ -376,7 +377,7 @@ def _replay_file(
 
 def _rows(
     cursor: psycopg.ServerCursor[Any], layout: Layout, form: Form, ids: dict[int, int]
-) -> Iterator[Row]:
+) -> Iterator[SourceRow]:
     """Each original read again; `ids` learns which reject a row number is."""
     for number, (rejected_id, original) in enumerate(cursor, start=1):
         ids[number] = rejected_id

@@ -14,7 +14,7 @@ from simulator.hours import HOUR, BusinessTime
 Json = dict[str, Any]
 
 
-class Step(NamedTuple):
+class SimulatedStep(NamedTuple):
     """One status of a workflow, with the habits around it.
 
     sla: in microseconds, of business time where there is one.
@@ -48,7 +48,7 @@ class Workflow(NamedTuple):
     conditions: Json
     rank: tuple[bool, int, bool]
     first: str
-    steps: dict[str, Step]
+    steps: dict[str, SimulatedStep]
 
 
 class Company(NamedTuple):
@@ -112,7 +112,7 @@ def _step(
     step: Json,
     unfinished: list[str],
     business_time: BusinessTime | None,
-) -> Step:
+) -> SimulatedStep:
     name = step["status_name"]
     allowed = tuple(step["allowed_transitions"])
     actor, tendencies = HABITS[entity_type].get(name, ("operations_manager", {}))
@@ -120,7 +120,7 @@ def _step(
     if not any(weights):
         weights = [1.0] * len(allowed)
     hours = step["sla_hours"]
-    return Step(
+    return SimulatedStep(
         name=name,
         key=f"{entity_type}.{name}",
         sla=None if hours is None else round(hours * HOUR),

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from simulator.company import Json, read_company
 from simulator.hours import DAY, EPOCH, microseconds
-from simulator.simulation import Row, Simulation, random_uuid
+from simulator.simulation import SimulatedRow, Simulation, random_uuid
 
 RECENT = 7 * DAY
 # Shares of transitions, or of entities where it says so.
@@ -75,7 +75,7 @@ def write_demo(
     rng = random.Random(seed)
     simulation = Simulation(rng, read_company(workflows), microseconds(end))
     directory.mkdir(parents=True, exist_ok=True)
-    with Delivery(directory, rng, simulation.end, entities) as delivery:
+    with DefectiveFiles(directory, rng, simulation.end, entities) as delivery:
         for rows in simulation.histories(entities):
             delivery.take(rows)
     return delivery.files()
@@ -87,13 +87,13 @@ class SourceFile(ABC):
     def __init__(self, path: Path) -> None:
         self.path, self.rows, self.malformed = path, 0, 0
 
-    def write(self, row: Row) -> None:
+    def write(self, row: SimulatedRow) -> None:
         """Write a row."""
         self._put(row)
         self.rows += 1
 
     @abstractmethod
-    def _put(self, row: Row) -> None:
+    def _put(self, row: SimulatedRow) -> None:
         """Write one row in the file's format."""
 
 
@@ -108,9 +108,9 @@ class TextFile(SourceFile):
         self._rng = rng
         places = sorted(rng.randint(1, max(1, within)) for _ in defects)
         self._defects = deque(zip(places, defects, strict=True))
-        self._last: Row | None = None
+        self._last: SimulatedRow | None = None
 
-    def write(self, row: Row) -> None:
+    def write(self, row: SimulatedRow) -> None:
         """Write a row, and the defects that come after it."""
         super().write(row)
         self._last = row
@@ -122,14 +122,14 @@ class TextFile(SourceFile):
         while self._defects and self._last is not None:
             self._spoil(self._last)
 
-    def _spoil(self, row: Row) -> None:
+    def _spoil(self, row: SimulatedRow) -> None:
         _, defect = self._defects.popleft()
         self._put_spoiled(row._replace(id=random_uuid(self._rng)), defect)
         self.rows += 1
         self.malformed += 1
 
     @abstractmethod
-    def _put_spoiled(self, row: Row, defect: Defect) -> None:
+    def _put_spoiled(self, row: SimulatedRow, defect: Defect) -> None:
         """Write one row with a defect."""
 
 
@@ -141,23 +141,23 @@ class HistoryFile(TextFile):
     ) -> None:
         super().__init__(path, rng, defects, within)
         self._file = path.open("w", encoding="utf-8", newline="")
-        self._file.write(",".join(Row._fields) + "\n")
+        self._file.write(",".join(SimulatedRow._fields) + "\n")
 
     def close(self) -> None:
         """Write the defects that are still due, then the rest of the file."""
         super().close()
         self._file.close()
 
-    def _put(self, row: Row) -> None:
+    def _put(self, row: SimulatedRow) -> None:
         self._file.write(",".join(_csv_fields(row)) + "\n")
 
-    def _put_spoiled(self, row: Row, defect: Defect) -> None:
+    def _put_spoiled(self, row: SimulatedRow, defect: Defect) -> None:
         column, text = defect
         fields = _csv_fields(row)
         if defect == CUT_OFF:
             fields = fields[:6]
         else:
-            fields[Row._fields.index(column)] = text or ""
+            fields[SimulatedRow._fields.index(column)] = text or ""
         self._file.write(",".join(fields) + "\n")
 
 
@@ -178,10 +178,10 @@ class RecentFile(TextFile):
         self._file.close()
         self._raw.close()
 
-    def _put(self, row: Row) -> None:
+    def _put(self, row: SimulatedRow) -> None:
         self._file.write(_encode(_document(row)) + "\n")
 
-    def _put_spoiled(self, row: Row, defect: Defect) -> None:
+    def _put_spoiled(self, row: SimulatedRow, defect: Defect) -> None:
         column, text = defect
         document = _document(row)
         if text is None:
@@ -205,7 +205,7 @@ class LateFile(SourceFile):
         self._flush()
         self._file.close()
 
-    def _put(self, row: Row) -> None:
+    def _put(self, row: SimulatedRow) -> None:
         self._rows.append(
             (*row[:7], _json(row.business_context), *row[8:12], _json(row.metadata))
         )
@@ -226,11 +226,11 @@ LATE_TYPES = {
     "is_milestone": pa.bool_(),
 }
 LATE_COLUMNS = pa.schema(
-    [(name, LATE_TYPES.get(name, pa.string())) for name in Row._fields]
+    [(name, LATE_TYPES.get(name, pa.string())) for name in SimulatedRow._fields]
 )
 
 
-def _csv_fields(row: Row) -> list[str]:
+def _csv_fields(row: SimulatedRow) -> list[str]:
     return [
         row.id,
         _text(row.created_at),
@@ -260,7 +260,7 @@ def _json(value: Json | None) -> str | None:
     return None if value is None else _encode(value)
 
 
-def _document(row: Row) -> Json:
+def _document(row: SimulatedRow) -> Json:
     document = row._asdict()
     document["created_at"] = _text(row.created_at)
     if row.sla_deadline is not None:
@@ -272,7 +272,7 @@ def _text(at: int) -> str:
     return (EPOCH + timedelta(microseconds=at)).isoformat(timespec="microseconds")
 
 
-class Delivery:
+class DefectiveFiles:
     """The three files, open for rows, with the defects that deliveries have."""
 
     def __init__(
@@ -288,10 +288,10 @@ class Delivery:
         )
         self.late = LateFile(directory / "03_late.parquet")
 
-    def take(self, rows: list[Row]) -> None:
+    def take(self, rows: list[SimulatedRow]) -> None:
         """Write the rows of one entity, some late, then the repeated ones again."""
         rng = self._rng
-        again: list[tuple[SourceFile, Row]] = []
+        again: list[tuple[SourceFile, SimulatedRow]] = []
         for row in rows:
             file: SourceFile = self.history
             if row.created_at >= self._recent_from:

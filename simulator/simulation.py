@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from math import log
 from typing import NamedTuple
 
-from simulator.company import Company, Json, Step, Workflow
+from simulator.company import Company, Json, SimulatedStep, Workflow
 from simulator.habits import (
     ABANDONED,
     AFTER_HOURS,
@@ -42,7 +42,7 @@ from simulator.hours import DAY, HOUR, MINUTE, Office
 SPAN = 120 * DAY
 
 
-class Row(NamedTuple):
+class SimulatedRow(NamedTuple):
     """One transition; instants are microseconds since 1970 in UTC."""
 
     id: str
@@ -87,7 +87,7 @@ class Simulation:
         self._office = Office()
         self._last_id = dict.fromkeys(HABITS, 1000)
 
-    def histories(self, entities: int) -> Iterator[list[Row]]:
+    def histories(self, entities: int) -> Iterator[list[SimulatedRow]]:
         """The rows of one entity after another, each in the order of its events."""
         rng = self._rng
         strays = sorted(rng.randrange(max(1, entities)) for _ in range(STRAY_ENTITIES))
@@ -125,7 +125,7 @@ class Simulation:
         }
         return Journey(entity_type, starts_at, context)
 
-    def _spawned(self, entity: Entity, rows: list[Row]) -> Iterator[Journey]:
+    def _spawned(self, entity: Entity, rows: list[SimulatedRow]) -> Iterator[Journey]:
         rng = self._rng
         seen: set[str] = set()
         for row in rows:
@@ -158,11 +158,11 @@ class Simulation:
             f"No workflow binds a new {entity.entity_type}; add one without conditions."
         )
 
-    def _walk(self, entity: Entity) -> list[Row]:
+    def _walk(self, entity: Entity) -> list[SimulatedRow]:
         """The rows of one entity: through its workflow until it rests or time is up."""
         rng, steps = self._rng, (workflow := self._bind(entity)).steps
         step, at, previous = steps[workflow.first], entity.starts_at, None
-        rows: list[Row] = []
+        rows: list[SimulatedRow] = []
         while at <= self.end:
             promise = self._promise(step, at)
             rows.append(self._row(entity, step, at, previous, promise))
@@ -180,7 +180,7 @@ class Simulation:
             previous, step, at = step.name, arriving, leaves_at
         return rows
 
-    def _next(self, step: Step) -> str | None:
+    def _next(self, step: SimulatedStep) -> str | None:
         """Where it goes from here, or None if it stays for good."""
         rng = self._rng
         chance = rng.random()
@@ -193,7 +193,7 @@ class Simulation:
             return None
         return rng.choices(step.allowed, cum_weights=step.weights)[0]
 
-    def _promise(self, step: Step, at: int) -> int | None:
+    def _promise(self, step: SimulatedStep, at: int) -> int | None:
         """A date that someone promised: the end of an office day about an SLA away."""
         if step.key not in PROMISED:
             return None
@@ -201,7 +201,12 @@ class Simulation:
         return None if ends_at is None else self._office.closes(ends_at)
 
     def _leave(
-        self, entity: Entity, step: Step, arriving: Step, at: int, promise: int | None
+        self,
+        entity: Entity,
+        step: SimulatedStep,
+        arriving: SimulatedStep,
+        at: int,
+        promise: int | None,
     ) -> int:
         """When an entity that arrived at an instant moves on, strictly later."""
         rng = self._rng
@@ -232,17 +237,17 @@ class Simulation:
     def _row(
         self,
         entity: Entity,
-        step: Step,
+        step: SimulatedStep,
         at: int,
         previous: str | None,
         promise: int | None,
-    ) -> Row:
+    ) -> SimulatedRow:
         rng = self._rng
         user, system, approval = self._signature(step, previous == step.name)
         context = self._said(entity, previous, approval)
         reasons = REASONS.get(step.name)
         silent = system in SILENT_SOURCES
-        return Row(
+        return SimulatedRow(
             random_uuid(rng),
             at,
             entity.entity_type,
@@ -258,7 +263,9 @@ class Simulation:
             self._metadata(system),
         )
 
-    def _strayed(self, first: Row, second: Row) -> tuple[Row, Row]:
+    def _strayed(
+        self, first: SimulatedRow, second: SimulatedRow
+    ) -> tuple[SimulatedRow, SimulatedRow]:
         """The second row of an entity, after a stay in a status nobody defined."""
         stray = first._replace(
             id=random_uuid(self._rng),
@@ -272,7 +279,7 @@ class Simulation:
         return stray, second._replace(from_status=STRAY_STATUS)
 
     def _signature(
-        self, step: Step, again: bool
+        self, step: SimulatedStep, again: bool
     ) -> tuple[str | None, str | None, str | None]:
         """Who moved it: a user or a system, and who approved it if that is another."""
         rng, by_role = self._rng, self._company.by_role
@@ -284,7 +291,7 @@ class Simulation:
         return users[int(rng.random() * len(users))], None, None
 
     def _approval(
-        self, step: Step, role: str
+        self, step: SimulatedStep, role: str
     ) -> tuple[str | None, str | None, str | None]:
         rng, company = self._rng, self._company
         approvers = company.by_role.get(role) or company.users

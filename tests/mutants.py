@@ -756,7 +756,7 @@ MUTANTS = (
     ),
     Mutant(
         "Sessions: dbt's are as the database says",
-        "dagster_project/resources.py",
+        "dagster_project/builds.py",
         "            database.session_options(builder),\n",
         "",
         (SETTINGS,),
@@ -834,21 +834,21 @@ MUTANTS = (
     ),
     Mutant(
         "Growth: what is mostly new is built in part",
-        "dagster_project/resources.py",
-        "is_mostly_new = is_whole and _is_mostly_new(connection, cut)",
-        "is_mostly_new = False",
+        "dagster_project/builds.py",
+        "is_sooner_anew = is_whole and _is_mostly_new(connection, cut)",
+        "is_sooner_anew = False",
         ("tests/dagster_project/test_anew.py",),
     ),
     Mutant(
         "Growth: a few new rows build all of many",
-        "dagster_project/resources.py",
+        "dagster_project/builds.py",
         "if new < WORTH_ANEW or new < known:",
         "if new < WORTH_ANEW:",
         ("tests/dagster_project/test_anew.py",),
     ),
     Mutant(
         "Growth: a build of what is mostly new is stopped by what can not follow",
-        "dagster_project/resources.py",
+        "dagster_project/builds.py",
         "    except StatusEngineError:\n        return False\n    return True\n",
         "    finally:\n        pass\n    return True\n",
         ("tests/dagster_project/test_anew.py",),
@@ -1004,9 +1004,9 @@ MUTANTS = (
         "Words: a shape that is wrong hides what else is",
         "ingest/configuration/calendar_files.py",
         "    return [\n"
-        "        *shape_defects(content.over(CALENDAR_DEFAULTS), CALENDAR),\n",
+        "        *schema_defects(content.over(CALENDAR_DEFAULTS), CALENDAR),\n",
         "    return list("
-        "shape_defects(content.over(CALENDAR_DEFAULTS), CALENDAR)) or [\n",
+        "schema_defects(content.over(CALENDAR_DEFAULTS), CALENDAR)) or [\n",
         ("tests/ingest/test_workflows.py",),
     ),
     Mutant(
@@ -1039,7 +1039,7 @@ MUTANTS = (
     ),
     Mutant(
         "Files: a manifest that was half written is taken",
-        "dagster_project/resources.py",
+        "dagster_project/dbt_process.py",
         "        msgspec.json.decode(manifest.read_bytes(), type=dict)\n",
         "",
         (TERMINAL,),

@@ -21,7 +21,7 @@ import yaml
 from business_time_oracle import Calendar
 from holidays import country_holidays
 
-from ingest import Delivery, Settings, deliver, load_mapping
+from ingest import DeliveryResult, Settings, deliver, load_mapping
 from ingest.configuration import workflows
 from ingest.store.cuts import Cut
 from ingest.store.database import Connection
@@ -242,13 +242,13 @@ def _defect(kind: tuple[str, str, str], zone: ZoneInfo) -> str | None:
     return None
 
 
-def _deliver(connection: Connection, name: str, mapping: str) -> Delivery:
+def _deliver(connection: Connection, name: str, mapping: str) -> DeliveryResult:
     settings = Settings(load_mapping(PROJECT / "examples" / f"{mapping}.yml"))
     return deliver(connection, DATA / f"{name}.csv.gz", settings)
 
 
 def _assert_appended(
-    connection: Connection, found: Delivery, expected: Expected
+    connection: Connection, found: DeliveryResult, expected: Expected
 ) -> None:
     rejected = expected.rejected.total()
     duplicate = expected.read - len(expected.events) - rejected

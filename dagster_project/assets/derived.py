@@ -13,6 +13,14 @@ from dagster_dbt import DagsterDbtTranslator, DbtProject, dbt_assets
 
 from dagster_project import verifications
 from dagster_project.assets import OWNERS, in_a_sentence, narrate
+from dagster_project.builds import TEST, Build
+from dagster_project.dbt_process import (
+    BuildError,
+    Dbt,
+    dbt_in_words,
+    known_tables,
+    listening,
+)
 from dagster_project.judged import (
     EVERYTHING,
     JUDGED,
@@ -23,16 +31,7 @@ from dagster_project.judged import (
     part_of,
 )
 from dagster_project.progress import telling
-from dagster_project.resources import (
-    TEST,
-    Build,
-    BuildError,
-    Dbt,
-    Warehouse,
-    dbt_in_words,
-    known_tables,
-    listening,
-)
+from dagster_project.resources import Warehouse
 from dagster_project.verifications import VerificationError
 from ingest.errors import StatusEngineError
 from ingest.store import cuts

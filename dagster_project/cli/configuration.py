@@ -102,7 +102,7 @@ def show_command(
             found = in_force.definitions(connection, at)
             tell_table([definition._asdict() for definition in found])
         elif "/" not in name:
-            tell(calendar_text(in_force.calendar_of(connection, name, at)))
+            tell(calendar_text(in_force.calendar_in_force(connection, name, at)))
         else:
             workflow, steps = in_force.steps_of(connection, name, business_entity, at)
             if mermaid:

@@ -29,9 +29,9 @@ from dagster_project.terminal import (
 )
 from ingest import Recorded, record
 from ingest.breaker import MAX_REJECTED_RATIO
-from ingest.delivery import NOTHING, Delivery, Settings, deliver
-from ingest.files.chunks import Layout
+from ingest.delivery import NOTHING, DeliveryResult, Settings, deliver
 from ingest.files.from_database import copied
+from ingest.files.layout import Layout
 from ingest.files.mapping import load_mapping
 from ingest.files.sources import expand
 from ingest.store import database
@@ -121,7 +121,7 @@ def ingest(
     sys.exit(REJECTED if total.rejected else 0)
 
 
-def _as_json(delivery: Delivery) -> dict[str, Any]:
+def _as_json(delivery: DeliveryResult) -> dict[str, Any]:
     return {
         "file": delivery.file_name,
         "source_rows": delivery.source_rows,

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Any
 
-from ingest.configuration.in_force import CalendarVersion, Definition, Step
+from ingest.configuration.in_force import CalendarVersion, Definition, StepInForce
 
 YEAR = timedelta(days=365)
 
@@ -19,7 +19,7 @@ def headline(definition: Definition) -> str:
     )
 
 
-def step_rows(steps: list[Step]) -> list[dict[str, Any]]:
+def step_rows(steps: list[StepInForce]) -> list[dict[str, Any]]:
     """The steps of a workflow as the rows of a table."""
     return [
         {
@@ -31,12 +31,12 @@ def step_rows(steps: list[Step]) -> list[dict[str, Any]]:
     ]
 
 
-def state_diagram(steps: list[Step]) -> str:
+def state_diagram(steps: list[StepInForce]) -> str:
     """A Mermaid state diagram; hours are in the descriptions of the states."""
     return "\n".join(["stateDiagram-v2", *(f"    {line}" for line in _lines(steps))])
 
 
-def _lines(steps: list[Step]) -> Iterator[str]:
+def _lines(steps: list[StepInForce]) -> Iterator[str]:
     # A status may have any name, and an id may not.
     ids = {step.status: f"s{number}" for number, step in enumerate(steps, start=1)}
     for step in steps:

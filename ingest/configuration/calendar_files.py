@@ -1,6 +1,6 @@
 """Calendar files: what is wrong in one, and the calendar that it says.
 
-Their shape is in shapes.py; opening windows are made in calendars.py.
+Their schema is in json_schemas.py; opening windows are made in calendars.py.
 """
 
 from collections.abc import Iterator
@@ -16,12 +16,8 @@ from ingest.configuration.calendars import (
     overlapping,
     parse_window,
 )
-from ingest.configuration.shapes import (
-    CALENDAR,
-    CALENDAR_DEFAULTS,
-    shape_defects,
-    sound_part,
-)
+from ingest.configuration.json_schemas import CALENDAR, CALENDAR_DEFAULTS
+from ingest.configuration.schema_checks import schema_defects, sound_part
 from ingest.configuration.yaml_files import Located
 
 
@@ -30,7 +26,7 @@ def calendar_defects(content: Located) -> list[str]:
     # What one key takes is judged although another one is wrong.
     item = sound_part(content, CALENDAR).over({"windows": {}, **CALENDAR_DEFAULTS})
     return [
-        *shape_defects(content.over(CALENDAR_DEFAULTS), CALENDAR),
+        *schema_defects(content.over(CALENDAR_DEFAULTS), CALENDAR),
         *_zone_defects(item),
         *_holiday_defects(item),
         *_window_defects(item),
@@ -38,7 +34,7 @@ def calendar_defects(content: Located) -> list[str]:
     ]
 
 
-def calendar_of(content: Located) -> Calendar:
+def to_calendar(content: Located) -> Calendar:
     """The calendar of a file without defects."""
     item = content.over(CALENDAR_DEFAULTS)
     first, last = item["covers"]

@@ -22,7 +22,7 @@ class Definition(NamedTuple):
     in_force_since: datetime
 
 
-class Step(NamedTuple):
+class StepInForce(NamedTuple):
     """One status of a workflow version; hours in the calendar's business time."""
 
     status: str
@@ -113,7 +113,7 @@ def steps_of(
     name: str,
     business_entity: str | None = None,
     at: datetime | None = None,
-) -> tuple[Definition, list[Step]]:
+) -> tuple[Definition, list[StepInForce]]:
     """A workflow in force, named order/standard, and its steps in their order.
 
     Raises:
@@ -132,11 +132,11 @@ def steps_of(
         """,
         [version_id],
     ).fetchall()
-    steps = [Step._make((*row[:5], tuple(row[5]), *row[6:])) for row in rows]
+    steps = [StepInForce._make((*row[:5], tuple(row[5]), *row[6:])) for row in rows]
     return Definition(*found), steps
 
 
-def calendar_of(
+def calendar_in_force(
     connection: Connection, name: str, at: datetime | None = None
 ) -> CalendarVersion:
     """A calendar in force at an instant, now by default.

@@ -1,6 +1,6 @@
 """What is wrong in workflow files, each by itself and beside the others.
 
-Their shape is in shapes.py; which workflow binds an entity is decided in dbt (S8).
+Their schema is in json_schemas.py; which workflow binds an entity dbt decides (S8).
 """
 
 import json
@@ -11,7 +11,8 @@ from decimal import Decimal
 from itertools import combinations
 from typing import Any
 
-from ingest.configuration.shapes import WORKFLOW, shape_defects
+from ingest.configuration.json_schemas import WORKFLOW
+from ingest.configuration.schema_checks import schema_defects
 from ingest.configuration.yaml_files import Located
 
 DECIMALS = 6
@@ -20,7 +21,7 @@ Rank = tuple[str, str | None, bool, int | None]
 
 def workflow_defects(workflow: Located) -> list[str]:
     """What is wrong in a workflow file, with file and line."""
-    return list(shape_defects(workflow, WORKFLOW)) or [
+    return list(schema_defects(workflow, WORKFLOW)) or [
         *(defect for step in workflow["steps"] for defect in _step_defects(step)),
         *_graph_defects(workflow),
     ]

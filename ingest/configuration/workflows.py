@@ -17,16 +17,16 @@ from typing import Any, NamedTuple
 from ingest.append import known_types
 from ingest.configuration.calendar_files import (
     calendar_defects,
-    calendar_of,
     calendar_warnings,
+    to_calendar,
 )
 from ingest.configuration.calendars import WEEKDAYS, Calendar, Opening
-from ingest.configuration.shapes import (
+from ingest.configuration.json_schemas import (
     BUSINESS_ENTITIES,
     ENTITY_TYPES,
     USER_ACCOUNTS,
-    shape_defects,
 )
+from ingest.configuration.schema_checks import schema_defects
 from ingest.configuration.workflow_checks import (
     repeated,
     rivals,
@@ -36,9 +36,9 @@ from ingest.configuration.workflow_checks import (
 )
 from ingest.configuration.yaml_files import Located, read_yaml, yaml_paths
 from ingest.errors import WorkflowError
+from ingest.identity import NAMESPACE
 from ingest.store.database import Connection
 from ingest.store.locks import Lock, hold_to_the_end
-from ingest.transition import NAMESPACE
 
 # A file of 4 MiB may hold half a million of them.
 MOST_DEFECTS = 1_000
@@ -185,7 +185,7 @@ class _Files:
         ):
             (key,) = shape["properties"]
             if key in content:
-                defects = list(shape_defects(content, shape))
+                defects = list(schema_defects(content, shape))
                 kept += [] if defects else content[key]
                 return defects
         is_calendar = _is_calendar(content)
@@ -212,7 +212,7 @@ class _Files:
         return {*others, *self.named_calendars}
 
     def configuration(self) -> Configuration:
-        calendars = tuple(map(calendar_of, self.calendars))
+        calendars = tuple(map(to_calendar, self.calendars))
         located = zip(self.calendars, calendars, strict=True)
         warnings = [
             *(w for workflow in self.workflows for w in workflow_warnings(workflow)),

@@ -47,12 +47,11 @@ _CONSTRUCT: dict[str, Callable[[SafeConstructor, yaml.ScalarNode], Any]] = {
     f"{_TAG}bool": SafeConstructor.construct_yaml_bool,
     f"{_TAG}int": SafeConstructor.construct_yaml_int,
     f"{_TAG}float": SafeConstructor.construct_yaml_float,
-    f"{_TAG}timestamp": SafeConstructor.construct_yaml_timestamp,
 }
 # What SafeConstructor raises for texts that are not what their tag says.
 _MISFITS = (ValueError, LookupError, ArithmeticError, AttributeError)
-# As values, `<<` and `=` are texts.
-_TEXTS = (f"{_TAG}str", f"{_TAG}merge", f"{_TAG}value")
+# As values, `<<` and `=` are texts, and so are dates, as in YAML 1.2 and in JSON.
+_TEXTS = (f"{_TAG}str", f"{_TAG}merge", f"{_TAG}value", f"{_TAG}timestamp")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -111,21 +110,21 @@ def yaml_paths(path: Path) -> list[Path]:
 
 
 def read_yaml(
-    path: Path, defects: list[str], *, is_typed: bool = False
+    path: Path, defects: list[str], *, kind: str = "a workflow file"
 ) -> Located | None:
     """The mapping that a file holds, or None; what is wrong goes into defects.
 
     Args:
         path: of a regular file of up to MOST_BYTES.
         defects: gets one line a defect, with file and, where there is one, line.
-        is_typed: whether keys keep their types, timestamps become dates, and NUL, nan
-            and infinities pass, as in mapping files; else keys are texts, timestamps
-            stay texts, and all values can be stored as JSON.
+        kind: what the file is to be, in words.
+
+    Returns:
+        Values that can be stored as JSON: keys are texts, and timestamps stay texts.
     """
-    kind = "a mapping file" if is_typed else "a workflow file"
     try:
         text = _read_text(path)
-        content, found = _compose(path, text, is_typed=is_typed)
+        content, found = _compose(path, text)
     except OSError as error:
         defects.append(f"{path}: {error.strerror or error}. Check the path.")
         return None
@@ -191,7 +190,7 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def _compose(path: Path, text: str, *, is_typed: bool) -> tuple[Any, list[str]]:
+def _compose(path: Path, text: str) -> tuple[Any, list[str]]:
     """What a text says, and defects in it.
 
     Raises:
@@ -201,7 +200,7 @@ def _compose(path: Path, text: str, *, is_typed: bool) -> tuple[Any, list[str]]:
     # libyaml passes over a byte order mark in the middle.
     parsers = PARSERS[-1:] if "\ufeff" in text else PARSERS
     for parser in parsers:
-        composer = _Composer(path, yaml.parse(text, Loader=parser), is_typed=is_typed)
+        composer = _Composer(path, yaml.parse(text, Loader=parser))
         try:
             return composer.content(), composer.defects
         except yaml.YAMLError:
@@ -221,11 +220,9 @@ class _Anchor:
 class _Composer:
     """Makes values of the events of a document, and counts them."""
 
-    def __init__(
-        self, path: Path, events: Iterator[yaml.Event], *, is_typed: bool
-    ) -> None:
+    def __init__(self, path: Path, events: Iterator[yaml.Event]) -> None:
         self.defects: list[str] = []
-        self._path, self._events, self._is_typed = path, events, is_typed
+        self._path, self._events = path, events
         self._constructor = SafeConstructor()
         self._anchors: dict[str, _Anchor] = {}
         self._values = self._size = self._aliased = 0
@@ -293,12 +290,12 @@ class _Composer:
     def _scalar(self, event: yaml.ScalarEvent) -> Any:
         text = event.value
         self._size += len(text)
-        if _SURROGATE.search(text) or ("\0" in text and not self._is_typed):
+        if _SURROGATE.search(text) or "\0" in text:
             self._note(event, text)
         tag = event.tag
         if tag is None or tag == "!":
             tag = _tag_of(text) if event.implicit[0] else f"{_TAG}str"
-        if tag in _TEXTS or (tag == f"{_TAG}timestamp" and not self._is_typed):
+        if tag in _TEXTS:
             return text
         if tag not in _CONSTRUCT:
             self._refuse_tag(event)
@@ -311,7 +308,7 @@ class _Composer:
         except _MISFITS:
             kind = tag.removeprefix(_TAG)
             self._refuse(event, f"{shown(text)} can't be read as {kind}; quote a text")
-        if isinstance(value, float) and not (self._is_typed or isfinite(value)):
+        if isinstance(value, float) and not isfinite(value):
             self._note(event, value)
         return value
 
@@ -335,7 +332,7 @@ class _Composer:
             is_merge = _is_merge(event)
             key = "<<" if is_merge else self._key(event, depth + 1)
             line = _line(event)
-            if has_merged if is_merge else key in own or str(key) in lines:
+            if has_merged if is_merge else key in own:
                 name = getattr(event, "value", key)
                 self.defects.append(
                     f"{self._path}, line {line}: key {shown(name)} stands there twice."
@@ -346,7 +343,7 @@ class _Composer:
                 merged = self._merged(event, value)
             else:
                 own[key] = value
-                lines[str(key)] = line
+                lines[key] = line
         located = Located()
         located.lines = {}
         for part in merged:
@@ -363,7 +360,7 @@ class _Composer:
         key = self._value(event, depth)
         if isinstance(key, list | dict):
             self._refuse(event, "a key is a list or a mapping; write a text")
-        return key if self._is_typed else str(key)
+        return str(key)
 
     def _merged(self, event: yaml.Event, value: Any) -> list[Located]:
         """The mappings that `<<` names, those that hold before others last."""

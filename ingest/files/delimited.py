@@ -12,14 +12,22 @@ import numpy.typing as npt
 import polars as pl
 
 from ingest.errors import SourceError
-from ingest.files.chunks import Chunk, Form, Layout, Row, chunk_of_rows
+from ingest.files.ahead import (
+    NEWLINE,
+    QUOTE,
+    Region,
+    RegionOrigins,
+    TextAhead,
+    region_ahead,
+)
+from ingest.files.chunks import Chunk, Form, SourceRow, chunk_of_rows
 from ingest.files.encodings import Codec
-from ingest.files.text import NEWLINE, QUOTE, Region, RegionOrigins, Text, region_ahead
+from ingest.files.layout import Layout
 
 RETURN = b"\r"[0]
 
 
-def read_delimited(text: Text, layout: Layout, name: str) -> Iterator[Chunk]:
+def read_delimited(text: TextAhead, layout: Layout, name: str) -> Iterator[Chunk]:
     """Chunks of a file whose first record names its columns.
 
     Raises:
@@ -68,7 +76,7 @@ def _names(header: bytes, delimiter: str, name: str) -> list[str]:
 
 
 def _read_fast(
-    text: Text, layout: Layout, names: list[str], first: int, delimiter: str
+    text: TextAhead, layout: Layout, names: list[str], first: int, delimiter: str
 ) -> Chunk | None:
     """The next chunk where all of it is sound; None, and nothing skipped, elsewhere."""
     if len(names) < 2 or len(delimiter.encode()) > 1:
@@ -132,7 +140,7 @@ def _quotes_are_sound(
     )
 
 
-def _exact_rows(text: Text, layout: Layout, form: Form) -> Iterator[Row]:
+def _exact_rows(text: TextAhead, layout: Layout, form: Form) -> Iterator[SourceRow]:
     read = _reader(layout, form)
     while True:
         number, offset = text.line_number, text.byte_offset
@@ -144,32 +152,32 @@ def _exact_rows(text: Text, layout: Layout, form: Form) -> Iterator[Row]:
             yield row._replace(line_number=number, byte_offset=offset)
 
 
-def reread_record(original: bytes, layout: Layout, form: Form) -> Row:
+def reread_record(original: bytes, layout: Layout, form: Form) -> SourceRow:
     """A record by itself, read as it was in its file; it has no place."""
     record = Codec(form.encoding).to_utf8(original) if form.encoding else original
     return _reader(layout, form)(record, original)
 
 
-def _reader(layout: Layout, form: Form) -> Callable[[bytes, bytes], Row]:
+def _reader(layout: Layout, form: Form) -> Callable[[bytes, bytes], SourceRow]:
     """What makes the row of a record, as UTF-8 and as it came."""
     names, delimiter = form.header, form.delimiter or ","
     places = [names.index(c) if c in names else None for c in layout.columns]
 
-    def read(record: bytes, original: bytes) -> Row:
+    def read(record: bytes, original: bytes) -> SourceRow:
         place = None, None, original
         if not (record.endswith(b"\n") or form.accepts_unended):
-            return Row(*place, [], "row_is_ended", "the file ends before it does")
+            return SourceRow(*place, [], "row_is_ended", "the file ends before it does")
         try:
             values = fields(record.decode(), delimiter)
         except UnicodeDecodeError:
-            return Row(*place, [], "row_is_utf8", *_flaw(original, form))
+            return SourceRow(*place, [], "row_is_utf8", *_flaw(original, form))
         if values is None:
             detail = "a quote or a carriage return is out of place"
-            return Row(*place, [], "row_is_well_formed", detail)
+            return SourceRow(*place, [], "row_is_well_formed", detail)
         if len(values) != len(names):
             detail = f"{len(values)} values under {len(names)} columns"
-            return Row(*place, [], "row_is_well_formed", detail)
-        return Row(*place, [None if p is None else values[p] for p in places])
+            return SourceRow(*place, [], "row_is_well_formed", detail)
+        return SourceRow(*place, [None if p is None else values[p] for p in places])
 
     return read
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 
 from ingest.errors import SourceError
-from ingest.files.chunks import Layout
+from ingest.files.layout import Layout
 from ingest.store.database import Connection, reach
 
 # What a value's text depends on; with these nothing is rounded or localised.

@@ -8,15 +8,16 @@ from collections.abc import Iterator
 import numpy as np
 import polars as pl
 
-from ingest.files.chunks import Chunk, Form, Layout, Row, chunk_of_rows
+from ingest.files.ahead import Region, RegionOrigins, TextAhead, region_ahead
+from ingest.files.chunks import Chunk, Form, SourceRow, chunk_of_rows
 from ingest.files.encodings import Codec
-from ingest.files.text import Region, RegionOrigins, Text, region_ahead
+from ingest.files.layout import Layout
 from ingest.json_text import DEEPEST, parse_json, parse_lines, spell_each
 
 BRACE, BRACKET = b"{["
 
 
-def read_json_lines(text: Text, layout: Layout) -> Iterator[Chunk]:
+def read_json_lines(text: TextAhead, layout: Layout) -> Iterator[Chunk]:
     """Chunks of a file that holds a JSON object a line; blank lines are no rows."""
     form = Form(encoding=text.encoding)
     first = 1
@@ -30,7 +31,7 @@ def read_json_lines(text: Text, layout: Layout) -> Iterator[Chunk]:
         first += chunk.row_count
 
 
-def _read_fast(text: Text, layout: Layout, first: int) -> Chunk | None:
+def _read_fast(text: TextAhead, layout: Layout, first: int) -> Chunk | None:
     """The next chunk where all of it is sound; None, and nothing skipped, elsewhere."""
     region = region_ahead(text, has_quotes=False, takes_rest=True)
     if region is None or not _is_shallow(region):
@@ -60,7 +61,7 @@ def _is_shallow(region: Region) -> bool:
     return bool(counts.max(initial=0) <= DEEPEST)
 
 
-def _exact_rows(text: Text, layout: Layout) -> Iterator[Row]:
+def _exact_rows(text: TextAhead, layout: Layout) -> Iterator[SourceRow]:
     while line := text.line():
         number, offset = text.line_number, text.byte_offset
         text.skip(len(line), 1)
@@ -69,22 +70,22 @@ def _exact_rows(text: Text, layout: Layout) -> Iterator[Row]:
             yield row._replace(line_number=number, byte_offset=offset)
 
 
-def reread_line(original: bytes, layout: Layout, form: Form) -> Row:
+def reread_line(original: bytes, layout: Layout, form: Form) -> SourceRow:
     """A line by itself, read exactly; it has no place."""
     line = Codec(form.encoding).to_utf8(original) if form.encoding else original
     return _row(line, original, layout)
 
 
-def _row(line: bytes, original: bytes, layout: Layout) -> Row:
+def _row(line: bytes, original: bytes, layout: Layout) -> SourceRow:
     place = None, None, original
     try:
-        return Row(*place, _members(line, layout))
+        return SourceRow(*place, _members(line, layout))
     except UnicodeDecodeError as error:
-        return Row(*place, [], "row_is_utf8", f"byte {error.start + 1}")
+        return SourceRow(*place, [], "row_is_utf8", f"byte {error.start + 1}")
     except ValueError as error:
         is_mac = b"\r" in line.rstrip(b"\r\n")
         hint = "; its lines may end in lone carriage returns" if is_mac else ""
-        return Row(*place, [], "row_is_well_formed", f"{error}{hint}")
+        return SourceRow(*place, [], "row_is_well_formed", f"{error}{hint}")
 
 
 def _members(line: bytes, layout: Layout) -> list[str | None]:

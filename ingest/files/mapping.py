@@ -1,77 +1,30 @@
 """Mapping files: how another table's columns make transitions.
 
-A mapping is YAML; `docs` of its keys stand in the README. Wide tables, where each
-of several timestamp columns is one transition, list them under `transitions`.
+What such a file may say belongs in mapping_schema.py. Wide tables, where each of
+several timestamp columns is one transition, list them under `transitions`.
 """
 
 import hashlib
 import json
 import re
-import warnings
 from collections.abc import Callable
 from collections.abc import Mapping as Members
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import polars as pl
 
-from ingest.configuration.yaml_files import Located, read_yaml, shown
+from ingest.configuration.yaml_files import read_yaml
 from ingest.errors import SourceError
-from ingest.files.chunks import Layout
-from ingest.files.encodings import check_encoding
-from ingest.transition import (
-    COLUMNS,
-    JSON_COLUMNS,
-    NO_KEYS,
-    TIMES,
-    check_zone,
-    key_to_bigint,
-    key_to_uuid,
-)
+from ingest.files.layout import Layout
+from ingest.files.mapping_schema import FIELDS, POLARS_RAISES, mapping_defects
+from ingest.identity import key_to_bigint, key_to_uuid
+from ingest.transition import COLUMNS, JSON_COLUMNS, NO_KEYS
 
-OPTION_TYPES: dict[str, type[Any]] = {
-    "source": str,
-    "timezone": str,
-    "delimiter": str,
-    "encoding": str,
-    "accept_unended": bool,
-    "nulls": list,
-}
-OPTION_CHECKS: dict[str, Callable[[str], str | None]] = {
-    "timezone": check_zone,
-    "encoding": check_encoding,
-}
-OPTIONS = {*OPTION_TYPES, "transitions"}
-FIELDS = set(COLUMNS) - {"id"}
-SCALARS = (str, int, float)
-FIELD_TYPES: dict[str, type | tuple[type, ...]] = {
-    "column": str,
-    "columns": list,
-    "constant": (str, bool, int),
-    "format": str,
-    "key": bool,
-    "namespace": str,
-    "separator": str,
-    "values": dict,
-}
 # Directives of an instant that need no zone: %s counts seconds from 1970 in UTC.
 ZONE_FORMAT = re.compile(r"%(?:[:#]*z|\+|s)")
-# What polars takes for several columns, and the readers' own column.
-PATTERN = re.compile(r"\^.*\$$|\*$", re.DOTALL)
-TAKEN = ("", "row_number")
-# Of what a mapping puts into each of the 50,000 rows of a chunk.
-LONGEST_TEXT = 1_000
-STORABLE = f"write at most {LONGEST_TEXT:,} characters, without NUL"
-TRIED = datetime(2001, 12, 31, 23, 58, 59, 123456, UTC)
-POLARS_RAISES = (
-    pl.exceptions.PolarsError,
-    pl.exceptions.PolarsWarning,
-    pl.exceptions.PanicException,
-)
-NEEDED = ("entity_type", "entity_id", "created_at", "to_status")
 
 
 @dataclass(frozen=True)
@@ -197,80 +150,71 @@ def load_mapping(path: Path) -> Mapping:
     """Read and check a mapping file.
 
     Raises:
-        SourceError: the file or a key of it is not what it must be; names the key.
+        SourceError: the file or a key of it is not what it must be; a line a defect.
     """
     defects: list[str] = []
-    content = read_yaml(path, defects, is_typed=True)
-    if content is None:
-        raise SourceError(defects[0])
-    return _checked(str(path), content)
+    content = read_yaml(path, defects, kind="a mapping file")
+    if content is not None:
+        defects += mapping_defects(content)
+    if content is None or defects:
+        raise SourceError("\n".join(defects))
+    return _mapping(content)
 
 
 def restore_mapping(content: str) -> Mapping:
-    """The mapping of a content that was kept, the same as when it was loaded."""
-    return _checked("the kept mapping", json.loads(content))
+    """The mapping of a content that was kept, the same as when it was loaded.
+
+    It is read as it was when its file came in, without being checked again.
+    """
+    return _mapping(json.loads(content))
 
 
-def _checked(where: str, content: dict[str, Any]) -> Mapping:
-    unknown = sorted(map(str, content.keys() - OPTIONS - FIELDS))
-    if unknown:
-        _fail(
-            _within(where, content, unknown[0]),
-            unknown[0],
-            f"is unknown; known are {', '.join(sorted(OPTIONS | FIELDS))}",
-        )
-    shared = {
-        k: _field(_within(where, content, k), k, v)
-        for k, v in content.items()
-        if k in FIELDS and v is not None
-    }
+def _mapping(content: dict[str, Any]) -> Mapping:
+    shared = _fields(content)
     entries = content.get("transitions", [{}])
-    if (
-        not isinstance(entries, list)
-        or not all(isinstance(e, dict) for e in entries)
-        or not entries
-    ):
-        at = _within(where, content, "transitions")
-        _fail(at, "transitions", "must be a list of mappings")
-    transitions = tuple(
-        _entry(where, shared, n, entry) for n, entry in enumerate(entries)
-    )
-    options = {
-        name: _option(_within(where, content, name), name, content.get(name))
-        for name in OPTION_TYPES
-    }
     return Mapping(
-        transitions=transitions,
+        transitions=tuple({**shared, **_fields(entry)} for entry in entries),
         is_wide="transitions" in content,
-        source=options["source"],
-        timezone=options["timezone"],
-        delimiter=options["delimiter"],
-        encoding=options["encoding"],
-        accept_unended=bool(options["accept_unended"]),
-        nulls=tuple(options["nulls"] or ()),
-        content=json.dumps(_keyed_by_text(content)),
+        source=content.get("source"),
+        timezone=content.get("timezone"),
+        delimiter=content.get("delimiter"),
+        encoding=content.get("encoding"),
+        accept_unended=bool(content.get("accept_unended")),
+        nulls=tuple(content.get("nulls") or ()),
+        content=json.dumps(content),
         # What it says counts, not how it is laid out.
         sha256=hashlib.sha256(repr(_sorted(content)).encode()).hexdigest(),
     )
 
 
-def _option(where: str, name: str, value: Any) -> Any:
-    if value is None:
-        return None
-    if not isinstance(value, OPTION_TYPES[name]):
-        _fail(where, name, f"can't be {shown(value)}")
-    if name in OPTION_CHECKS:
-        try:
-            return OPTION_CHECKS[name](value)
-        except SourceError as error:
-            _fail(where, name, f"{str(error).rstrip('.')}")
-    if name == "delimiter" and (len(value) != 1 or value in '"\r\n'):
-        _fail(where, name, f"must be one character, not {shown(value)}")
-    if name == "source" and "\0" in value:
-        _fail(where, name, f"can't be {shown(value)}; write it without NUL")
-    if name == "nulls" and not all(isinstance(text, str) for text in value):
-        _fail(where, name, "must be a list of texts, such as ['', '?']")
-    return value
+def _fields(content: dict[str, Any]) -> dict[str, Field | dict[str, Field]]:
+    return {
+        name: _members(value) if name in JSON_COLUMNS else _field(value)
+        for name, value in content.items()
+        if name in FIELDS and value is not None
+    }
+
+
+def _field(value: str | dict[str, Any]) -> Field:
+    if isinstance(value, str):
+        return Field(column=value)
+    return Field(**{part: _plain(given) for part, given in value.items()})
+
+
+def _members(value: list[str] | dict[str, Any]) -> dict[str, Field]:
+    """The members of a JSON column: their names, and where they come from."""
+    if isinstance(value, list):
+        return {column: Field(column=column) for column in value}
+    return {name: _field(given) for name, given in value.items()}
+
+
+def _plain(given: Any) -> Any:
+    """A field's part as Field holds it."""
+    if isinstance(given, list):
+        return tuple(given)
+    if isinstance(given, dict):
+        return {old: str(new) for old, new in given.items()}
+    return given
 
 
 def _sorted(value: Any) -> Any:
@@ -278,157 +222,6 @@ def _sorted(value: Any) -> Any:
     if isinstance(value, dict):
         return sorted(((str(k), _sorted(v)) for k, v in value.items()), key=repr)
     return [_sorted(item) for item in value] if isinstance(value, list) else value
-
-
-def _keyed_by_text(value: Any) -> Any:
-    """The content as JSON holds it: `yes` and 1 as keys are texts, as in _plain."""
-    if isinstance(value, dict):
-        return {str(k): _keyed_by_text(v) for k, v in value.items()}
-    return [_keyed_by_text(v) for v in value] if isinstance(value, list) else value
-
-
-def _entry(
-    where: str, shared: dict[str, Any], number: int, entry: dict[str, Any]
-) -> dict[str, Any]:
-    """One kind of transition: the shared fields, and those of its own."""
-    unknown = sorted(map(str, entry.keys() - FIELDS))
-    if unknown:
-        at = _within(where, entry, unknown[0])
-        _fail(at, f"transitions[{number}].{unknown[0]}", "is unknown")
-    own = {
-        k: _field(_within(where, entry, k), f"transitions[{number}].{k}", v)
-        for k, v in entry.items()
-        if v is not None
-    }
-    fields = {**shared, **own}
-    for name in NEEDED:
-        if name not in fields:
-            _fail(where, name, "is missing: name its column, or a constant")
-    return fields
-
-
-def _field(where: str, key: str, value: object) -> Field | dict[str, Field]:
-    name = key.rpartition(".")[2]
-    if name in JSON_COLUMNS:
-        return _members(where, key, value)
-    if isinstance(value, str) and value:
-        if flaw := _flaw("column", value):
-            _fail(where, key, f"can't be {shown(value)}; {flaw}")
-        return Field(column=value)
-    if not isinstance(value, dict):
-        words = "must be a column's name, or a mapping such as {constant: order}"
-        _fail(where, key, words)
-    _check_parts(where, key, name, value)
-    return Field(**{part: _plain(given) for part, given in value.items()})
-
-
-def _check_parts(where: str, key: str, name: str, value: dict[str, Any]) -> None:
-    for part, given in value.items():
-        at, inner = _within(where, value, part), f"{key}.{part}"
-        if part not in FIELD_TYPES:
-            _fail(at, inner, f"is unknown; known are {', '.join(FIELD_TYPES)}")
-        if not _is_sound(part, given):
-            _fail(at, inner, f"can't be {shown(given)}")
-        # What was kept with a file is read as it was when that came in.
-        if isinstance(value, Located) and (flaw := _flaw(part, given)):
-            _fail(at, inner, f"can't be {shown(given)}; {flaw}")
-    if sum(part in value for part in ("column", "columns", "constant")) != 1:
-        _fail(where, key, "needs exactly one of column, columns and constant")
-    if value.get("key") and name not in ("entity_id", "triggered_by_user_id"):
-        _fail(where, f"{key}.key", "is for entity_id and triggered_by_user_id only")
-    if value.get("format") is not None and name not in TIMES:
-        _fail(where, f"{key}.format", "is for created_at and sla_deadline only")
-    if value.get("values") is not None and "column" not in value:
-        _fail(where, f"{key}.values", "translates a column, and there is none")
-
-
-def _is_sound(part: str, given: Any) -> bool:
-    if not isinstance(given, FIELD_TYPES[part]):
-        return False
-    if part == "columns":
-        return bool(given) and all(isinstance(name, str) and name for name in given)
-    if part == "values":
-        pairs = (*given.keys(), *given.values())
-        return bool(given) and all(isinstance(item, SCALARS) for item in pairs)
-    return part != "column" or bool(given)
-
-
-def _flaw(part: str, given: Any) -> str | None:
-    """What is wrong with a part that has its type; None if nothing."""
-    if part in ("column", "columns"):
-        names = [given] if part == "column" else given
-        is_taken = any(name in TAKEN or PATTERN.match(name) for name in names)
-        return "name that column otherwise in the source" if is_taken else None
-    if part == "format":
-        return _flaw_of_format(given)
-    texts = given.values() if part == "values" else [given]
-    return None if all(_is_storable(str(text)) for text in texts) else STORABLE
-
-
-def _is_storable(text: str) -> bool:
-    return "\0" not in text and len(text) <= LONGEST_TEXT
-
-
-def _flaw_of_format(given: str) -> str | None:
-    """Why instants can't be read by a format, as far as polars and a trial tell."""
-    if len(given) > LONGEST_TEXT:
-        return STORABLE
-    try:
-        with warnings.catch_warnings():
-            # A warning is of %f, which polars takes for nanoseconds.
-            warnings.simplefilter("error")
-            _read_instants(pl.Series(["x"]), given)
-            try:
-                written = pl.Series([TRIED]).dt.to_string(given)
-            except pl.exceptions.PolarsError:
-                # Some directives can be read and not be written.
-                return None
-            read = _read_instants(written, given).dt.year().item()
-    except POLARS_RAISES as error:
-        return str(error).partition("\n")[0].rstrip(".")
-    if read is None:
-        return "it reads nothing"
-    return None if read == TRIED.year else "it reads no year"
-
-
-def _read_instants(texts: pl.Series, given: str) -> pl.Series:
-    return texts.str.to_datetime(given, time_unit="us", strict=False)
-
-
-def _plain(given: Any) -> Any:
-    """A field's part as Field holds it: texts, and a flag for `key` alone."""
-    if isinstance(given, list):
-        return tuple(str(item) for item in given)
-    if isinstance(given, dict):
-        return {str(old): str(new) for old, new in given.items()}
-    return given
-
-
-def _members(where: str, key: str, value: object) -> dict[str, Field]:
-    """The members of a JSON column: their names, and where they come from."""
-    if isinstance(value, list) and value and all(isinstance(c, str) for c in value):
-        value = {column: column for column in value}
-    if not isinstance(value, dict) or not value:
-        words = "must be a list of columns, or a mapping of names to columns"
-        _fail(where, key, words)
-    members = {}
-    for name, given in value.items():
-        at = _within(where, value, name)
-        field = _field(at, f"{key}.{name}", given)
-        if isinstance(field, dict):
-            _fail(at, f"{key}.{name}", "can't be nested")
-        members[str(name)] = field
-    return members
-
-
-def _within(where: str, value: object, key: object) -> str:
-    """Where a key of a value stands; the value's own place if that is all there is."""
-    return value.at(key) if isinstance(value, Located) else where
-
-
-def _fail(where: str, key: str, words: str) -> NoReturn:
-    msg = f"{where}: key {shown(key)} {words}."
-    raise SourceError(msg)
 
 
 class _Part(NamedTuple):

@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 
 from ingest.errors import SourceError
 from ingest.files import chunks
-from ingest.files.chunks import Chunk, FrameOrigins, Layout
+from ingest.files.chunks import Chunk, FrameOrigins
 from ingest.files.content import BLOCK_BYTES, Content
-from ingest.transition import as_text
+from ingest.files.layout import Layout
+from ingest.frame_text import as_text
 
 # Of values that are written out one by one, what a row group may hold to be read in
 # batches of CHUNK_ROWS, wherever in it the long ones are.

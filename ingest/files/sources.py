@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ingest.errors import SourceError
-from ingest.files.chunks import Chunk, Form, Layout, Row
+from ingest.files.ahead import TextAhead
+from ingest.files.chunks import Chunk, Form, SourceRow
 from ingest.files.content import Content
 from ingest.files.delimited import read_delimited, reread_record
 from ingest.files.json_lines import read_json_lines, reread_line
+from ingest.files.layout import Layout
 from ingest.files.parquet import read_parquet
-from ingest.files.text import Text
 
 FORMATS = {
     ".csv": "csv",
@@ -66,7 +67,7 @@ def read(content: Content, layout: Layout) -> Iterator[Chunk]:
         yield from read_parquet(content, layout)
         return
     try:
-        text = Text(_decompressed(content), str(path), layout.encoding)
+        text = TextAhead(_decompressed(content), str(path), layout.encoding)
         if kind == "csv":
             is_tsv = layout.delimiter is None and suffix(path) == ".tsv"
             layout = layout._replace(delimiter="\t") if is_tsv else layout
@@ -78,7 +79,7 @@ def read(content: Content, layout: Layout) -> Iterator[Chunk]:
         raise SourceError(msg) from error
 
 
-def reread(original: bytes, layout: Layout, form: Form) -> Row:
+def reread(original: bytes, layout: Layout, form: Form) -> SourceRow:
     """One record's original bytes again, by the reader of its form; without a line."""
     if form.format == "csv":
         return reread_record(original, layout, form)

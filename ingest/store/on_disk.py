@@ -19,8 +19,15 @@ def make_folder(folder: Path, mode: int = PRIVATE_FOLDER) -> Path:
     Raises:
         OSError: it can't be made, or something else has its name.
     """
-    if not folder.is_dir():
+    if folder.is_dir():
+        return folder
+    try:
         folder.mkdir(parents=True)
+    except FileExistsError:
+        # Another process may have made it in between.
+        if not folder.is_dir():
+            raise
+    else:
         folder.chmod(mode)
     return folder
 

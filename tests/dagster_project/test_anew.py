@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from commands import run
 
-from dagster_project import resources
+from dagster_project import builds
 from dagster_project.resources import Warehouse
 from ingest.store import cuts, database
 from ingest.store.database import Connection
@@ -52,13 +52,13 @@ def test_a_build_of_which_most_is_new_builds_all(
     assert ANEW not in _build()
     with database.connect(installed_url) as connection:
         _ingest(tmp_path, 10, 4)
-        monkeypatch.setattr(resources, "WORTH_ANEW", 4)
+        monkeypatch.setattr(builds, "WORTH_ANEW", 4)
         assert _asked(connection, warehouse) == ""
         _ingest(tmp_path, 20, 1)
         assert _asked(connection, warehouse) == ANEW
-        monkeypatch.setattr(resources, "WORTH_ANEW", 6)
+        monkeypatch.setattr(builds, "WORTH_ANEW", 6)
         assert _asked(connection, warehouse) == ""
-        monkeypatch.setattr(resources, "WORTH_ANEW", 5)
+        monkeypatch.setattr(builds, "WORTH_ANEW", 5)
         assert ANEW in _build()
         assert connection.execute(stays).fetchone() == (10,)
         assert "nothing new" in _build()

@@ -21,8 +21,8 @@ from psycopg.types.string import TextLoader
 
 from dagster_project import publish as module
 from dagster_project import swap
+from dagster_project.dbt_process import known_tables
 from dagster_project.publish import PublishError, publish
-from dagster_project.resources import known_tables
 from ingest import append
 from ingest.configuration import workflows
 from ingest.store import database

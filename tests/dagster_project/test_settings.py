@@ -13,8 +13,9 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier, Literal
 
+from dagster_project.dbt_process import known_tables
 from dagster_project.publish import DATABASE_NAME
-from dagster_project.resources import Warehouse, known_tables
+from dagster_project.resources import Warehouse
 from dagster_project.run import run
 from ingest import DatabaseError, deliver, record
 from ingest.configuration import workflows

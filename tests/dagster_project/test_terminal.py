@@ -17,7 +17,7 @@ import pytest
 from commands import Said, assert_one_sentence, process, run
 from psycopg.conninfo import make_conninfo
 
-from dagster_project import cli, resources, terminal
+from dagster_project import cli, dbt_process, terminal
 from dagster_project.resources import Warehouse
 from dagster_project.run import RunError, dagster_home
 from dagster_project.run import run as run_job
@@ -407,15 +407,15 @@ def test_manifest_that_was_half_written_is_made_anew(
 ) -> None:
     project = tmp_path / "dbt"
     shutil.copytree(
-        resources.DBT, project, ignore=shutil.ignore_patterns("target", "logs")
+        dbt_process.DBT, project, ignore=shutil.ignore_patterns("target", "logs")
     )
-    monkeypatch.setattr(resources, "DBT", project)
+    monkeypatch.setattr(dbt_process, "DBT", project)
     (project / "target" / ".parse").mkdir(parents=True)
     manifest = project / "target" / "manifest.json"
     manifest.write_bytes(left)
-    assert resources.dbt_project().manifest_path == manifest
+    assert dbt_process.dbt_project().manifest_path == manifest
     assert len(json.loads(manifest.read_bytes())["nodes"]) > 20
     assert not (project / "target" / ".parse").exists()
     made = manifest.stat().st_mtime_ns
-    resources.dbt_project()
+    dbt_process.dbt_project()
     assert manifest.stat().st_mtime_ns == made

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from dagster_project import resources
+from dagster_project import dbt_process
 from dagster_project.aside import verify
 from dagster_project.publish import read_manifest
 from dagster_project.resources import Warehouse
@@ -191,7 +191,7 @@ def test_a_lost_key_is_told_although_nothing_is_new(
 
 def _copy_of_dbt(folder: Path) -> Path:
     ignored = shutil.ignore_patterns("target", "logs")
-    return Path(shutil.copytree(resources.DBT, folder / "dbt", ignore=ignored))
+    return Path(shutil.copytree(dbt_process.DBT, folder / "dbt", ignore=ignored))
 
 
 def _change_a_file(folder: Path) -> None:
@@ -208,7 +208,7 @@ def test_a_changed_file_of_dbt_needs_a_build(
     folder: str,
 ) -> None:
     project = _copy_of_dbt(tmp_path)
-    monkeypatch.setattr(resources, "DBT", project)
+    monkeypatch.setattr(dbt_process, "DBT", project)
     pinned = cuts.pin(connection, "", NEXT)
     assert warehouse.advance(pinned)
     _change_a_file(project / folder)
@@ -222,7 +222,7 @@ def test_a_build_of_parts_tests_no_changed_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     project = _copy_of_dbt(tmp_path)
-    monkeypatch.setattr(resources, "DBT", project)
+    monkeypatch.setattr(dbt_process, "DBT", project)
     pinned = cuts.pin(connection, "", NEXT)
     _change_a_file(project / "tests")
     with warehouse.building(pinned):

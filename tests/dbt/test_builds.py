@@ -28,7 +28,8 @@ from facts import (
 )
 from oracle import Row
 
-from dagster_project.resources import DBT, Warehouse
+from dagster_project.dbt_process import DBT
+from dagster_project.resources import Warehouse
 from ingest.errors import StatusEngineError
 from ingest.store import cuts, database
 from ingest.store.cuts import Cut

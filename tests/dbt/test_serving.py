@@ -8,7 +8,7 @@ from typing import Any, LiteralString
 import pytest
 from facts import append_rows, apply, at, step, workflow
 
-from dagster_project.resources import PLANNING
+from dagster_project.builds import PLANNING
 from ingest.store import database
 from ingest.store.cuts import Cut
 from ingest.store.database import Connection

@@ -10,9 +10,10 @@ import pytest
 
 from ingest import SourceError, append
 from ingest.append import NO_KEYS, Batch, append_batch, explain
-from ingest.files.chunks import Row, RowOrigins
+from ingest.files.chunks import RowOrigins, SourceRow
 from ingest.store.database import Connection
-from ingest.transition import COLUMNS, validate
+from ingest.transition import COLUMNS
+from ingest.validation import validate
 
 AT = "2026-01-01T00:00:00Z"
 ID = "00000000-0000-4000-8000-00000000000{}"
@@ -259,7 +260,7 @@ def _wide_batch(*rows: dict[str, Any]) -> Batch:
     texts = _frame(*[{**dict.fromkeys(COLUMNS), **row} for row in rows])
     texts = texts.with_columns(row_number=pl.lit(1, pl.Int64))
     valid = validate(texts, entity_types=["order"])
-    origins = RowOrigins([Row(2, 10, b"the source row", [])], 1)
+    origins = RowOrigins([SourceRow(2, 10, b"the source row", [])], 1)
     rejects = explain(valid.defects, origins)
     return Batch(valid.good, rejects, origins, NO_KEYS, "wide", 1)
 

@@ -32,8 +32,8 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(content, "BLOCK_BYTES", 64)
     monkeypatch.setattr(chunks, "CHUNK_ROWS", 10)
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 512)
-    monkeypatch.setattr("ingest.files.text.READ_BYTES", 128)
-    monkeypatch.setattr("ingest.files.text.SAMPLE_BYTES", 64)
+    monkeypatch.setattr("ingest.files.ahead.READ_BYTES", 128)
+    monkeypatch.setattr("ingest.files.ahead.SAMPLE_BYTES", 64)
 
 
 def _rows(status: str) -> list[tuple[str, ...]]:

@@ -13,12 +13,12 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ingest import Delivery, Mapping, Settings, SourceError, deliver
+from ingest import DeliveryResult, Mapping, Settings, SourceError, deliver
 from ingest.append import append_batch, append_new
 from ingest.configuration import workflows
 from ingest.files import chunks
+from ingest.identity import key_to_bigint
 from ingest.store.database import Connection, connect
-from ingest.transition import key_to_bigint
 
 Write = Callable[[str, str | bytes], Path]
 Load = Callable[[str], Mapping]
@@ -94,7 +94,7 @@ def test_delivery_says_what_became_of_the_file(
 ) -> None:
     path = write("rows.csv", _csv(_records(range(5))) + "broken\n")
     found = deliver(connection, path)
-    assert found == Delivery("rows.csv", 6, found.result, is_repeated=False)
+    assert found == DeliveryResult("rows.csv", 6, found.result, is_repeated=False)
     assert found.result == (6, 5, 0, 1)
 
 
@@ -103,7 +103,7 @@ def test_same_file_twice_appends_nothing(connection: Connection, write: Write) -
     deliver(connection, path)
     before = {t: _count(connection, t) for t in ("batches", "rejected_transitions")}
     again = deliver(connection, path)
-    assert again == Delivery("rows.csv", 6, again.result, is_repeated=True)
+    assert again == DeliveryResult("rows.csv", 6, again.result, is_repeated=True)
     assert again.result == (6, 0, 5, 1)
     assert {t: _count(connection, t) for t in before} == before
     deliveries = connection.execute(
@@ -299,7 +299,7 @@ def test_delivery_that_died_continues_where_it_was(
     assert _count(connection, "batches") == survived
     assert _count(connection, "deliveries") == 0
     found = deliver(connection, path)
-    assert found == Delivery("rows.csv", 11, found.result, is_repeated=False)
+    assert found == DeliveryResult("rows.csv", 11, found.result, is_repeated=False)
     assert found.result == (11, 10, 0, 1)
     assert _count(connection, "batches") == 3
     assert [row[0] for row in _content(connection)] == [_id(n) for n in range(10)]
@@ -455,7 +455,9 @@ def test_wide_row_makes_a_transition_a_timestamp(
     ]
 
 
-def _deliver_in_process(url: str, chunk_rows: int, paths: list[Path]) -> list[Delivery]:
+def _deliver_in_process(
+    url: str, chunk_rows: int, paths: list[Path]
+) -> list[DeliveryResult]:
     """Deliver files one after another, in a process of its own."""
     chunks.CHUNK_ROWS = chunk_rows
     with connect(url) as connection:
@@ -464,7 +466,7 @@ def _deliver_in_process(url: str, chunk_rows: int, paths: list[Path]) -> list[De
 
 def _deliver_at_once(
     url: str, chunk_rows: int, plans: list[list[Path]]
-) -> list[list[Delivery]]:
+) -> list[list[DeliveryResult]]:
     """One process a plan, all at once."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(len(plans), mp_context=spawn) as pool:

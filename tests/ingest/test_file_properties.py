@@ -17,7 +17,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingest import Delivery, Settings, SourceError, deliver, load_mapping
+from ingest import DeliveryResult, Settings, SourceError, deliver, load_mapping
 from ingest.configuration import workflows
 from ingest.errors import WorkflowError
 from ingest.files.mapping import restore_mapping
@@ -290,7 +290,7 @@ DATA = {
 }
 
 
-def _assert_accounted(found: Delivery) -> None:
+def _assert_accounted(found: DeliveryResult) -> None:
     read, appended, duplicate, rejected = found.result
     assert read == appended + duplicate + rejected
     assert min(found.result) >= 0

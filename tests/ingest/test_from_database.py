@@ -10,17 +10,17 @@ import pytest
 
 from ingest import (
     DatabaseError,
-    Delivery,
+    DeliveryResult,
     Mapping,
     Settings,
     SourceError,
     deliver,
     load_mapping,
 )
-from ingest.files.chunks import Layout
 from ingest.files.from_database import copied
+from ingest.files.layout import Layout
+from ingest.identity import key_to_uuid
 from ingest.store.database import PROJECT, Connection
-from ingest.transition import key_to_uuid
 
 Load = Callable[[str], Mapping]
 
@@ -63,7 +63,9 @@ def old_database(
         yield url
 
 
-def _import(connection: Connection, url: str, query: str, mapping: Mapping) -> Delivery:
+def _import(
+    connection: Connection, url: str, query: str, mapping: Mapping
+) -> DeliveryResult:
     with copied(url, query, mapping.layout) as (path,):
         return deliver(connection, path, Settings(mapping))
 

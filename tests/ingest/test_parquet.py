@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 
 from ingest import SourceError
 from ingest.files import chunks
-from ingest.files.chunks import Chunk, Layout
+from ingest.files.chunks import Chunk
 from ingest.files.content import Content
+from ingest.files.layout import Layout
 from ingest.files.sources import read
+from ingest.frame_text import as_text
 from ingest.store.database import Connection
-from ingest.transition import as_text
 
 AT = "2026-01-01T00:00:00Z"
 LONG = "x" * 300_000

@@ -16,8 +16,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ingest import SourceError
-from ingest.files.chunks import Chunk, Layout
+from ingest.files.chunks import Chunk
 from ingest.files.content import Content
+from ingest.files.layout import Layout
 from ingest.files.sources import read
 from ingest.transition import COLUMNS
 
@@ -142,7 +143,7 @@ def test_column_of_a_broken_character_is_named_where_it_is_known(write: Write) -
 def test_quote_that_closes_too_late_spoils_its_own_line_only(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.files.text.LONGEST_RECORD", 3)
+    monkeypatch.setattr("ingest.files.ahead.LONGEST_RECORD", 3)
     path = write("file.csv", 'a,b\n3,"4\n5,6\n7,8\n1,"2\n3"\n')
     assert _rows(path) == [("5", "6"), ("7", "8"), ("1", "2\n3")]
     assert _malformed(path) == [(1, 2, "row_is_well_formed", b'3,"4\n')]

@@ -7,16 +7,9 @@ from uuid import UUID
 import polars as pl
 import pytest
 
-from ingest.transition import (
-    CODES,
-    COLUMNS,
-    RULES,
-    Validated,
-    column_of,
-    key_to_bigint,
-    key_to_uuid,
-    validate,
-)
+from ingest.identity import key_to_bigint, key_to_uuid
+from ingest.transition import CODES, COLUMNS, RULES, column_of
+from ingest.validation import Validated, validate
 
 GOOD: dict[str, str | None] = {
     "id": "0f8fad5b-d9cb-469f-a165-70867728950e",

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from ingest.append import known_types
-from ingest.configuration import in_force, shapes, workflows
+from ingest.configuration import in_force, json_schemas, workflows
 from ingest.configuration.workflows import Applied, Configuration, Difference
 from ingest.errors import WorkflowError
 from ingest.store.database import PROJECT, Connection
@@ -176,7 +176,8 @@ WORKFLOW_DEFECTS: list[tuple[Alter, str, str]] = [
     (
         _set("steps.2.colour", 1),
         "colour:",
-        f"key 'colour' is unknown; known are {', '.join(shapes.STEP['properties'])}.",
+        "key 'colour' is unknown; known are "
+        f"{', '.join(json_schemas.STEP['properties'])}.",
     ),
     (
         _set("steps.0.notification_settings", {"at_risk_hours": "soon"}),
@@ -311,7 +312,7 @@ CALENDAR_DEFECTS: list[tuple[Alter, str, str]] = [
         _set("opens", 1),
         "opens:",
         "key 'opens' is unknown; known are "
-        f"{', '.join(shapes.CALENDAR['properties'])}.",
+        f"{', '.join(json_schemas.CALENDAR['properties'])}.",
     ),
     (
         _set("calendar_name", "a/b"),
@@ -990,13 +991,15 @@ def test_calendar_in_force_is_read(connection: Connection, folder: Write) -> Non
     _apply(connection, folder(first))
     special = {"2026-05-05": ["10:00-12:00"], "2026-05-04": []}
     _apply(connection, folder(_calendar(special_dates=special)), 2)
-    then = in_force.calendar_of(connection, "office", JANUARY + timedelta(hours=10))
+    then = in_force.calendar_in_force(
+        connection, "office", JANUARY + timedelta(hours=10)
+    )
     # At the instant that was asked for, in the calendar's own zone.
     assert (then.timezone, str(then.today)) == ("Pacific/Kiritimati", "2026-01-02")
     assert {str(day): why for day, why in then.closed_dates.items()} == {
         "2026-12-24": "closed"
     }
-    now = in_force.calendar_of(connection, "office")
+    now = in_force.calendar_in_force(connection, "office")
     assert (str(now.covers_from), str(now.covers_until)) == ("2026-01-01", "2027-12-31")
     assert list(now.windows.items())[:2] == [
         ("monday", ["09:00-17:00"]),
@@ -1006,10 +1009,10 @@ def test_calendar_in_force_is_read(connection: Connection, folder: Write) -> Non
     with pytest.raises(
         WorkflowError, match="No calendar 'x' is in force now; in force"
     ):
-        in_force.calendar_of(connection, "x")
+        in_force.calendar_in_force(connection, "x")
     before = JANUARY - timedelta(days=1)
     with pytest.raises(WorkflowError, match=r"in force at 2025-12-31 .*are none"):
-        in_force.calendar_of(connection, "office", before)
+        in_force.calendar_in_force(connection, "office", before)
 
 
 def _kind(content: Content) -> str:
@@ -1024,9 +1027,9 @@ def _published(kind: str) -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(json.loads(path.read_text()))
 
 
-@pytest.mark.parametrize("kind", shapes.KINDS)
+@pytest.mark.parametrize("kind", json_schemas.KINDS)
 def test_published_schema_is_the_one_that_the_checks_read(kind: str) -> None:
-    schema = shapes.json_schema(kind)
+    schema = json_schemas.json_schema(kind)
     assert _published(kind).schema == schema
     jsonschema.Draft202012Validator.check_schema(schema)
     assert list(_undescribed(schema)) == []

@@ -19,7 +19,8 @@ from psycopg.sql import SQL, Identifier
 
 from dagster_project import swap
 from dagster_project.aside import verify
-from dagster_project.resources import Warehouse, known_tables
+from dagster_project.dbt_process import known_tables
+from dagster_project.resources import Warehouse
 from ingest import deliver
 from ingest.errors import StatusEngineError
 from ingest.store import cuts, database, migrations

@@ -26,7 +26,7 @@ SAMPLE_BYTES = 1 << 16
 LONGEST_RECORD = 1_000
 
 
-class Text:
+class TextAhead:
     """The text of a file ahead of the reader, as UTF-8, and where its next line begins.
 
     line_number counts from 1; byte_offset from the start of the file, decompressed, in
@@ -152,7 +152,9 @@ class Region(NamedTuple):
     newlines: npt.NDArray[np.int64]
 
 
-def region_ahead(text: Text, *, has_quotes: bool, takes_rest: bool) -> Region | None:
+def region_ahead(
+    text: TextAhead, *, has_quotes: bool, takes_rest: bool
+) -> Region | None:
     """The next CHUNK_ROWS records, or those that CHUNK_BYTES hold; None without any.
 
     A line end between quotes ends no record, if `has_quotes`; the last record of the
@@ -186,7 +188,7 @@ def region_ahead(text: Text, *, has_quotes: bool, takes_rest: bool) -> Region | 
 class RegionOrigins(Origins):
     """Where the rows of a region came from, found only for those asked for."""
 
-    def __init__(self, region: Region, first: int, text: Text) -> None:
+    def __init__(self, region: Region, first: int, text: TextAhead) -> None:
         """The region is ahead in the text; its first row is number `first`."""
         self._region = region
         self._first = first

@@ -1,6 +1,6 @@
 """The JSON Schema of a transition, for producers; made from the rules that decide.
 
-`python -m ingest.contract` prints it; transition.schema.json beside it is that output.
+`python -m ingest.json_schema` prints it; transition.schema.json is that output.
 """
 
 import json
@@ -24,7 +24,7 @@ _UUID = {"type": "string", "pattern": UUID_PATTERN}
 # The offset may be left out only where the delivery names a time zone.
 _INSTANT = {"type": "string", "pattern": LOCAL_PATTERN + OFFSET_PATTERN}
 _OBJECT = {"type": ["object", "string"]}
-SHAPES: dict[str, dict[str, Any]] = {
+PROPERTIES: dict[str, dict[str, Any]] = {
     "id": _UUID,
     "created_at": _INSTANT,
     "entity_type": {"type": "string", "pattern": "^[a-z][a-z0-9_]*$"},
@@ -49,7 +49,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 def json_schema() -> dict[str, Any]:
     """A transition as one line of JSON Lines; what may be null may be left out.
 
-    It says what a shape can say. That a local time exists, that a JSON text repeats no
+    It says what a schema can say. That a local time exists, that a JSON text repeats no
     key, or that an entity type is known, only `validate` decides.
     """
     return {
@@ -64,11 +64,11 @@ def json_schema() -> dict[str, Any]:
 
 
 def _property(column: str) -> dict[str, Any]:
-    shape = SHAPES[column]
+    schema = PROPERTIES[column]
     if column not in REQUIRED:
-        shape = {"anyOf": [shape, {"type": "null"}]}
+        schema = {"anyOf": [schema, {"type": "null"}]}
     rules = [text for code, text in RULES.items() if column_of(code) == column]
-    return {"description": " ".join(rules), **shape} if rules else shape
+    return {"description": " ".join(rules), **schema} if rules else schema
 
 
 if __name__ == "__main__":

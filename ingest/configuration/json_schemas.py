@@ -1,0 +1,257 @@
+"""The JSON Schema of each kind of configuration file: its keys, what they take.
+
+The checks read them as well: run as a module, this writes each to <kind>.schema.json
+beside it. What a schema can't say is checked where a kind is.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ingest.configuration.calendars import (
+    FIRST_YEAR,
+    LAST_YEAR,
+    WEEKDAYS,
+    WINDOW_PATTERN,
+)
+from ingest.configuration.schema_checks import NAME, Schema, key, list_of, mapping_of
+from ingest.transition import LONGEST_STATUS, TYPE_PATTERN
+
+# A century; within it microseconds are exact.
+LONGEST_HOURS = 1_000_000
+DATE_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+# What a calendar file may leave out.
+CALENDAR_DEFAULTS: dict[str, Any] = {
+    "holidays": None,
+    "closed_dates": [],
+    "special_dates": {},
+    "covers": [FIRST_YEAR, LAST_YEAR],
+}
+_FLAG = {"type": "boolean"}
+_STATUS = {**NAME, "maxLength": LONGEST_STATUS}
+_OBJECT = {"type": "object"}
+_UUID = {
+    "type": "string",
+    "pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+    "examples": ["729ed482-9c14-4980-99f6-7aa66bbbbdb6"],
+}
+_DATE = {"type": "string", "pattern": DATE_PATTERN, "examples": ["2026-12-24"]}
+_WINDOWS = list_of(
+    {"type": "string", "pattern": WINDOW_PATTERN, "examples": ["09:00-17:00"]}
+)
+STEP = mapping_of(
+    {
+        "status_name": key(_STATUS, "The status, as transitions name it."),
+        "status_label": key(NAME, "The status, as people read it."),
+        "status_color": key(
+            {
+                "type": "string",
+                "pattern": "^#[0-9a-fA-F]{6}$",
+                "examples": ["#2563eb"],
+            },
+            "Its colour, in quotes: a bare # begins a comment in YAML.",
+        ),
+        "step_order": key(
+            {"type": "integer", "minimum": 0, "maximum": 2**31 - 1},
+            "Its place; the lowest is the first status.",
+        ),
+        "allowed_transitions": key(
+            list_of(_STATUS), "Statuses of this workflow that may follow it (S19)."
+        ),
+        "sla_hours": key(
+            {"type": "number", "minimum": 0, "maximum": LONGEST_HOURS},
+            "Hours from entering the status to its deadline, in the calendar's "
+            "business time, with at most six decimals; null for no SLA (S10).",
+            or_null=True,
+        ),
+        "requires_approval": key(_FLAG, "Whether a user with a role must approve it."),
+        "approval_role": key(
+            NAME, "The role that approves; null where none must.", or_null=True
+        ),
+        "auto_transition_conditions": key(
+            _OBJECT, "When other systems move it on; kept, not judged."
+        ),
+        "notification_settings": key(
+            {
+                "type": "object",
+                "properties": {
+                    "at_risk_hours": key(
+                        {"type": "number", "minimum": 0, "maximum": LONGEST_HOURS},
+                        "Hours before its deadline from which a stay is at risk.",
+                        or_null=True,
+                    )
+                },
+            },
+            "Whom alerts about it go to, and how early; other keys are kept.",
+        ),
+        "is_final": key(_FLAG, "Whether its clock stands still for good (S14)."),
+    }
+)
+WORKFLOW = mapping_of(
+    {
+        "entity_type": key(NAME, "A name in raw.entity_types."),
+        "workflow_name": key(NAME, "Its name among those of its entity type."),
+        "business_entity": key(
+            NAME,
+            "The name of the business entity that it is for; null for all (S8).",
+            or_null=True,
+        ),
+        "is_default": key(
+            _FLAG, "Whether it wins among equally specific ones (S8); one may."
+        ),
+        "is_active": key(
+            _FLAG, "Whether it binds new entities; false retires it (S7)."
+        ),
+        "conditions": key(
+            _OBJECT, "What the business context of a first transition contains (S8)."
+        ),
+        "calendar": key(
+            NAME,
+            "The calendar in whose business time hours count; null for elapsed time.",
+            or_null=True,
+        ),
+        "steps": key(list_of(STEP, minItems=1), "Its statuses."),
+    }
+)
+CALENDAR = mapping_of(
+    {
+        "calendar_name": key(
+            {"type": "string", "pattern": "^[^/]+$", "examples": ["office_nl"]},
+            "The name by which workflow files know it, without a slash.",
+        ),
+        "timezone": key(
+            {**NAME, "examples": ["Europe/Amsterdam"]},
+            "The IANA zone in which its hours and dates are meant (S12).",
+        ),
+        "windows": key(
+            mapping_of(
+                {
+                    day: key(
+                        _WINDOWS,
+                        "Opening hours; past midnight they belong to the day they open "
+                        "on. Left out, it is closed.",
+                    )
+                    for day in WEEKDAYS
+                },
+                optional=WEEKDAYS,
+            ),
+            "Opening hours by weekday; they may touch, not overlap (S12).",
+        ),
+        "holidays": key(
+            mapping_of(
+                {
+                    "country": key(
+                        {**NAME, "examples": ["NL"]}, "ISO 3166 code of the country."
+                    ),
+                    "subdivision": key(
+                        NAME, "Code of its province or state.", or_null=True
+                    ),
+                },
+                optional=("subdivision",),
+            ),
+            "Whose public holidays are closed; null for none, the default.",
+            or_null=True,
+        ),
+        "closed_dates": key(list_of(_DATE), "Further closed dates; none by default."),
+        "special_dates": key(
+            {
+                "type": "object",
+                "propertyNames": _DATE,
+                "additionalProperties": _WINDOWS,
+            },
+            "Dates with hours of their own, instead of their weekday's or a holiday's.",
+        ),
+        "covers": key(
+            {
+                "type": "array",
+                "items": {"type": "integer", "minimum": 1900, "maximum": 2200},
+                "minItems": 2,
+                "maxItems": 2,
+            },
+            f"First and last year; [{FIRST_YEAR}, {LAST_YEAR}] by default.",
+        ),
+    },
+    optional=tuple(CALENDAR_DEFAULTS),
+)
+ENTITY_TYPES = mapping_of(
+    {
+        "entity_types": key(
+            list_of(
+                mapping_of(
+                    {
+                        "name": key(
+                            {
+                                "type": "string",
+                                "pattern": TYPE_PATTERN,
+                                "maxLength": 63,
+                                "examples": ["incident"],
+                            },
+                            "As transitions and the other files name it.",
+                        ),
+                        "label": key(NAME, "The name for people."),
+                    }
+                )
+            ),
+            "Kinds of entities, beside those that every database has.",
+        )
+    }
+)
+BUSINESS_ENTITIES = mapping_of(
+    {
+        "business_entities": key(
+            list_of(
+                mapping_of(
+                    {
+                        "id": key(
+                            _UUID, "As business_context.business_entity_id names it."
+                        ),
+                        "name": key(NAME, "As the other files name it."),
+                    }
+                )
+            ),
+            "The parties that a workflow or a transition can name.",
+        )
+    }
+)
+USER_ACCOUNTS = mapping_of(
+    {
+        "user_accounts": key(
+            list_of(
+                mapping_of(
+                    {
+                        "id": key(_UUID, "As triggered_by_user_id names them."),
+                        "name": key(NAME, "Their name."),
+                        "roles": key(list_of(NAME), "What they may approve as (S19)."),
+                        "business_entity": key(
+                            NAME, "Whom they work for; null for none.", or_null=True
+                        ),
+                        "is_active": key(_FLAG, "Whether their roles count."),
+                    }
+                )
+            ),
+            "Who triggers and approves transitions.",
+        )
+    }
+)
+KINDS: dict[str, Schema] = {
+    "workflow": WORKFLOW,
+    "calendar": CALENDAR,
+    "entity_types": ENTITY_TYPES,
+    "business_entities": BUSINESS_ENTITIES,
+    "user_accounts": USER_ACCOUNTS,
+}
+
+
+def json_schema(kind: str) -> Schema:
+    """The published JSON Schema of a kind of file."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": kind.replace("_", " ").capitalize(),
+        **KINDS[kind],
+    }
+
+
+if __name__ == "__main__":
+    for _kind in KINDS:
+        _path = Path(__file__).with_name(f"{_kind}.schema.json")
+        _path.write_text(json.dumps(json_schema(_kind), indent=2) + "\n")

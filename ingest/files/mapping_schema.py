@@ -1,0 +1,282 @@
+"""The JSON Schema of a mapping file, and what of one is wrong that no schema says.
+
+Run as a module, this writes mapping.schema.json beside it. What a mapping makes of rows
+belongs in mapping.py.
+"""
+
+import json
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+
+from ingest.configuration.schema_checks import (
+    NAME,
+    Schema,
+    key,
+    list_of,
+    mapping_of,
+    schema_defects,
+)
+from ingest.configuration.yaml_files import Located, shown
+from ingest.errors import SourceError
+from ingest.files.encodings import check_encoding
+from ingest.transition import COLUMNS, JSON_COLUMNS, TIMES
+from ingest.validation import check_zone
+
+# Of what a mapping puts into each of the 50,000 rows of a chunk.
+LONGEST_TEXT = 1_000
+FIELDS = tuple(column for column in COLUMNS if column != "id")
+NEEDED = ("entity_type", "entity_id", "created_at", "to_status")
+KEYED = ("entity_id", "triggered_by_user_id")
+# What polars takes for several columns, and the readers' own column.
+PATTERN = re.compile(r"\^.*\$$|\*$", re.DOTALL)
+TAKEN = ("", "row_number")
+TRIED = datetime(2001, 12, 31, 23, 58, 59, 123456, UTC)
+POLARS_RAISES = (
+    pl.exceptions.PolarsError,
+    pl.exceptions.PolarsWarning,
+    pl.exceptions.PanicException,
+)
+
+_TEXT = {"type": "string", "maxLength": LONGEST_TEXT}
+_COLUMN = {**NAME, "maxLength": LONGEST_TEXT}
+_WHOLE = {"minimum": -(2**63), "maximum": 2**63 - 1}
+_PARTS: dict[str, Schema] = {
+    "column": key(_COLUMN, "The column of the source that it is in."),
+    "columns": key(
+        list_of(_COLUMN, minItems=1), "Columns whose values are joined; a null is not."
+    ),
+    "separator": key(_TEXT, "What is between joined values; a space by default."),
+    "constant": key(
+        {"type": ["string", "boolean", "integer"], "maxLength": LONGEST_TEXT, **_WHOLE},
+        "The same in every row.",
+    ),
+    "values": key(
+        {
+            "type": "object",
+            "minProperties": 1,
+            "propertyNames": _TEXT,
+            "additionalProperties": {
+                "type": ["string", "boolean", "number"],
+                "maxLength": LONGEST_TEXT,
+            },
+        },
+        "What values of the column become; others stay.",
+    ),
+}
+_OF_KEYS: dict[str, Schema] = {
+    "key": key(
+        {"type": "boolean"}, "Whether the values are texts that ids are made of."
+    ),
+}
+_OF_ENTITIES: dict[str, Schema] = {
+    **_OF_KEYS,
+    "namespace": key(_TEXT, "Whose text keys they are: equal ones of another differ."),
+}
+_OF_TIMES: dict[str, Schema] = {
+    "format": key(
+        {**_TEXT, "examples": ["%d/%m/%Y %H:%M"]}, "The strftime pattern of an instant."
+    ),
+}
+
+
+def _field(description: str, parts: dict[str, Schema]) -> Schema:
+    return {
+        "description": description,
+        **mapping_of({**_PARTS, **parts}, optional=(*_PARTS, *parts)),
+        "type": ["string", "object", "null"],
+        "minLength": 1,
+        "maxLength": LONGEST_TEXT,
+    }
+
+
+_OWN_PARTS = {"entity_id": _OF_ENTITIES, "triggered_by_user_id": _OF_KEYS}
+_MEMBERS = {
+    "description": "The columns of a JSON object, by name where they are named.",
+    "type": ["array", "object", "null"],
+    "items": _COLUMN,
+    "minItems": 1,
+    "minProperties": 1,
+    "propertyNames": _TEXT,
+    "additionalProperties": {
+        **_field("", {}),
+        "type": ["string", "object"],
+        "description": "Where a member comes from.",
+    },
+}
+_FIELDS: dict[str, Schema] = {
+    name: _MEMBERS
+    if name in JSON_COLUMNS
+    else _field(
+        f"Where {name} comes from: a column, or what makes it.",
+        _OF_TIMES if name in TIMES else _OWN_PARTS.get(name, {}),
+    )
+    for name in FIELDS
+}
+_OPTIONS: dict[str, Schema] = {
+    "source": key(
+        _TEXT, "The source's name in the ledger; the file's by default.", or_null=True
+    ),
+    "timezone": key(
+        {**NAME, "examples": ["Europe/Amsterdam"]},
+        "The IANA zone of times without an offset.",
+        or_null=True,
+    ),
+    "delimiter": key(
+        {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 1,
+            "pattern": '[^"\\r\\n]',
+            "examples": ["';'"],
+        },
+        "What is between the values of delimited text.",
+        or_null=True,
+    ),
+    "encoding": key(
+        {**NAME, "examples": ["cp1252"]}, "Of text; UTF-8 by default.", or_null=True
+    ),
+    "accept_unended": key(
+        {"type": "boolean"},
+        "Whether a last line without a line end is whole.",
+        or_null=True,
+    ),
+    "nulls": key(
+        list_of({"type": "string"}, examples=["['', '?']"]),
+        "Texts that stand for no value.",
+        or_null=True,
+    ),
+}
+MAPPING = mapping_of(
+    {
+        **_OPTIONS,
+        **_FIELDS,
+        "transitions": key(
+            list_of(mapping_of(_FIELDS, optional=FIELDS), minItems=1)
+            | {"uniqueItems": False},
+            "Of a wide table: the transitions that a row makes, with what differs.",
+        ),
+    },
+    optional=(*_OPTIONS, *FIELDS, "transitions"),
+)
+CHECKS: dict[str, Callable[[str], str | None]] = {
+    "timezone": check_zone,
+    "encoding": check_encoding,
+}
+
+
+def json_schema() -> Schema:
+    """The published JSON Schema of a mapping file."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Mapping",
+        **MAPPING,
+    }
+
+
+def mapping_defects(content: Located) -> Iterator[str]:
+    """What of a mapping is not as it must be, a sentence each, with file and line."""
+    defects = list(schema_defects(content, MAPPING))
+    yield from defects
+    if defects:
+        return
+    for name, check in CHECKS.items():
+        if content.get(name) is not None:
+            try:
+                check(content[name])
+            except SourceError as error:
+                yield f"{content.at(name)}: {shown(name)} can't be so: {error}"
+    entries = content.get("transitions", [content])
+    for name in NEEDED:
+        if any(entry.get(name, content.get(name)) is None for entry in entries):
+            yield (
+                f"{content.at()}: key {name!r} is missing: name its column, or a "
+                "constant."
+            )
+    parts = [content, *(entry for entry in entries if entry is not content)]
+    for part in parts:
+        for name in part.keys() & set(FIELDS):
+            yield from _field_defects(part, name)
+
+
+def _field_defects(within: Located, name: str) -> Iterator[str]:
+    """What is wrong with a field, and with the members of a JSON column."""
+    field = within[name]
+    if isinstance(field, str):
+        yield from _column_defects(field, within.at(name), name)
+    elif isinstance(field, list):
+        for column in field:
+            yield from _column_defects(column, within.at(name), name)
+    elif name in JSON_COLUMNS and field is not None:
+        for member in field:
+            yield from _part_defects(field, member)
+    elif field is not None:
+        yield from _part_defects(within, name)
+
+
+def _part_defects(within: Located, name: str) -> Iterator[str]:
+    field = within[name]
+    if isinstance(field, str):
+        yield from _column_defects(field, within.at(name), name)
+        return
+    if sum(part in field for part in ("column", "columns", "constant")) != 1:
+        yield (
+            f"{within.at(name)}: {shown(name)} needs exactly one of column, columns "
+            "and constant."
+        )
+    if "values" in field and "column" not in field:
+        yield (
+            f"{field.at('values')}: 'values' translates a column; {shown(name)} has "
+            "none."
+        )
+    for part in ("column", "columns"):
+        given = field.get(part, [])
+        for column in [given] if isinstance(given, str) else given:
+            yield from _column_defects(column, field.at(part), part)
+    if "format" in field and (flaw := format_flaw(field["format"])):
+        yield (
+            f"{field.at('format')}: 'format' can't be {shown(field['format'])}; {flaw}."
+        )
+
+
+def _column_defects(column: str, where: str, name: str) -> Iterator[str]:
+    if column in TAKEN or PATTERN.match(column):
+        yield (
+            f"{where}: {shown(name)} can't be {shown(column)}; name that column "
+            "otherwise in the source."
+        )
+
+
+def format_flaw(given: str) -> str | None:
+    """Why instants can't be read by a format, as far as polars and a trial tell."""
+    try:
+        with warnings.catch_warnings():
+            # A warning is of %f, which polars takes for nanoseconds.
+            warnings.simplefilter("error")
+            read_instants(pl.Series(["x"]), given)
+            try:
+                written = pl.Series([TRIED]).dt.to_string(given)
+            except pl.exceptions.PolarsError:
+                # Some directives can be read and not be written.
+                return None
+            read = read_instants(written, given).dt.year().item()
+    except POLARS_RAISES as error:
+        return str(error).partition("\n")[0].rstrip(".")
+    if read is None:
+        return "it reads nothing"
+    return None if read == TRIED.year else "it reads no year"
+
+
+def read_instants(texts: pl.Series, given: str) -> pl.Series:
+    """Instants of texts by a format; null for what is not of it."""
+    return texts.str.to_datetime(given, time_unit="us", strict=False)
+
+
+if __name__ == "__main__":
+    Path(__file__).with_name("mapping.schema.json").write_text(
+        json.dumps(json_schema(), indent=2) + "\n"
+    )

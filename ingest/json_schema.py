@@ -15,6 +15,7 @@ from ingest.transition import (
     OFFSET_PATTERN,
     REQUIRED,
     RULES,
+    TYPE_PATTERN,
     UUID_PATTERN,
     column_of,
 )
@@ -27,7 +28,7 @@ _OBJECT = {"type": ["object", "string"]}
 PROPERTIES: dict[str, dict[str, Any]] = {
     "id": _UUID,
     "created_at": _INSTANT,
-    "entity_type": {"type": "string", "pattern": "^[a-z][a-z0-9_]*$"},
+    "entity_type": {"type": "string", "pattern": TYPE_PATTERN},
     "entity_id": {
         "anyOf": [
             {"type": "integer", "minimum": 0, "maximum": 2**63 - 1},

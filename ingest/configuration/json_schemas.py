@@ -15,7 +15,7 @@ from ingest.configuration.calendars import (
     WINDOW_PATTERN,
 )
 from ingest.configuration.schema_checks import NAME, Schema, key, list_of, mapping_of
-from ingest.transition import LONGEST_STATUS, TYPE_PATTERN
+from ingest.transition import LONGEST_STATUS, TYPE_PATTERN, UUID_PATTERN
 
 # A century; within it microseconds are exact.
 LONGEST_HOURS = 1_000_000
@@ -32,7 +32,8 @@ _STATUS = {**NAME, "maxLength": LONGEST_STATUS}
 _OBJECT = {"type": "object"}
 _UUID = {
     "type": "string",
-    "pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+    # As they are stored: in lower case.
+    "pattern": UUID_PATTERN.replace("A-F", ""),
     "examples": ["729ed482-9c14-4980-99f6-7aa66bbbbdb6"],
 }
 _DATE = {"type": "string", "pattern": DATE_PATTERN, "examples": ["2026-12-24"]}

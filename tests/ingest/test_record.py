@@ -35,7 +35,7 @@ from ingest.append import MAX_FUTURE
 from ingest.configuration import workflows
 from ingest.store import database
 from ingest.store.database import Connection
-from ingest.transition import COLUMNS
+from ingest.transition import COLUMNS, LONGEST_STATUS
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 MANAGER = uuid.UUID("00000000-0000-4000-8000-0000000000a1")
@@ -996,6 +996,22 @@ def test_call_in_sql_is_refused_by_the_same_rules(
     diagnosis = refused.value.diag
     assert (diagnosis.sqlstate, diagnosis.constraint_name) == ("SE001", rule)
     assert _count(connection) == (1, 1)
+
+
+def test_limits_in_sql_are_those_of_validation(connection: Connection) -> None:
+    call = (
+        "select raw.record_transition('order', %s, %s,"
+        " created_at => clock_timestamp() + %s)"
+    )
+    second = timedelta(seconds=1)
+    connection.execute(call, [1, "é" * LONGEST_STATUS, MAX_FUTURE - second])
+    for status, ahead, rule in (
+        ("é" * (LONGEST_STATUS + 1), -second, "to_status_is_short"),
+        ("new", MAX_FUTURE + second, "created_at_is_not_ahead"),
+    ):
+        with pytest.raises(psycopg.DatabaseError) as refused:
+            connection.execute(call, [2, status, ahead])
+        assert refused.value.diag.constraint_name == rule
 
 
 def test_call_in_sql_is_recorded(

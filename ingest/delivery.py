@@ -42,10 +42,11 @@ from ingest.files.encodings import check_encoding
 from ingest.files.layout import Layout
 from ingest.files.mapping import Mapping
 from ingest.files.sources import read
+from ingest.instants import LocalTimes, check_zone
 from ingest.names import readable_path
 from ingest.store.database import Connection, another
 from ingest.transition import CODES, NO_KEYS, Reject, column_of
-from ingest.validation import check_zone, validate
+from ingest.validation import validate
 
 NOTHING = AppendResult(0, 0, 0, 0)
 NO_MAPPING = hashlib.sha256(b"").hexdigest()
@@ -127,6 +128,14 @@ class Settings(NamedTuple):
         if reading == (None, False):
             return digest
         return hashlib.sha256(repr((digest, *reading)).encode()).hexdigest()
+
+    @property
+    def times(self) -> LocalTimes:
+        """What local times mean, once resolved."""
+        mapping = self.mapping
+        if mapping is None:
+            return LocalTimes(self.timezone)
+        return LocalTimes(self.timezone, mapping.fold, mapping.gap)
 
     def resolve(self) -> "Settings":
         """The same with the mapping's own source and zone where none are given.
@@ -355,7 +364,7 @@ def validated(
     valid = validate(
         texts,
         entity_types=types,
-        timezone=settings.timezone,
+        times=settings.times,
         latest=clock + settings.max_future,
     )
     return Batch(
@@ -365,12 +374,12 @@ def validated(
         keys=keys.join(valid.good, on=["entity_type", "entity_id"], how="semi"),
         source=settings.source or "",
         source_rows=chunk.row_count,
-        refused=_refused(valid.defects, texts, types, settings.timezone),
+        refused=_refused(valid.defects, texts, types, settings.times),
     )
 
 
 def _refused(
-    defects: pl.DataFrame, texts: pl.DataFrame, types: list[str], timezone: str | None
+    defects: pl.DataFrame, texts: pl.DataFrame, types: list[str], times: LocalTimes
 ) -> dict[int, str | None]:
     """By row number, what the first defect of each code found in its column."""
     found = {}
@@ -378,16 +387,16 @@ def _refused(
         column = column_of(defect["code"])
         if column is not None:
             row = texts.filter(pl.col("row_number") == defect["row_number"])
-            found[defect["row_number"]] = row[_place(row, types, timezone), column]
+            found[defect["row_number"]] = row[_place(row, types, times), column]
     return found
 
 
-def _place(row: pl.DataFrame, types: list[str], timezone: str | None) -> int:
+def _place(row: pl.DataFrame, types: list[str], times: LocalTimes) -> int:
     """Which of the transitions of a refused row is the first that is refused."""
     if row.height == 1:
         return 0
     apart = row.with_columns(row_number=pl.int_range(row.height, dtype=pl.Int64))
-    defects = validate(apart, entity_types=types, timezone=timezone).defects
+    defects = validate(apart, entity_types=types, times=times).defects
     # One that is too far ahead is refused by the clock alone.
     return int(defects["row_number"][0]) if defects.height else 0
 

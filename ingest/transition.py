@@ -38,8 +38,11 @@ NO_KEYS = pl.DataFrame(
 UUID_PATTERN = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 # A bigint as Postgres writes it; any other spelling would have to be altered.
 BIGINT_PATTERN = r"^(0|[1-9]\d{0,18})$"
-LOCAL_PATTERN = r"^(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}:[0-5]\d(?:\.\d{1,6})?)"
-OFFSET_PATTERN = r"(Z|[+-](?:0\d|1[0-5])(?::?[0-5]\d)?)?$"
+# ISO 8601: a date, or one with a time, an offset, and a zone's name in brackets.
+LOCAL_PATTERN = r"^(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2}(?::[0-5]\d(?:\.\d{1,6})?)?)"
+OFFSET_PATTERN = (
+    r"(Z|[+-](?:0\d|1[0-5])(?::?[0-5]\d)?)?(?:\[([A-Za-z][A-Za-z0-9_+/-]*)\])?)?$"
+)
 LONGEST_STATUS = 255
 # As raw.entity_types has it.
 TYPE_PATTERN = "^[a-z][a-z0-9_]*$"

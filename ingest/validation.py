@@ -6,19 +6,16 @@ What the rules are belongs in transition.py, what becomes of either in append.py
 from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
-from zoneinfo import available_timezones
 
 import polars as pl
 
-from ingest.errors import SourceError
 from ingest.identity import named_uuid
+from ingest.instants import REFUSED, LocalTimes, parse_time
 from ingest.json_text import canonical_each
 from ingest.transition import (
     BIGINT_PATTERN,
     COLUMNS,
     JSON_COLUMNS,
-    LOCAL_PATTERN,
-    OFFSET_PATTERN,
     RULES,
     TIMES,
     Transition,
@@ -36,24 +33,11 @@ class Validated(NamedTuple):
     defects: pl.DataFrame
 
 
-def check_zone(name: str) -> str:
-    """The name itself, where it is an IANA time zone.
-
-    Raises:
-        SourceError: it is none.
-    """
-    # Two entries of the system's list are no zones.
-    if name not in available_timezones() - {"Factory", "localtime"}:
-        msg = f"{name!r} is no IANA time zone, such as Europe/Amsterdam."
-        raise SourceError(msg)
-    return name
-
-
 def validate(
     texts: pl.DataFrame,
     *,
     entity_types: Iterable[str],
-    timezone: str | None = None,
+    times: LocalTimes = REFUSED,
     latest: datetime | None = None,
 ) -> Validated:
     """Decide over a chunk of text rows, and parse those that pass.
@@ -62,7 +46,7 @@ def validate(
         texts: n rows; `row_number` Int64 and COLUMNS as String, null where absent.
             Several rows may share a row_number: they stand or fall together (S20).
         entity_types: the known ones.
-        timezone: IANA zone of local times; without it they are refused.
+        times: what local times mean; without a zone they are refused.
         latest: created_at may not be after it; no bound by default.
 
     Returns:
@@ -74,7 +58,7 @@ def validate(
     for column in JSON_COLUMNS:
         frame = _parse_json(frame, column)
     for column in TIMES:
-        frame = _parse_time(frame, column, timezone)
+        frame = parse_time(frame, column, times)
     rows, failures = Transition.filter(frame)
     defects = _first_defects(failures.details(), texts)
     good = rows.join(defects, on="row_number", how="anti", maintain_order="left")
@@ -109,40 +93,6 @@ def _parse_json(frame: pl.DataFrame, column: str) -> pl.DataFrame:
         )
         .drop("spelled")
     )
-
-
-def _parse_time(frame: pl.DataFrame, column: str, timezone: str | None) -> pl.DataFrame:
-    """Add `_local`, the wall clock read, `_is_placed`, a zone is known, the instant."""
-    local, offset = _by_iso(pl.col(f"{column}_text"))
-    frame = frame.with_columns(_local=local, _offset=offset)
-    local = pl.when(pl.col("_local").dt.year().is_between(1, 9999)).then("_local")
-    by_offset = (pl.col("_local") - pl.col("_offset")).dt.replace_time_zone("UTC")
-    by_zone = (
-        pl.col("_local")
-        .dt.replace_time_zone(timezone or "UTC", ambiguous="null", non_existent="null")
-        .dt.convert_time_zone("UTC")
-    )
-    has_offset = pl.col("_offset").is_not_null()
-    has_zone = pl.lit(timezone is not None)
-    return frame.with_columns(
-        local.alias(f"{column}_local"),
-        (has_offset | has_zone).alias(f"{column}_is_placed"),
-        pl.when(has_offset).then(by_offset).when(has_zone).then(by_zone).alias(column),
-    ).drop("_local", "_offset")
-
-
-def _by_iso(text: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
-    parts = text.str.extract_groups(LOCAL_PATTERN + OFFSET_PATTERN)
-    day, time, offset = (parts.struct.field(str(n)) for n in (1, 2, 3))
-    local = (day + "T" + time).str.to_datetime(
-        "%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False
-    )
-    sign = pl.when(offset.str.starts_with("-")).then(-1).otherwise(1)
-    hours = offset.str.slice(1, 2).cast(pl.Int64, strict=False).fill_null(0)
-    minutes = offset.str.slice(3).str.strip_prefix(":")
-    minutes = minutes.cast(pl.Int64, strict=False).fill_null(0)
-    given = pl.when(offset.is_not_null() & (offset != ""))
-    return local, pl.duration(minutes=given.then(sign * (hours * 60 + minutes)))
 
 
 def _first_defects(details: pl.DataFrame, texts: pl.DataFrame) -> pl.DataFrame:

@@ -11,11 +11,18 @@ from pathlib import Path
 
 import pytest
 
+from ingest.files.time_formats import COUNTS, DIRECTIVES
 from ingest.transition import CODES
 
 PROJECT = Path(__file__).parents[1]
 DATA = PROJECT.parent / "shared" / "data"
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
+
+
+def test_directives_of_a_format_are_those_that_are_read() -> None:
+    readme = (PROJECT / "README.md").read_text()
+    assert f"`{' '.join(DIRECTIVES)}`" in readme
+    assert ", ".join(f"`{count}`" for count in COUNTS) in readme
 
 
 def test_readme_lists_every_code_of_a_reject_with_its_sentence() -> None:

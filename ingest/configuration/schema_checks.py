@@ -138,6 +138,8 @@ def _is_fit(value: Any, schema: Schema) -> bool:
         return bool in classes
     if not isinstance(value, tuple(classes)):
         return False
+    if "enum" in schema and value is not None:
+        return value in schema["enum"]
     if isinstance(value, str):
         size, pattern = len(value), schema.get("pattern")
         sizes = schema.get("minLength", 0), schema.get("maxLength", size)
@@ -161,6 +163,8 @@ def _words(schema: Schema) -> str:
     for word, key in (("items", "maxItems"), ("characters", "maxLength")):
         if key in schema:
             first += f" of at most {schema[key]} {word}"
+    if "enum" in schema:
+        first = f"one of {', '.join(schema['enum'])}"
     if "minimum" in schema:
         first += f" from {schema['minimum']} to {schema['maximum']}"
     if "examples" in schema:

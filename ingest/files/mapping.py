@@ -6,7 +6,6 @@ several timestamp columns is one transition, list them under `transitions`.
 
 import hashlib
 import json
-import re
 from collections.abc import Callable
 from collections.abc import Mapping as Members
 from dataclasses import dataclass
@@ -20,11 +19,10 @@ from ingest.configuration.yaml_files import read_yaml
 from ingest.errors import SourceError
 from ingest.files.layout import Layout
 from ingest.files.mapping_schema import FIELDS, POLARS_RAISES, mapping_defects
+from ingest.files.time_formats import format_flaw, to_iso
 from ingest.identity import key_to_bigint, key_to_uuid
+from ingest.instants import Fold, Gap
 from ingest.transition import COLUMNS, JSON_COLUMNS, NO_KEYS
-
-# Directives of an instant that need no zone: %s counts seconds from 1970 in UTC.
-ZONE_FORMAT = re.compile(r"%(?:[:#]*z|\+|s)")
 
 
 @dataclass(frozen=True)
@@ -89,6 +87,8 @@ class Mapping:
     is_wide: bool
     source: str | None
     timezone: str | None
+    fold: Fold
+    gap: Gap
     delimiter: str | None
     encoding: str | None
     accept_unended: bool
@@ -177,6 +177,8 @@ def _mapping(content: dict[str, Any]) -> Mapping:
         is_wide="transitions" in content,
         source=content.get("source"),
         timezone=content.get("timezone"),
+        fold=content.get("fold") or "reject",
+        gap=content.get("gap") or "reject",
         delimiter=content.get("delimiter"),
         encoding=content.get("encoding"),
         accept_unended=bool(content.get("accept_unended")),
@@ -259,12 +261,14 @@ def _timed(field: Field) -> pl.Expr:
     text = field.text()
     if field.format is None:
         return text
-    parsed = text.str.to_datetime(field.format, time_unit="us", strict=False)
-    zone = "Z" if ZONE_FORMAT.search(field.format.replace("%%", "")) else ""
+    # One that another release took may have been kept.
+    if flaw := format_flaw(field.format):
+        msg = f"The mapping can't be applied: format {field.format!r}: {flaw}. Mend it."
+        raise SourceError(msg)
     # What doesn't fit the format must not pass because it happens to be ISO 8601.
-    misfit = text + pl.lit(f" is not {field.format}")
-    iso = parsed.dt.to_string(f"%Y-%m-%dT%H:%M:%S%.f{zone}")
-    return pl.coalesce(iso, misfit)
+    return pl.coalesce(
+        to_iso(text, field.format), text + pl.lit(f" is not {field.format}")
+    )
 
 
 def _json_object(members: dict[str, Field]) -> pl.Expr:

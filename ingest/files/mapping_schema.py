@@ -6,9 +6,7 @@ belongs in mapping.py.
 
 import json
 import re
-import warnings
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -24,8 +22,9 @@ from ingest.configuration.schema_checks import (
 from ingest.configuration.yaml_files import Located, shown
 from ingest.errors import SourceError
 from ingest.files.encodings import check_encoding
+from ingest.files.time_formats import format_flaw
+from ingest.instants import check_zone
 from ingest.transition import COLUMNS, JSON_COLUMNS, TIMES
-from ingest.validation import check_zone
 
 # Of what a mapping puts into each of the 50,000 rows of a chunk.
 LONGEST_TEXT = 1_000
@@ -35,7 +34,6 @@ KEYED = ("entity_id", "triggered_by_user_id")
 # What polars takes for several columns, and the readers' own column.
 PATTERN = re.compile(r"\^.*\$$|\*$", re.DOTALL)
 TAKEN = ("", "row_number")
-TRIED = datetime(2001, 12, 31, 23, 58, 59, 123456, UTC)
 POLARS_RAISES = (
     pl.exceptions.PolarsError,
     pl.exceptions.PolarsWarning,
@@ -79,7 +77,8 @@ _OF_ENTITIES: dict[str, Schema] = {
 }
 _OF_TIMES: dict[str, Schema] = {
     "format": key(
-        {**_TEXT, "examples": ["%d/%m/%Y %H:%M"]}, "The strftime pattern of an instant."
+        {**_TEXT, "examples": ["%d/%m/%Y %H:%M"]},
+        "How an instant is written, in the directives of strptime.",
     ),
 }
 
@@ -124,6 +123,18 @@ _OPTIONS: dict[str, Schema] = {
     "timezone": key(
         {**NAME, "examples": ["Europe/Amsterdam"]},
         "The IANA zone of times without an offset.",
+        or_null=True,
+    ),
+    "fold": key(
+        {"type": "string", "enum": ["earlier", "later", "reject"]},
+        "Which instant a local time means that exists twice: earlier, later, or reject "
+        "(the default).",
+        or_null=True,
+    ),
+    "gap": key(
+        {"type": "string", "enum": ["forward", "reject"]},
+        "What a local time becomes that never was: forward reads it by the offset "
+        "before the change (02:30 is 03:30); reject is the default.",
         or_null=True,
     ),
     "delimiter": key(
@@ -249,31 +260,6 @@ def _column_defects(column: str, where: str, name: str) -> Iterator[str]:
             f"{where}: {shown(name)} can't be {shown(column)}; name that column "
             "otherwise in the source."
         )
-
-
-def format_flaw(given: str) -> str | None:
-    """Why instants can't be read by a format, as far as polars and a trial tell."""
-    try:
-        with warnings.catch_warnings():
-            # A warning is of %f, which polars takes for nanoseconds.
-            warnings.simplefilter("error")
-            read_instants(pl.Series(["x"]), given)
-            try:
-                written = pl.Series([TRIED]).dt.to_string(given)
-            except pl.exceptions.PolarsError:
-                # Some directives can be read and not be written.
-                return None
-            read = read_instants(written, given).dt.year().item()
-    except POLARS_RAISES as error:
-        return str(error).partition("\n")[0].rstrip(".")
-    if read is None:
-        return "it reads nothing"
-    return None if read == TRIED.year else "it reads no year"
-
-
-def read_instants(texts: pl.Series, given: str) -> pl.Series:
-    """Instants of texts by a format; null for what is not of it."""
-    return texts.str.to_datetime(given, time_unit="us", strict=False)
 
 
 if __name__ == "__main__":

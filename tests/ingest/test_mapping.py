@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import jsonschema
@@ -458,15 +459,29 @@ def test_text_that_no_row_could_have_is_refused(
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ("%I", "Please either specify both hour and minute, or neither"),
-        ("%Y-%m-%d %H", "Please either specify both hour and minute, or neither"),
-        ("%Y-%m-%d %S", "Found seconds directive, but no hours directive"),
-        ("%Y-%m-%d %I:%M", "Please either specify both 12-hour directive and meridiem"),
-        ("%Y-%m-%d %H:%M:%S.%f", "This pattern should not be used"),
+        ("%I", "it reads no year"),
         ("%d/%m", "it reads no year"),
         ("%H:%M:%S", "it reads no year"),
         ("", "it reads no year"),
-        ("%%z %Y-%m-%d", "it reads nothing"),
+        ("yyyy/MM/dd", "it reads no year"),
+        ("%%z", "it reads no year"),
+        ("%Y", "it reads no day"),
+        ("%Y-%m", "it reads no day"),
+        ("%Y-%d", "it reads no day"),
+        ("%Y-%m-%d %S", "%S needs the minute as well"),
+        ("%Y-%m-%d %M", "%M needs the hour as well"),
+        ("%Y-%m-%d %H:%M.%f", "%f needs the second as well"),
+        ("%Y-%m-%d %I:%M", "only together; for 24 hours there is %H"),
+        ("%Y-%m-%d %H %p", "only together; for 24 hours there is %H"),
+        ("%Y-%m-%d %H %I %p", "%H and %I say the same"),
+        ("%Y-%m-%d %b", "%m and %b say the same"),
+        ("%Y-%m-%d %d", "%d stands there more than once"),
+        ("%Y-%m-%d %z %Z", "%z and %Z say the same"),
+        ("%Y-%m-%d %Q", "%Q is no directive here; known are %Y, %y, %m"),
+        ("%Y-%m-%d %H:%M:%S%.f", "%. is no directive here"),
+        ("%Y-%m-%d %", "% is no directive here"),
+        ("%s", "%s is no directive here; known are"),
+        ("%+", "the whole formats unix, unix_ms, unix_us"),
         ("%Y" + " " * 1_000, "a text of at most 1000 characters"),
     ],
 )
@@ -492,16 +507,23 @@ def test_format_that_reads_no_instant_is_refused(
     ("given", "text", "instant"),
     [
         ("%Y-%m-%d", "2026-07-01", "2026-06-30 22:00:00"),
-        ("%d.%m.%y %k:%M", "01.07.26  3:04", "2026-07-01 01:04:00"),
+        ("%d.%m.%y %H:%M", "01.07.26 3:04", "2026-07-01 01:04:00"),
         ("%Y-%j %I:%M %p", "2026-182 03:04 PM", "2026-07-01 13:04:00"),
-        ("%Y-%m-%d %H:%M:%S%.f", "2026-07-01 03:04:05.6", "2026-07-01 01:04:05.6"),
-        ("%Y-%m-%dT%H:%M:%S%#z", "2026-07-01T03:04:05+01", "2026-07-01 02:04:05"),
-        ("%+", "2026-07-01T03:04:05+01:00", "2026-07-01 02:04:05"),
-        ("%s", "1782874800", "2026-07-01 03:00:00"),
+        ("%Y-%m-%d %H:%M:%S.%f", "2026-07-01 03:04:05.6", "2026-07-01 01:04:05.6"),
+        (
+            "%Y-%m-%d %H:%M:%S.%f",
+            "2026-07-01 03:04:05.000250",
+            "2026-07-01 01:04:05.00025",
+        ),
+        ("%Y-%m-%dT%H:%M:%S%z", "2026-07-01T03:04:05+0100", "2026-07-01 02:04:05"),
+        ("%Y-%m-%d %H:%M %Z", "2026-07-01 03:04 Asia/Tokyo", "2026-06-30 18:04:00"),
+        ("%Y-%m-%d %H:%M %Z", "2026-07-01 03:04 EST", "2026-07-01 08:04:00"),
+        ("unix", "1782874800", "2026-07-01 03:00:00"),
         ("%%s %Y-%m-%d", "%s 2026-07-01", "2026-06-30 22:00:00"),
+        ("%Y-%m-%d %H", "2026-07-01 03", "2026-07-01 01:00:00"),
     ],
 )
-def test_format_reads_the_instant_that_it_writes(
+def test_format_decides_the_instant(
     connection: Connection,
     write: Write,
     mapping: Load,
@@ -519,8 +541,78 @@ def test_format_reads_the_instant_that_it_writes(
     assert row == (instant,)
 
 
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ("%Y-%m-%d %H:%M:%S.%f", "2026-07-01 03:04:05.1234567"),
+        ("%Y-%m-%d %H:%M %Z", "2026-07-01 03:04 CEST"),
+        ("%Y-%m-%d", "14-07-01"),
+        ("%d/%m/%Y", "2026-07-01"),
+    ],
+)
+def test_what_is_not_of_its_format_is_rejected(
+    connection: Connection, write: Write, mapping: Load, given: str, text: str
+) -> None:
+    yaml = BASE.replace("at\n", f"{{column: at, format: '{given}'}}\n", 1)
+    path = write("rows.csv", f"order,at,status\n1,{text},new\n")
+    deliver(connection, path, Settings(mapping(yaml), timezone="UTC"))
+    rows = connection.execute("select code from raw.rejected_transitions").fetchall()
+    assert rows == [("created_at_is_instant",)]
+
+
+@pytest.mark.parametrize(
+    ("choice", "instants"),
+    [
+        ("", []),
+        ("fold: earlier\n", ["2026-10-25 00:30:00"]),
+        ("fold: later\n", ["2026-10-25 01:30:00"]),
+        ("gap: forward\n", ["2026-03-29 01:30:00"]),
+        ("fold: later\ngap: forward\n", ["2026-03-29 01:30:00", "2026-10-25 01:30:00"]),
+    ],
+)
+def test_local_time_at_a_clock_change_is_what_the_mapping_says(
+    connection: Connection,
+    write: Write,
+    mapping: Load,
+    choice: str,
+    instants: list[str],
+) -> None:
+    path = write(
+        "rows.csv",
+        "order,at,status\n1,2026-10-25T02:30,new\n1,2026-03-29T02:30,new\n",
+    )
+    chosen = mapping(f"{BASE}timezone: Europe/Paris\n{choice}")
+    read, appended, _, rejected = deliver(connection, path, Settings(chosen)).result
+    assert (read, appended, rejected) == (2, len(instants), 2 - len(instants))
+    rows = connection.execute(
+        "select (created_at at time zone 'UTC')::text from raw.status_transitions"
+        " order by created_at"
+    ).fetchall()
+    assert [instant for (instant,) in rows] == instants
+    # Another choice is another delivery.
+    plain = mapping(f"{BASE}timezone: Europe/Paris\n")
+    assert (chosen.sha256 == plain.sha256) == (choice == "")
+
+
+def test_dates_of_parquet_are_midnights_of_the_named_zone(
+    connection: Connection, tmp_path: Path, mapping: Load
+) -> None:
+    path = tmp_path / "rows.parquet"
+    frame = pl.DataFrame({"order": [1], "at": [date(2026, 7, 1)], "status": ["new"]})
+    frame.write_parquet(path)
+    found = mapping(f"{BASE}timezone: Europe/Paris\n")
+    assert deliver(connection, path, Settings(found)).result == (1, 1, 0, 0)
+    row = connection.execute(
+        "select (created_at at time zone 'UTC')::text from raw.status_transitions"
+    ).fetchone()
+    assert row == ("2026-06-30 22:00:00",)
+
+
 def test_what_polars_refuses_of_a_kept_mapping_is_a_source_error(mapping: Load) -> None:
     text = BASE.replace("at\n", "{column: at, format: '%Y-%m-%d'}\n", 1)
     kept = restore_mapping(mapping(text).content.replace("%Y-%m-%d", "%I"))
-    with pytest.raises(SourceError, match=r"^The mapping can't be applied: Invalid"):
+    with pytest.raises(
+        SourceError,
+        match=r"^The mapping can't be applied: format '%I': it reads no year",
+    ):
         _apply(kept, {"order": "1", "at": AT, "status": "new"})

@@ -1,13 +1,15 @@
 """The rules of a row, and identities that never vary."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
 
 from ingest.identity import key_to_bigint, key_to_uuid
+from ingest.instants import Fold, Gap, LocalTimes, parse_time
 from ingest.transition import CODES, COLUMNS, RULES, column_of
 from ingest.validation import Validated, validate
 
@@ -26,7 +28,9 @@ GOOD: dict[str, str | None] = {
     "is_milestone": "t",
     "metadata": "{}",
 }
-NEW_YORK = {"timezone": "America/New_York"}
+NEW_YORK = {"times": LocalTimes("America/New_York")}
+
+SAO_PAULO = {"times": LocalTimes("America/Sao_Paulo")}
 
 # rule: the change to GOOD that breaks it alone, and how the row is read.
 BROKEN: list[tuple[str, dict[str, str | None], dict[str, Any]]] = [
@@ -41,11 +45,25 @@ BROKEN: list[tuple[str, dict[str, str | None], dict[str, Any]]] = [
     ("created_at_is_instant", {"created_at": "2026-01-01T24:00:00Z"}, {}),
     ("created_at_is_instant", {"created_at": "2026-01-01T00:00:60Z"}, {}),
     ("created_at_is_instant", {"created_at": "2026-01-01T00:00:00.1234567Z"}, {}),
-    ("created_at_is_instant", {"created_at": "2026-01-01"}, {}),
+    ("created_at_is_instant", {"created_at": "2026-01-01Z"}, {}),
+    ("created_at_is_instant", {"created_at": "2026-01"}, {}),
+    ("created_at_is_instant", {"created_at": "2026-01-01T"}, {}),
+    ("created_at_is_instant", {"created_at": "2026-01-01T10"}, {}),
+    ("created_at_is_instant", {"created_at": "2026-01-01T10:00[CEST]"}, {}),
+    ("created_at_is_instant", {"created_at": "2026-01-01T10:00[CEST]"}, NEW_YORK),
+    ("created_at_is_instant", {"created_at": "2026-01-01T10:00[Factory]"}, {}),
+    ("created_at_is_instant", {"created_at": "2026-01-01[Asia/Tokyo]"}, {}),
     ("created_at_is_instant", {"created_at": "0000-01-01T00:00:00Z"}, {}),
     ("created_at_is_instant", {"created_at": " 2026-01-01T00:00:00Z"}, {}),
     ("created_at_is_instant", {"created_at": "2026-01-01T00:00:00+16:00"}, {}),
     ("created_at_has_offset", {"created_at": "2026-01-01T00:00:00"}, {}),
+    ("created_at_has_offset", {"created_at": "2026-01-01"}, {}),
+    ("created_at_exists_once", {"created_at": "2018-11-04"}, SAO_PAULO),
+    (
+        "created_at_exists_once",
+        {"created_at": "2026-03-29T02:30[Europe/Paris]"},
+        NEW_YORK,
+    ),
     ("created_at_exists_once", {"created_at": "2026-03-08T02:30:00"}, NEW_YORK),
     ("created_at_exists_once", {"created_at": "2026-11-01T01:30:00"}, NEW_YORK),
     ("entity_type_is_known", {"entity_type": "parcel"}, {}),
@@ -189,6 +207,14 @@ def test_every_code_names_a_column_of_the_row_or_the_whole_row() -> None:
     [
         ("2026-01-01T00:00:00Z", datetime(2026, 1, 1, tzinfo=UTC)),
         ("2026-01-01 00:00:00+00", datetime(2026, 1, 1, tzinfo=UTC)),
+        ("2026-01-01T09:05Z", datetime(2026, 1, 1, 9, 5, tzinfo=UTC)),
+        ("2026-01-01 09:05+01:00", datetime(2026, 1, 1, 8, 5, tzinfo=UTC)),
+        ("2026-07-01T09:05[Europe/Paris]", datetime(2026, 7, 1, 7, 5, tzinfo=UTC)),
+        ("2026-07-01T09:05:00[EST]", datetime(2026, 7, 1, 14, 5, tzinfo=UTC)),
+        (
+            "2026-10-25T02:30:00+02:00[Europe/Paris]",
+            datetime(2026, 10, 25, 0, 30, tzinfo=UTC),
+        ),
         ("2026-01-01T00:00:00.5-0330", datetime(2026, 1, 1, 3, 30, 0, 500000, UTC)),
         ("2026-01-01T00:00:00+05:45", datetime(2025, 12, 31, 18, 15, tzinfo=UTC)),
         ("2026-01-01T00:00:00.000001Z", datetime(2026, 1, 1, 0, 0, 0, 1, UTC)),
@@ -202,6 +228,42 @@ def test_every_code_names_a_column_of_the_row_or_the_whole_row() -> None:
 )
 def test_instant_is_read_to_the_microsecond(text: str, expected: datetime) -> None:
     assert _validate({**GOOD, "created_at": text}).good["created_at"].item() == expected
+
+
+def test_date_is_midnight_of_the_named_zone() -> None:
+    rows = [{**GOOD, "created_at": text} for text in ("2026-07-01", "2026-07-01T00:00")]
+    found = _validate(*rows, **NEW_YORK).good["created_at"].to_list()
+    assert found == [datetime(2026, 7, 1, 4, tzinfo=UTC)] * 2
+
+
+@pytest.mark.parametrize("fold", ["earlier", "later", "reject"])
+@pytest.mark.parametrize("gap", ["forward", "reject"])
+@pytest.mark.parametrize("zone", ["America/New_York", "Australia/Lord_Howe", "Iran"])
+@pytest.mark.parametrize("is_named", [False, True], ids=["of the file", "of the row"])
+def test_fold_and_gap_are_as_asked_for_around_every_change(
+    fold: Fold, gap: Gap, zone: str, is_named: bool
+) -> None:
+    # A year of half-hours; in Iran clocks changed at midnight.
+    begin = datetime(2021, 1, 1)  # noqa: DTZ001
+    local = [begin + timedelta(minutes=30) * n for n in range(365 * 48)]
+    mark = f"[{zone}]" if is_named else ""
+    texts = pl.DataFrame({"at_text": [f"{time.isoformat()}{mark}" for time in local]})
+    times = LocalTimes(None if is_named else zone, fold, gap)
+    found = parse_time(texts, "at", times)
+    assert found["at"].to_list() == [
+        _meant(t, ZoneInfo(zone), fold, gap) for t in local
+    ]
+    assert found["at_is_placed"].all()
+
+
+def _meant(local: datetime, zone: ZoneInfo, fold: str, gap: str) -> datetime | None:
+    """The instant of a local time, by the two readings that PEP 495 gives it."""
+    first, second = (local.replace(tzinfo=zone, fold=n).astimezone(UTC) for n in (0, 1))
+    if first == second:
+        return first
+    if first.astimezone(zone).replace(tzinfo=None) == local:
+        return {"earlier": first, "later": second, "reject": None}[fold]
+    return first if gap == "forward" else None
 
 
 def test_local_time_becomes_an_instant_of_the_named_zone() -> None:

@@ -46,7 +46,8 @@ class Batch(NamedTuple):
     good: `row_number` and COLUMNS, typed, in the order of the source; defects: one row
     a refused source row (row_number, code, transition_count); origins: where rows came
     from; keys: the text keys behind entity ids; refused: by row number, the value that
-    the first reject of a code is for, where that is one of a column.
+    the first reject of a code is for, where that is one of a column; skipped_rows: of
+    source_rows, those that a mapping leaves out.
     """
 
     good: pl.DataFrame
@@ -55,6 +56,7 @@ class Batch(NamedTuple):
     keys: pl.DataFrame
     source: str
     source_rows: int
+    skipped_rows: int = 0
     file_id: int | None = None
     file_name: str | None = None
     file_batch: int | None = None
@@ -77,7 +79,8 @@ create temporary table if not exists staged_transitions (
     triggered_by_system text,
     sla_deadline timestamptz,
     is_milestone boolean,
-    metadata jsonb
+    metadata jsonb,
+    source_order bigint
 );
 truncate staged_transitions;
 """
@@ -435,10 +438,11 @@ def _write_ledger(
         """
         insert into raw.batches (
             batch_id, kind, source, file_id, file_batch, source_row_count,
-            read_count, appended_count, duplicate_count, rejected_count
+            skipped_row_count, read_count, appended_count, duplicate_count,
+            rejected_count
         )
         overriding system value
-        values (%s, 'transitions', %s, %s, %s, %s, %s, %s, %s, %s)
+        values (%s, 'transitions', %s, %s, %s, %s, %s, %s, %s, %s, %s)
         """,
         [
             batch_id,
@@ -446,6 +450,7 @@ def _write_ledger(
             batch.file_id,
             batch.file_batch,
             batch.source_rows,
+            batch.skipped_rows,
             *result,
         ],
     )

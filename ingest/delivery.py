@@ -40,7 +40,7 @@ from ingest.files.chunks import Chunk
 from ingest.files.content import Content
 from ingest.files.encodings import check_encoding
 from ingest.files.layout import Layout
-from ingest.files.mapping import Mapping
+from ingest.files.mapping import Mapped, Mapping
 from ingest.files.sources import read
 from ingest.instants import LocalTimes, check_zone
 from ingest.names import readable_path
@@ -82,12 +82,16 @@ order by file_batch, row_number
 
 
 class DeliveryResult(NamedTuple):
-    """What became of one file; `result` counts transitions, `source_rows` rows."""
+    """What became of one file; `result` counts transitions, the others rows.
+
+    skipped_rows: of source_rows, those that the mapping leaves out.
+    """
 
     file_name: str
     source_rows: int
     result: AppendResult
     is_repeated: bool
+    skipped_rows: int = 0
 
 
 class Settings(NamedTuple):
@@ -360,7 +364,8 @@ def validated(
         clock: of the server, now.
     """
     mapping = settings.mapping
-    texts, keys = mapping.apply(chunk.records) if mapping else (chunk.records, NO_KEYS)
+    mapped = mapping.apply(chunk.records) if mapping else Mapped(chunk.records, NO_KEYS)
+    texts, keys, skipped = mapped
     valid = validate(
         texts,
         entity_types=types,
@@ -374,6 +379,7 @@ def validated(
         keys=keys.join(valid.good, on=["entity_type", "entity_id"], how="semi"),
         source=settings.source or "",
         source_rows=chunk.row_count,
+        skipped_rows=skipped,
         refused=_refused(valid.defects, texts, types, settings.times),
     )
 
@@ -519,13 +525,22 @@ def _committed(connection: Connection, file_id: int) -> dict[int, _Committed]:
     return found
 
 
+class _Totals(NamedTuple):
+    """Source rows, those of them that were skipped, and counts of transitions."""
+
+    rows: int
+    skipped: int
+    result: AppendResult
+
+
 def _completed(
     connection: Connection, identity: Identity
-) -> tuple[int, int, AppendResult] | None:
-    """File id, source rows and counts of the first delivery, where it was completed."""
+) -> tuple[int, _Totals] | None:
+    """The file's id and totals of its first delivery, where that was completed."""
     row = connection.execute(
         """
-        select file_id, source_row_count, read_count, rejected_count
+        select
+            file_id, source_row_count, skipped_row_count, read_count, rejected_count
         from raw.deliveries join raw.files using (file_id)
         where (content_sha256, mapping_sha256, source, timezone) = (%s, %s, %s, %s)
         order by delivery_id limit 1
@@ -534,19 +549,21 @@ def _completed(
     ).fetchone()
     if row is None:
         return None
-    file_id, source_rows, read_count, rejected = row
-    return (
-        file_id,
-        source_rows,
-        AppendResult(read_count, 0, read_count - rejected, rejected),
-    )
+    file_id, rows, skipped, read_count, rejected = row
+    result = AppendResult(read_count, 0, read_count - rejected, rejected)
+    return file_id, _Totals(rows, skipped, result)
 
 
 def _repeat(
-    connection: Connection, path: Path, file_id: int, rows: int, result: AppendResult
+    connection: Connection, path: Path, file_id: int, totals: _Totals
 ) -> DeliveryResult:
-    _record(connection, path, file_id, rows, result)
-    return DeliveryResult(path.name, rows, result, is_repeated=True)
+    _record(connection, path, file_id, totals)
+    return _told(path, totals, is_repeated=True)
+
+
+def _told(path: Path, totals: _Totals, *, is_repeated: bool) -> DeliveryResult:
+    rows, skipped, result = totals
+    return DeliveryResult(path.name, rows, result, is_repeated, skipped)
 
 
 def _complete(
@@ -561,6 +578,7 @@ def _complete(
             """
             select
                 coalesce(sum(source_row_count), 0)::bigint,
+                coalesce(sum(skipped_row_count), 0)::bigint,
                 coalesce(sum(read_count), 0)::bigint,
                 coalesce(sum(appended_count), 0)::bigint,
                 coalesce(sum(duplicate_count), 0)::bigint,
@@ -570,21 +588,19 @@ def _complete(
             [file_id],
         ).fetchone()
         assert row is not None
-        rows, result = row[0], AppendResult(*row[1:])
-        _record(connection, path, file_id, rows, result)
-    return DeliveryResult(path.name, rows, result, is_repeated=False)
+        totals = _Totals(row[0], row[1], AppendResult(*row[2:]))
+        _record(connection, path, file_id, totals)
+    return _told(path, totals, is_repeated=False)
 
 
-def _record(
-    connection: Connection, path: Path, file_id: int, rows: int, result: AppendResult
-) -> None:
+def _record(connection: Connection, path: Path, file_id: int, totals: _Totals) -> None:
     connection.execute(
         """
         insert into raw.deliveries (
-            file_id, file_name, source_row_count,
+            file_id, file_name, source_row_count, skipped_row_count,
             read_count, appended_count, duplicate_count, rejected_count
         )
-        values (%s, %s, %s, %s, %s, %s, %s)
+        values (%s, %s, %s, %s, %s, %s, %s, %s)
         """,
-        [file_id, path.name, rows, *result],
+        [file_id, path.name, totals.rows, totals.skipped, *totals.result],
     )

@@ -29,7 +29,7 @@ def content_uuid(values: Iterable[str | None]) -> str:
     """The id of a row that came without one, as `validate` gives it.
 
     Args:
-        values: of COLUMNS after the id, in their order, as stored; instants in UTC, to
+        values: of CONTENT, in its order, as stored; instants in UTC, to
             the microsecond, without an offset.
     """
     return named_uuid(

@@ -13,6 +13,7 @@ from ingest.transition import (
     LOCAL_PATTERN,
     LONGEST_STATUS,
     OFFSET_PATTERN,
+    ORDER_PATTERN,
     REQUIRED,
     RULES,
     TYPE_PATTERN,
@@ -44,6 +45,12 @@ PROPERTIES: dict[str, dict[str, Any]] = {
     "sla_deadline": _INSTANT,
     "is_milestone": {"enum": [True, False, "true", "false", "t", "f"]},
     "metadata": _OBJECT,
+    "source_order": {
+        "anyOf": [
+            {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
+            {"type": "string", "pattern": ORDER_PATTERN},
+        ]
+    },
 }
 
 

@@ -31,6 +31,7 @@ from ingest.store.database import Connection
 from ingest.transition import (
     CODES,
     COLUMNS,
+    CONTENT,
     JSON_COLUMNS,
     LONGEST_STATUS,
     TIMES,
@@ -86,7 +87,8 @@ KINDS: dict[str, type[RefusedError]] = {
     "isolation_level": RefusedError,
 }
 # What an entity comes from is not the caller's to say.
-STORED = tuple(column for column in COLUMNS if column != "from_status")
+UNSAID = ("from_status", "source_order")
+STORED = tuple(column for column in COLUMNS if column not in UNSAID)
 CALL = "select * from raw.record_transition({})".format(
     ", ".join(
         f"{name} => %({name})s"
@@ -231,7 +233,7 @@ def _well_formed(texts: Mapping[str, str]) -> dict[str, str]:
     if len(found) < len(texts) or not found.keys() >= REQUIRED:
         return _validated(texts)
     if "created_at" in found and "id" not in found:
-        found["id"] = content_uuid(_content(c, found.get(c)) for c in COLUMNS[1:])
+        found["id"] = content_uuid(_content(c, found.get(c)) for c in CONTENT)
     return found
 
 

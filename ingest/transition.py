@@ -22,7 +22,10 @@ COLUMNS = (
     "sla_deadline",
     "is_milestone",
     "metadata",
+    "source_order",
 )
+# What makes a row the same as another that came without an id, too (S20).
+CONTENT = COLUMNS[1:-1]
 REQUIRED = ("created_at", "entity_type", "entity_id", "to_status")
 TIMES = ("created_at", "sla_deadline")
 JSON_COLUMNS = ("business_context", "metadata")
@@ -38,6 +41,7 @@ NO_KEYS = pl.DataFrame(
 UUID_PATTERN = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 # A bigint as Postgres writes it; any other spelling would have to be altered.
 BIGINT_PATTERN = r"^(0|[1-9]\d{0,18})$"
+ORDER_PATTERN = r"^-?\d{1,19}$"
 # ISO 8601: a date, or one with a time, an offset, and a zone's name in brackets.
 LOCAL_PATTERN = r"^(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2}(?::[0-5]\d(?:\.\d{1,6})?)?)"
 OFFSET_PATTERN = (
@@ -98,6 +102,8 @@ class Transition(dy.Schema):
     sla_deadline = dy.Datetime(nullable=True, time_unit="us", time_zone="UTC")
     is_milestone = dy.String(nullable=True)
     metadata = dy.String(nullable=True)
+    source_order = dy.Int64(nullable=True)
+    source_order_text = dy.String(nullable=True)
     latest = dy.Datetime(nullable=True, time_unit="us", time_zone="UTC")
     created_at_text = dy.String(nullable=True)
     created_at_local = dy.Datetime(nullable=True, time_unit="us")
@@ -197,6 +203,12 @@ class Transition(dy.Schema):
     def metadata_is_json_object(cls) -> pl.Expr:
         """The metadata is a JSON object without repeated keys or NUL."""
         return pl.col("metadata_is_object")
+
+    @dy.rule()
+    def source_order_is_whole(cls) -> pl.Expr:
+        """The order within an instant is a whole number of 64 bits, or left out."""
+        text = pl.col("source_order_text")
+        return text.is_null() | pl.col("source_order").is_not_null()
 
     @dy.rule()
     def text_has_no_nul(cls) -> pl.Expr:

@@ -15,7 +15,9 @@ from ingest.json_text import canonical_each
 from ingest.transition import (
     BIGINT_PATTERN,
     COLUMNS,
+    CONTENT,
     JSON_COLUMNS,
+    ORDER_PATTERN,
     RULES,
     TIMES,
     Transition,
@@ -68,9 +70,13 @@ def validate(
 def _parse_simple(texts: pl.DataFrame, entity_types: list[str]) -> pl.DataFrame:
     entity_id = pl.col("entity_id")
     is_bigint = entity_id.str.contains(BIGINT_PATTERN)
+    order = pl.col("source_order")
+    is_order = order.str.contains(ORDER_PATTERN)
     return texts.with_columns(
         *(pl.col(column).alias(f"{column}_text") for column in TIMES),
         entity_id=pl.when(is_bigint).then(entity_id).cast(pl.Int64, strict=False),
+        source_order_text=order,
+        source_order=pl.when(is_order).then(order).cast(pl.Int64, strict=False),
         entity_type_is_listed=pl.col("entity_type")
         .is_in(entity_types)
         .fill_null(value=False),
@@ -134,7 +140,7 @@ def _contents(rows: pl.DataFrame) -> list[str]:
         pl.col(column).dt.to_string("%Y-%m-%dT%H:%M:%S%.6f")
         if column in TIMES
         else pl.col(column).cast(pl.String)
-        for column in COLUMNS[1:]
+        for column in CONTENT
     )
     marked = ((pl.lit("=") + pl.col(c)).fill_null("") for c in texts.columns)
     return texts.select(pl.concat_str(marked, separator="\x00")).to_series().to_list()

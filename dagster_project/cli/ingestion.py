@@ -125,6 +125,7 @@ def _as_json(delivery: DeliveryResult) -> dict[str, Any]:
     return {
         "file": delivery.file_name,
         "source_rows": delivery.source_rows,
+        "skipped_rows": delivery.skipped_rows,
         "repeated": delivery.is_repeated,
         **delivery.result._asdict(),
     }
@@ -165,11 +166,13 @@ class _progress:
             sys.stderr.write("\r\x1b[K")
 
 
-def _tell(delivery: Any) -> None:
+def _tell(delivery: DeliveryResult) -> None:
     result = delivery.result
     again = " (delivered before)" if delivery.is_repeated else ""
+    skipped = delivery.skipped_rows
+    left_out = f", {skipped:,} of them skipped" if skipped else ""
     say(
-        f"{delivery.file_name}{again}: {delivery.source_rows:,} rows; "
+        f"{delivery.file_name}{again}: {delivery.source_rows:,} rows{left_out}; "
         f"read {result.read:,} = {result.appended:,} appended + "
         f"{result.duplicate:,} duplicate + {result.rejected:,} rejected"
     )

@@ -20,7 +20,7 @@ from ingest.errors import SourceError
 from ingest.files.layout import Layout
 from ingest.files.mapping_schema import FIELDS, POLARS_RAISES, mapping_defects
 from ingest.files.time_formats import format_flaw, to_iso
-from ingest.identity import key_to_bigint, key_to_uuid
+from ingest.identity import key_to_bigint, key_to_uuid, named_uuid
 from ingest.instants import Fold, Gap
 from ingest.transition import COLUMNS, JSON_COLUMNS, NO_KEYS
 
@@ -70,8 +70,37 @@ class Mapped(NamedTuple):
     """texts: `row_number` and COLUMNS as String, one row a transition.
 
     keys: the text keys met: entity_type, entity_id, namespace, entity_key.
+    skipped_rows: how many rows the mapping leaves out.
     """
 
+    texts: pl.DataFrame
+    keys: pl.DataFrame
+    skipped_rows: int = 0
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What of a column makes a row one of transitions; a null is no text.
+
+    Exactly one of `values` (is one of, or with `is_not` none of) and `matches`.
+    """
+
+    column: str
+    values: tuple[str | None, ...] = ()
+    is_not: bool = False
+    matches: str | None = None
+
+    def holds(self) -> pl.Expr:
+        """Whether it holds, never null."""
+        value = pl.col(self.column)
+        if self.matches is not None:
+            return value.str.contains(self.matches).fill_null(value=False)
+        named = [text for text in self.values if text is not None]
+        found = value.is_in(named).fill_null(value=None in self.values)
+        return ~found if self.is_not else found
+
+
+class _Part(NamedTuple):
     texts: pl.DataFrame
     keys: pl.DataFrame
 
@@ -93,6 +122,9 @@ class Mapping:
     encoding: str | None
     accept_unended: bool
     nulls: tuple[str, ...]
+    where: tuple[Condition, ...]
+    identity: tuple[str, ...]
+    order: tuple[str, ...]
     content: str
     sha256: str
 
@@ -105,6 +137,8 @@ class Mapping:
                 parts = [field] if isinstance(field, Field) else field.values()
                 for part in parts:
                     names.update(dict.fromkeys(part.sources))
+        names.update(dict.fromkeys(condition.column for condition in self.where))
+        names.update(dict.fromkeys((*self.identity, *self.order)))
         columns = tuple(names)
         return Layout(
             columns,
@@ -137,13 +171,44 @@ class Mapping:
             records = records.with_columns(
                 pl.when(~cleaned.is_in(self.nulls)).then(cleaned)
             )
+        kept = records.filter([condition.holds() for condition in self.where])
         parts = [
-            _texts(records, fields, place, is_wide=self.is_wide)
+            self._transitions(kept, fields, place)
             for place, fields in enumerate(self.transitions)
         ]
         texts = pl.concat([part.texts for part in parts]).sort("row_number", "place")
         keys = pl.concat([part.keys for part in parts]).unique(maintain_order=True)
-        return Mapped(texts.drop("place"), keys)
+        return Mapped(texts.drop("place"), keys, records.height - kept.height)
+
+    def _transitions(
+        self, records: pl.DataFrame, fields: Members[str, Any], place: int
+    ) -> _Part:
+        """The transitions of one entry of the mapping, with the keys it met."""
+        made = {
+            name: _json_object(field) if isinstance(field, dict) else _timed(field)
+            for name, field in fields.items()
+        }
+        if self.order:
+            made["source_order"] = _ordered(self.order)
+        texts = records.select(
+            "row_number",
+            place=pl.lit(place),
+            event=_event(self.identity),
+            **{c: made.get(c, pl.lit(None)).cast(pl.String) for c in COLUMNS},
+        )
+        if self.is_wide:
+            texts = texts.filter(pl.col("created_at").is_not_null())
+        user, entity = fields.get("triggered_by_user_id"), fields["entity_id"]
+        if user is not None and user.key:
+            texts = _translate(texts, "triggered_by_user_id", key_to_uuid)
+        keys = NO_KEYS
+        if entity.key:
+            keys = _keys(texts, entity.namespace)
+            translate = partial(key_to_bigint, entity.namespace)
+            texts = _translate(texts, "entity_id", translate)
+        if self.identity:
+            texts = texts.with_columns(id=_ids(texts))
+        return _Part(texts.drop("event"), keys)
 
 
 def load_mapping(path: Path) -> Mapping:
@@ -183,10 +248,26 @@ def _mapping(content: dict[str, Any]) -> Mapping:
         encoding=content.get("encoding"),
         accept_unended=bool(content.get("accept_unended")),
         nulls=tuple(content.get("nulls") or ()),
+        where=tuple(map(_condition, content.get("where") or ())),
+        identity=tuple(content.get("identity") or ()),
+        order=tuple(content.get("order") or ()),
         content=json.dumps(content),
         # What it says counts, not how it is laid out.
         sha256=hashlib.sha256(repr(_sorted(content)).encode()).hexdigest(),
     )
+
+
+def _condition(content: dict[str, Any]) -> Condition:
+    name, given = next(item for item in content.items() if item[0] != "column")
+    if name == "matches":
+        return Condition(content["column"], matches=given)
+    several = given if isinstance(given, list) else [given]
+    values = tuple(None if value is None else _text(value) for value in several)
+    return Condition(content["column"], values, is_not=name == "is_not")
+
+
+def _text(value: str | bool | float) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _fields(content: dict[str, Any]) -> dict[str, Field | dict[str, Field]]:
@@ -226,36 +307,6 @@ def _sorted(value: Any) -> Any:
     return [_sorted(item) for item in value] if isinstance(value, list) else value
 
 
-class _Part(NamedTuple):
-    texts: pl.DataFrame
-    keys: pl.DataFrame
-
-
-def _texts(
-    records: pl.DataFrame, fields: Members[str, Any], place: int, *, is_wide: bool
-) -> _Part:
-    """The transitions of one entry of the mapping, with the keys it met."""
-    made = {
-        name: _json_object(field) if isinstance(field, dict) else _timed(field)
-        for name, field in fields.items()
-    }
-    texts = records.select(
-        "row_number",
-        place=pl.lit(place),
-        **{c: made.get(c, pl.lit(None)).cast(pl.String) for c in COLUMNS},
-    )
-    if is_wide:
-        texts = texts.filter(pl.col("created_at").is_not_null())
-    user, entity = fields.get("triggered_by_user_id"), fields["entity_id"]
-    if user is not None and user.key:
-        texts = _translate(texts, "triggered_by_user_id", key_to_uuid)
-    if not entity.key:
-        return _Part(texts, NO_KEYS)
-    keys = _keys(texts, entity.namespace)
-    translate = partial(key_to_bigint, entity.namespace)
-    return _Part(_translate(texts, "entity_id", translate), keys)
-
-
 def _timed(field: Field) -> pl.Expr:
     """The text of a field; an instant in a format of its own becomes ISO 8601."""
     text = field.text()
@@ -274,6 +325,47 @@ def _timed(field: Field) -> pl.Expr:
 def _json_object(members: dict[str, Field]) -> pl.Expr:
     struct = pl.struct(field.text().alias(name) for name, field in members.items())
     return struct.struct.json_encode()
+
+
+def _event(identity: tuple[str, ...]) -> pl.Expr:
+    """What tells an event from others, as one text; JSON keeps values apart."""
+    if not identity:
+        return pl.lit(None, pl.String)
+    named = [pl.col(name).alias(str(place)) for place, name in enumerate(identity)]
+    return pl.struct(named).struct.json_encode()
+
+
+def _ids(texts: pl.DataFrame) -> pl.Series:
+    """The id of each transition by its entity, its entry of the mapping, its event."""
+    marked = pl.concat_str(
+        "entity_type", "entity_id", "place", "event", separator="\x00"
+    ).fill_null("")
+    contents = texts.select(marked).to_series()
+    return pl.Series(
+        [named_uuid(f"identity\x00{text}") for text in contents], dtype=pl.String
+    )
+
+
+def _ordered(columns: tuple[str, ...]) -> pl.Expr:
+    """The order as one whole number; what is none stays text, and is refused."""
+    if len(columns) == 1:
+        return pl.col(columns[0])
+    bits = 62 // len(columns)
+    numbers = [pl.col(c).cast(pl.Int64, strict=False) for c in columns]
+    is_fit = pl.all_horizontal((n >= 0) & (n < 2**bits) for n in numbers)
+    packed = sum(n * 2 ** (bits * place) for place, n in enumerate(reversed(numbers)))
+    is_absent = pl.all_horizontal(pl.col(c).is_null() for c in columns)
+    as_it_is = pl.concat_str(
+        [pl.col(c).fill_null("nothing") for c in columns], separator=" and "
+    )
+    return (
+        pl.when(is_absent)
+        .then(None)
+        .when(is_fit)
+        .then(packed)
+        .cast(pl.String)
+        .fill_null(pl.when(~is_absent).then(as_it_is))
+    )
 
 
 def _keys(texts: pl.DataFrame, namespace: str) -> pl.DataFrame:

@@ -28,7 +28,8 @@ from ingest.transition import COLUMNS, JSON_COLUMNS, TIMES
 
 # Of what a mapping puts into each of the 50,000 rows of a chunk.
 LONGEST_TEXT = 1_000
-FIELDS = tuple(column for column in COLUMNS if column != "id")
+# The order has a key of its own, since several columns may make it.
+FIELDS = tuple(column for column in COLUMNS if column != "source_order")
 NEEDED = ("entity_type", "entity_id", "created_at", "to_status")
 KEYED = ("entity_id", "triggered_by_user_id")
 # What polars takes for several columns, and the readers' own column.
@@ -162,9 +163,40 @@ _OPTIONS: dict[str, Schema] = {
         or_null=True,
     ),
 }
+_SCALARS = ["string", "boolean", "number", "null"]
+_VALUES = {
+    **list_of({"type": _SCALARS, "maxLength": LONGEST_TEXT}, minItems=1),
+    "type": [*_SCALARS, "array"],
+    "maxLength": LONGEST_TEXT,
+}
+_CONDITION = mapping_of(
+    {
+        "column": key(_COLUMN, "The column that is looked at."),
+        "is": key(_VALUES, "The value, or one of several; null where there is none."),
+        "is_not": key(_VALUES, "Not this value, or none of several."),
+        "matches": key(_TEXT, "A regular expression of which some part is found."),
+    },
+    optional=("is", "is_not", "matches"),
+)
+_ROWS: dict[str, Schema] = {
+    "where": key(
+        list_of(_CONDITION, minItems=1),
+        "Rows of which all this holds are transitions; others are skipped.",
+    ),
+    "identity": key(
+        list_of(_COLUMN, minItems=1),
+        "Columns that tell an event from all others of its entity, such as its own id; "
+        "without them it is all that is mapped.",
+    ),
+    "order": key(
+        list_of(_COLUMN, minItems=1, maxItems=4),
+        "Columns of whole numbers that order transitions of one instant (S2).",
+    ),
+}
 MAPPING = mapping_of(
     {
         **_OPTIONS,
+        **_ROWS,
         **_FIELDS,
         "transitions": key(
             list_of(mapping_of(_FIELDS, optional=FIELDS), minItems=1)
@@ -172,7 +204,7 @@ MAPPING = mapping_of(
             "Of a wide table: the transitions that a row makes, with what differs.",
         ),
     },
-    optional=(*_OPTIONS, *FIELDS, "transitions"),
+    optional=(*_OPTIONS, *_ROWS, *FIELDS, "transitions"),
 )
 CHECKS: dict[str, Callable[[str], str | None]] = {
     "timezone": check_zone,
@@ -208,10 +240,46 @@ def mapping_defects(content: Located) -> Iterator[str]:
                 f"{content.at()}: key {name!r} is missing: name its column, or a "
                 "constant."
             )
+    yield from _row_defects(content, entries)
     parts = [content, *(entry for entry in entries if entry is not content)]
     for part in parts:
         for name in part.keys() & set(FIELDS):
             yield from _field_defects(part, name)
+
+
+def _row_defects(content: Located, entries: list[Located]) -> Iterator[str]:
+    """What is wrong in what a mapping says of whole rows."""
+    for condition in content.get("where", []):
+        yield from _column_defects(condition["column"], condition.at("column"), "where")
+        if len(condition) != 2:
+            yield (
+                f"{condition.at()}: a condition needs exactly one of is, is_not and "
+                "matches."
+            )
+        if flaw := _flaw_of_pattern(condition.get("matches", "")):
+            yield (
+                f"{condition.at('matches')}: 'matches' can't be "
+                f"{shown(condition['matches'])}: {flaw}."
+            )
+    for name in ("identity", "order"):
+        for column in content.get(name, []):
+            yield from _column_defects(column, content.at(name), name)
+    has_id = any("id" in part for part in (content, *entries))
+    if has_id and "identity" in content:
+        yield f"{content.at('identity')}: 'identity' makes an id, and id names one."
+    if "id" in content and "transitions" in content:
+        yield (
+            f"{content.at('id')}: 'id' would be that of every transition of a row. "
+            "Name identity instead."
+        )
+
+
+def _flaw_of_pattern(pattern: str) -> str | None:
+    try:
+        pl.Series([""]).str.contains(pattern)
+    except POLARS_RAISES as error:
+        return " ".join(str(error).split())[:LONGEST_TEXT]
+    return None
 
 
 def _field_defects(within: Located, name: str) -> Iterator[str]:

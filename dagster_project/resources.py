@@ -170,9 +170,10 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
             # Now rather than after the build.
             _require_swap(connection)
             swap.make(connection, swap.NEXT)
+            models = unchanged.models(DBT)
             environment = self._environment(swap.NEXT, cut, connection)
             yield Build(swap.NEXT, True, environment, "" if full_refresh else why)
-            swap.note(connection, swap.NEXT, unchanged.models(DBT))
+            swap.note(connection, swap.NEXT, models)
             swap.swap(connection)
             if is_whole:
                 verifications.record_equal(connection, cut)

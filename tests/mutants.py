@@ -236,6 +236,20 @@ MUTANTS = (
         (UNCHANGED_TESTS,),
     ),
     Mutant(
+        "S5: what was built in part while files changed is gone on from",
+        UNCHANGED,
+        "        if not is_of_these_models(connection, project):\n",
+        "        if False:\n",
+        (UNCHANGED_TESTS,),
+    ),
+    Mutant(
+        "S5: what was built in full while files changed is gone on from",
+        "dagster_project/resources.py",
+        "swap.note(connection, swap.NEXT, models)",
+        "swap.note(connection, swap.NEXT, unchanged.models(DBT))",
+        (UNCHANGED_TESTS,),
+    ),
+    Mutant(
         "S13: what a cut held from after its instant counts as not yet there",
         RESTATED,
         "when before.left_at is not null then before.verdict",
@@ -884,8 +898,8 @@ MUTANTS = (
     Mutant(
         "Rights: a function of others is lost with a full refresh",
         "dagster_project/catalogue/strangers.sql",
-        "            when 'sla' then format(",
-        "            when 'raw' then format(",
+        "        n.nspname = 'sla_staging' and proname = any(%(ours)s)\n",
+        "        proname = any(%(ours)s)\n",
         (BUILD_TESTS,),
     ),
     Mutant(

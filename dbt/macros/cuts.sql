@@ -36,7 +36,7 @@
 
 {% macro create_ledgers() %}
     create schema if not exists {{ target.schema }}_staging;
-    create table if not exists {{ definitions() }} (
+    create table if not exists {{ target.schema }}_staging.definitions (
         relation_name text primary key,
         definition text not null
     );

@@ -9,19 +9,16 @@
     );
 {%- endmacro %}
 
-{# A view that is as it was stays untouched: to replace one waits for its readers. -#}
+{# A view that is there stays untouched, since to replace one waits for its readers: it
+   was made by these very files, or all would be built anew. -#}
 {% materialization view, adapter="postgres" -%}
-    {%- set existing = load_cached_relation(this) -%}
     {%- set target_relation = this.incorporate(type="view") -%}
-    {%- set documented = model.columns.values() | map(attribute="description") | list -%}
-    {%- set definition = local_md5(definition_of(sql) ~ model.description ~ documented) -%}
-    {% if existing is not none and known_definition(target_relation) == definition %}
+    {% if load_cached_relation(this) is not none %}
         {% call noop_statement("main", "UNCHANGED") %}{% endcall %}
     {% else %}
         {% do require_builder() %}
         {% call statement("main") -%}
             {{ get_create_view_as_sql(target_relation, sql) }}
-            {{ record_definition(target_relation, definition) }}
         {%- endcall %}
         {% do persist_docs(target_relation, model) %}
         {% do adapter.commit() %}
@@ -38,14 +35,13 @@
 {% materialization owner_function, adapter="postgres" -%}
     {%- set options = "language sql stable security definer parallel safe "
         ~ config.get("options", "strict") -%}
-    {%- set definition = definition_of(sql ~ options ~ model.description) -%}
     {%- set overloads = config.get("overloads", [""]) -%}
     {%- set name = this.include(database=False) -%}
     {%- set found = run_query(
         "select count(*) from pg_proc inner join pg_namespace as n on pronamespace = n.oid"
         " where nspname = '" ~ this.schema ~ "' and proname = '" ~ this.identifier ~ "'"
     ).columns[0].values()[0] -%}
-    {% if found == overloads | length and known_definition(this) == definition %}
+    {% if found == overloads | length %}
         {% call noop_statement("main", "UNCHANGED") %}{% endcall %}
     {% else %}
         {% do require_builder() %}
@@ -64,7 +60,6 @@
             comment on function {{ name }}({{ given }})
             is '{{ model.description | replace("'", "''") }}';
             {%- endfor %}
-            {{ record_definition(this, definition) }}
         {%- endcall %}
         {% do adapter.commit() %}
     {% endif %}

@@ -15,11 +15,9 @@
 -- are held against each other as of the instant of the cut that was published, so that
 -- what changes because time passes is none. What was not published then, a stay without
 -- a verdict or a group without a stay, is an addition, and none either.
-/* touched */
 {% set previous = previous_build() %}
 {%- if is_full_build() and previous is not none %}
 {{ kept_restatements(previous) }}
 union all
 {%- endif %}
 {{ restated(previous if can_be_compared(previous) else none) }}
-/* end */

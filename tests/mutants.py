@@ -31,7 +31,7 @@ PINNED = "dbt/models/building/pinned_transitions.sql"
 TOUCHED = "dbt/models/building/touched_entities.sql"
 CURRENT = "dbt/models/sla/served/entity_current_status.sql"
 FUNCTION = "dbt/macros/postgres.sql"
-RESTATED = "dbt/macros/restated.sql"
+RESTATED = "dbt/models/sla/stored/restatements.sql"
 SWAP = "dagster_project/swap.py"
 UNCHANGED = "dagster_project/unchanged.py"
 GUARD = "dagster_project/guard.py"
@@ -412,9 +412,10 @@ MUTANTS = (
     Mutant(
         "S9: a new workflow version touches nothing that is built",
         INTERVALS,
-        '        from {{ ref("stg_workflow_versions") }}\n'
-        '        where {{ is_after("batch_cut", cut) }}\n',
-        '        from {{ ref("stg_workflow_versions") }}\n        where false\n',
+        '            from {{ ref("stg_workflow_versions") }}\n'
+        '            where {{ is_after("batch_cut", cut) }}\n',
+        '            from {{ ref("stg_workflow_versions") }}\n'
+        "            where false\n",
     ),
     Mutant(
         "S10: the first deadline given wins",
@@ -905,15 +906,15 @@ MUTANTS = (
     Mutant(
         "Restatements: what was not published is restated",
         RESTATED,
-        "        inner join {{ previous.schema }}.sla_daily_counts as counts",
-        "        left join {{ previous.schema }}.sla_daily_counts as counts",
+        "    inner join {{ published }}.sla_daily_counts as counts",
+        "    left join {{ published }}.sla_daily_counts as counts",
         (RESTATEMENTS,),
     ),
     Mutant(
         "Restatements: additions of older releases stay",
         RESTATED,
-        "        where not is_addition",
-        "        where true",
+        "where not is_addition",
+        "where true",
         (RESTATEMENTS,),
     ),
     Mutant(

@@ -49,6 +49,14 @@
     {{ return({"schema": schema, "cut": row[0] | int, "as_of": row[1]}) }}
 {% endmacro %}
 
+{# The columns of a relation of another build; none where it has no such relation. #}
+{% macro columns_of(build, relation) %}
+    {{ return(run_query(
+        "select attname::text from pg_attribute where attnum > 0 and not attisdropped"
+        " and attrelid = to_regclass('" ~ build.schema ~ "." ~ relation ~ "')"
+    ).columns[0].values() | list) }}
+{% endmacro %}
+
 {# The last tested cut of what is published while this build runs, as a number that the
    planner knows; 0 where a full build asks, which reads everything. What came after it
    is judged again, also where it is built: a test may have failed since. #}

@@ -1,17 +1,7 @@
-{# dbt renames and drops views, and with them what depends on them, while people
-   read. Replacing in place needs no exclusive moment; other columns need
-   --full-refresh. -#}
-{% macro postgres__create_view_as(relation, sql) -%}
-    {%- set contract = config.get("contract") -%}
-    {%- if contract and contract.enforced %}{{ get_assert_columns_equivalent(sql) }}{% endif %}
-    create or replace view {{ relation }} as (
-        {{ sql }}
-    );
-{%- endmacro %}
-
-{# A view that is there stays untouched, since to replace one waits for its readers: it
-   was made by these very files, or all would be built anew. -#}
-{% materialization view, adapter="postgres" -%}
+{# A view that is there stays untouched: it was made by these very files, or all would be
+   built anew. dbt's own renames and drops it, and with it what depends on it, while
+   people read. -#}
+{% materialization standing_view, adapter="postgres" -%}
     {%- set target_relation = this.incorporate(type="view") -%}
     {% if load_cached_relation(this) is not none %}
         {% call noop_statement("main", "UNCHANGED") %}{% endcall %}

@@ -1,4 +1,4 @@
-{{ config(materialized="view") }}
+{{ config(materialized="standing_view") }}
 -- One row per entity: its status at the session's status_engine.at, by the batches that
 -- were recorded by its status_engine.known_at. Derived from its transitions: to look up
 -- one entity; status-engine build --as-of makes tables of all.

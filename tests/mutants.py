@@ -37,14 +37,13 @@ UNCHANGED = "dagster_project/unchanged.py"
 GUARD = "dagster_project/guard.py"
 DEFINITIONS = "dagster_project/definitions.py"
 OPENING = "ingest/configuration/calendars.py"
-MENDED = "ingest/store/migrations/versions/0008_mended.py"
-SEARCH_PATH = "ingest/store/migrations/versions/0009_search_path.sql"
+MIGRATIONS = "ingest/store/migrations/__init__.py"
 EMBEDDED = "ingest/store/embedded.py"
 DATABASE = "ingest/store/database.py"
 COMMANDS = "dagster_project/cli/servers.py"
 YAML = "ingest/configuration/yaml_files.py"
 MAPPING = "ingest/files/mapping.py"
-FUNCTIONS = "ingest/store/migrations/versions/0006_calendars.sql"
+FUNCTIONS = "ingest/store/functions"
 
 INBOX = "ingest/inbox.py"
 SHELVES = "ingest/shelves.py"
@@ -68,6 +67,7 @@ RECORDING = "tests/ingest/test_record.py"
 UPGRADES = "tests/upgrades/test_upgrades.py"
 MARKS = "tests/upgrades/test_marks.py"
 SEARCH_PATH_TESTS = "tests/dbt/test_search_path.py"
+DATABASE_TESTS = "tests/ingest/test_database.py"
 SETTINGS = "tests/dagster_project/test_settings.py"
 TERMINAL = "tests/dagster_project/test_terminal.py"
 YAML_TESTS = "tests/ingest/test_yaml_files.py"
@@ -672,39 +672,46 @@ MUTANTS = (
     ),
     Mutant(
         "S10, S11: what is recorded live runs out in elapsed time",
-        FUNCTIONS,
+        f"{FUNCTIONS}/deadline_of.sql",
         "case when named is not null then raw.calendar_at(named, entered_at) end",
         "null::uuid",
         (RECORDING, TIME),
     ),
     Mutant(
         "S11: in functions, hours at closing time end at the next opening",
-        FUNCTIONS,
+        f"{FUNCTIONS}/business_deadline.sql",
         "                runs_out - interval '1 microsecond', p.business_clock",
         "                runs_out, p.business_clock",
         (TIME, VECTORS),
     ),
     Mutant(
         "S12: in functions, a deadline lies beyond the calendar",
-        FUNCTIONS,
+        f"{FUNCTIONS}/business_deadline.sql",
         "            and due <= p.closes_at[place]\n",
         "",
         (TIME, VECTORS),
     ),
     Mutant(
         "S9: in functions, a calendar's newest version holds for all time",
-        FUNCTIONS,
+        f"{FUNCTIONS}/calendar_at.sql",
         "            case when c.created_at <= instant then c.created_at end "
         "desc nulls last,\n            c.created_at\n",
         "            c.created_at desc\n",
         (RECORDING, TIME),
     ),
     Mutant(
-        "upgrade: what a step came to hold later stays away",
-        MENDED,
-        '    run_functions_of("0003_record")\n',
-        "",
-        (UPGRADES,),
+        "upgrade: a function stays as another release had it",
+        MIGRATIONS,
+        "        if name in changed:\n",
+        "        if name in changed and not applied:\n",
+        (DATABASE_TESTS,),
+    ),
+    Mutant(
+        "upgrade: functions whose texts did not change are made anew",
+        MIGRATIONS,
+        "        if name in changed:\n",
+        "        if changed:\n",
+        (DATABASE_TESTS,),
     ),
     Mutant(
         "upgrade: what other models made is gone on from",
@@ -743,9 +750,9 @@ MUTANTS = (
     ),
     Mutant(
         "search_path: bodies of functions follow the session's",
-        SEARCH_PATH,
-        "set search_path = pg_catalog, pg_temp', routine",
-        "set work_mem = 64', routine",
+        f"{FUNCTIONS}/record_transition.sql",
+        "language plpgsql set search_path = pg_catalog, pg_temp as $$",
+        "language plpgsql as $$",
         (SEARCH_PATH_TESTS,),
     ),
     Mutant(

@@ -106,8 +106,8 @@
     {{ return({"relations": [target_relation]}) }}
 {%- endmaterialization %}
 
-{# A published table. What its file names: `change`, how a build changes it (replace:
-   the rows of touched entities; whole; add: counts; append), and `keys`, its primary key and
+{# A stored table. Its YAML says by `change` how a build changes it (replace: the rows of
+   touched entities; whole; add: counts; append), its file by `keys` its primary key and
    indexes by name. -#}
 {% materialization cut_table, adapter="postgres" -%}
     {%- set target_relation = this.incorporate(type="table") -%}

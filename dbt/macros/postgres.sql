@@ -21,7 +21,8 @@
    views do, or who may read these would be refused while something waits for a build, and
    raw tables would have to be opened to who asks a calendar. Strict, because PostgreSQL
    would else put the body of one that returns stays, with some forty nodes to start, into
-   every query that may need it; `options` says otherwise. -#}
+   every query that may need it; `options` says otherwise. One that is there stays, as a view
+   does. -#}
 {% materialization owner_function, adapter="postgres" -%}
     {%- set options = "language sql stable security definer parallel safe "
         ~ config.get("options", "strict") -%}

@@ -105,9 +105,10 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
             # Now rather than after the build.
             require_swap(connection)
             swap.make(connection, swap.NEXT)
+            models = unchanged.models(dbt_process.DBT)
             environment = session_environment(self.url, swap.NEXT, cut, connection)
             yield Build(swap.NEXT, True, environment, "" if full_refresh else why)
-            swap.note(connection, swap.NEXT, unchanged.models(dbt_process.DBT))
+            swap.note(connection, swap.NEXT, models)
             swap.swap(connection)
             if is_whole:
                 verifications.record_equal(connection, cut)

@@ -227,12 +227,12 @@ def _mark(connection: Connection, schema: str, mark: str) -> None:
 
 
 def note(connection: Connection, schema: str, models: str) -> None:
-    """Note what a full build made: keys, constraints and functions, and by which files.
+    """Note the names of all that a full build made, and by which files.
 
     Args:
         connection: open.
         schema: built to its end.
-        models: a hash of the files.
+        models: a hash of the files, taken before the build read them.
 
     Raises:
         StatusEngineError: it was not built to its end.

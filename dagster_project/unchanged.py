@@ -112,6 +112,9 @@ def advance(connection: Connection, project: Path, cut: Cut) -> bool:
     with connection.transaction():
         if not swap.is_there(connection, "sla_staging", "fingerprint"):
             return False
+        # Files that were changed during a build are in its fingerprint.
+        if not is_of_these_models(connection, project):
+            return False
         known = {"fingerprint": _fingerprint(connection, project), "cut": cut.number}
         if connection.execute(_STANDS, known).fetchone() is None:
             return False

@@ -31,20 +31,19 @@ PINNED = "dbt/models/building/pinned_transitions.sql"
 TOUCHED = "dbt/models/building/touched_entities.sql"
 CURRENT = "dbt/models/sla/served/entity_current_status.sql"
 FUNCTION = "dbt/macros/postgres.sql"
-RESTATED = "dbt/macros/restated.sql"
+RESTATED = "dbt/models/sla/stored/restatements.sql"
 SWAP = "dagster_project/swap.py"
 UNCHANGED = "dagster_project/unchanged.py"
 GUARD = "dagster_project/guard.py"
 DEFINITIONS = "dagster_project/definitions.py"
 OPENING = "ingest/configuration/calendars.py"
-MENDED = "ingest/store/migrations/versions/0008_mended.py"
-SEARCH_PATH = "ingest/store/migrations/versions/0009_search_path.sql"
+MIGRATIONS = "ingest/store/migrations/__init__.py"
 EMBEDDED = "ingest/store/embedded.py"
 DATABASE = "ingest/store/database.py"
 COMMANDS = "dagster_project/cli/servers.py"
 YAML = "ingest/configuration/yaml_files.py"
 MAPPING = "ingest/files/mapping.py"
-FUNCTIONS = "ingest/store/migrations/versions/0006_calendars.sql"
+FUNCTIONS = "ingest/store/functions"
 
 INBOX = "ingest/inbox.py"
 SHELVES = "ingest/shelves.py"
@@ -68,6 +67,7 @@ RECORDING = "tests/ingest/test_record.py"
 UPGRADES = "tests/upgrades/test_upgrades.py"
 MARKS = "tests/upgrades/test_marks.py"
 SEARCH_PATH_TESTS = "tests/dbt/test_search_path.py"
+DATABASE_TESTS = "tests/ingest/test_database.py"
 SETTINGS = "tests/dagster_project/test_settings.py"
 TERMINAL = "tests/dagster_project/test_terminal.py"
 YAML_TESTS = "tests/ingest/test_yaml_files.py"
@@ -236,6 +236,20 @@ MUTANTS = (
         (UNCHANGED_TESTS,),
     ),
     Mutant(
+        "S5: what was built in part while files changed is gone on from",
+        UNCHANGED,
+        "        if not is_of_these_models(connection, project):\n",
+        "        if False:\n",
+        (UNCHANGED_TESTS,),
+    ),
+    Mutant(
+        "S5: what was built in full while files changed is gone on from",
+        "dagster_project/resources.py",
+        "swap.note(connection, swap.NEXT, models)",
+        "swap.note(connection, swap.NEXT, unchanged.models(DBT))",
+        (UNCHANGED_TESTS,),
+    ),
+    Mutant(
         "S13: what a cut held from after its instant counts as not yet there",
         RESTATED,
         "when before.left_at is not null then before.verdict",
@@ -398,9 +412,10 @@ MUTANTS = (
     Mutant(
         "S9: a new workflow version touches nothing that is built",
         INTERVALS,
-        '        from {{ ref("stg_workflow_versions") }}\n'
-        '        where {{ is_after("batch_cut", cut) }}\n',
-        '        from {{ ref("stg_workflow_versions") }}\n        where false\n',
+        '            from {{ ref("stg_workflow_versions") }}\n'
+        '            where {{ is_after("batch_cut", cut) }}\n',
+        '            from {{ ref("stg_workflow_versions") }}\n'
+        "            where false\n",
     ),
     Mutant(
         "S10: the first deadline given wins",
@@ -657,39 +672,46 @@ MUTANTS = (
     ),
     Mutant(
         "S10, S11: what is recorded live runs out in elapsed time",
-        FUNCTIONS,
+        f"{FUNCTIONS}/deadline_of.sql",
         "case when named is not null then raw.calendar_at(named, entered_at) end",
         "null::uuid",
         (RECORDING, TIME),
     ),
     Mutant(
         "S11: in functions, hours at closing time end at the next opening",
-        FUNCTIONS,
+        f"{FUNCTIONS}/business_deadline.sql",
         "                runs_out - interval '1 microsecond', p.business_clock",
         "                runs_out, p.business_clock",
         (TIME, VECTORS),
     ),
     Mutant(
         "S12: in functions, a deadline lies beyond the calendar",
-        FUNCTIONS,
+        f"{FUNCTIONS}/business_deadline.sql",
         "            and due <= p.closes_at[place]\n",
         "",
         (TIME, VECTORS),
     ),
     Mutant(
         "S9: in functions, a calendar's newest version holds for all time",
-        FUNCTIONS,
+        f"{FUNCTIONS}/calendar_at.sql",
         "            case when c.created_at <= instant then c.created_at end "
         "desc nulls last,\n            c.created_at\n",
         "            c.created_at desc\n",
         (RECORDING, TIME),
     ),
     Mutant(
-        "upgrade: what a step came to hold later stays away",
-        MENDED,
-        '    run_functions_of("0003_record")\n',
-        "",
-        (UPGRADES,),
+        "upgrade: a function stays as another release had it",
+        MIGRATIONS,
+        "        if name in changed:\n",
+        "        if name in changed and not applied:\n",
+        (DATABASE_TESTS,),
+    ),
+    Mutant(
+        "upgrade: functions whose texts did not change are made anew",
+        MIGRATIONS,
+        "        if name in changed:\n",
+        "        if changed:\n",
+        (DATABASE_TESTS,),
     ),
     Mutant(
         "upgrade: what other models made is gone on from",
@@ -728,9 +750,9 @@ MUTANTS = (
     ),
     Mutant(
         "search_path: bodies of functions follow the session's",
-        SEARCH_PATH,
-        "set search_path = pg_catalog, pg_temp', routine",
-        "set work_mem = 64', routine",
+        f"{FUNCTIONS}/record_transition.sql",
+        "language plpgsql set search_path = pg_catalog, pg_temp as $$",
+        "language plpgsql as $$",
         (SEARCH_PATH_TESTS,),
     ),
     Mutant(
@@ -884,22 +906,22 @@ MUTANTS = (
     Mutant(
         "Rights: a function of others is lost with a full refresh",
         "dagster_project/catalogue/strangers.sql",
-        "            when 'sla' then format(",
-        "            when 'raw' then format(",
+        "        n.nspname = 'sla_staging' and proname = any(%(ours)s)\n",
+        "        proname = any(%(ours)s)\n",
         (BUILD_TESTS,),
     ),
     Mutant(
         "Restatements: what was not published is restated",
         RESTATED,
-        "        inner join {{ previous.schema }}.sla_daily_counts as counts",
-        "        left join {{ previous.schema }}.sla_daily_counts as counts",
+        "    inner join {{ published }}.sla_daily_counts as counts",
+        "    left join {{ published }}.sla_daily_counts as counts",
         (RESTATEMENTS,),
     ),
     Mutant(
         "Restatements: additions of older releases stay",
         RESTATED,
-        "        where not is_addition",
-        "        where true",
+        "where not is_addition",
+        "where true",
         (RESTATEMENTS,),
     ),
     Mutant(

@@ -1,7 +1,7 @@
--- Keys, constraints and functions in these schemas, and by which files they were made.
-select relname, 'an index' from pg_class
+-- All that is in these schemas, by name, and by which files it was made.
+select relname, 'a relation' from pg_class
 inner join pg_namespace as n on relnamespace = n.oid
-where nspname = any(%(schemas)s) and relkind = 'i'
+where nspname = any(%(schemas)s) and relkind in ('r', 'v', 'i')
 union
 select conname, 'a constraint' from pg_constraint
 inner join pg_namespace as n on connamespace = n.oid

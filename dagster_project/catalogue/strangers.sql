@@ -6,16 +6,13 @@ with named as (
         relpersistence = 'u' as is_ours
     from pg_class where relkind not in ('i', 'I')
     union all
-    -- Older releases noted those in staging by their names.
     select
         'pg_proc'::regclass,
         p.oid,
-        proname || case n.nspname
-            when 'sla' then format('(%%s)', pg_get_function_identity_arguments(p.oid))
-            else ''
-        end,
+        format('%%s(%%s)', proname, pg_get_function_identity_arguments(p.oid)),
         pronamespace,
-        false
+        -- Older releases noted those by their names alone.
+        n.nspname = 'sla_staging' and proname = any(%(ours)s)
     from pg_proc as p
     inner join pg_namespace as n on pronamespace = n.oid
     union all

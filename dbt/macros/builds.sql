@@ -13,12 +13,11 @@
     ) }}
 {% endmacro %}
 
-{# Restricts a relation with entity_type and entity_id, unless all is built. What
-   stands within the two comments is no part of a model's definition. #}
+{# Restricts a relation with entity_type and entity_id, unless all is built. #}
 {% macro only_touched() %}
-    {%- if not is_full_build() %}/* touched */
-    inner join {{ ref("touched_entities") }} using (entity_type, entity_id)
-    /* end */{% endif %}
+    {%- if not is_full_build() -%}
+        inner join {{ ref("touched_entities") }} using (entity_type, entity_id)
+    {%- endif %}
 {%- endmacro %}
 
 {# The rows of a stored table that this build made: all, or those of touched entities. #}
@@ -50,6 +49,14 @@
     {{ return({"schema": schema, "cut": row[0] | int, "as_of": row[1]}) }}
 {% endmacro %}
 
+{# The columns of a relation of another build; none where it has no such relation. #}
+{% macro columns_of(build, relation) %}
+    {{ return(run_query(
+        "select attname::text from pg_attribute where attnum > 0 and not attisdropped"
+        " and attrelid = to_regclass('" ~ build.schema ~ "." ~ relation ~ "')"
+    ).columns[0].values() | list) }}
+{% endmacro %}
+
 {# The last tested cut of what is published while this build runs, as a number that the
    planner knows; 0 where a full build asks, which reads everything. What came after it
    is judged again, also where it is built: a test may have failed since. #}
@@ -65,37 +72,6 @@
     {% endif %}
     {{ return(0) }}
 {% endmacro %}
-
-{# What a relation is made by, as a hash: the same for a full and any other build, in
-   whichever schema, whatever the layout and the comments of the file. #}
-{% macro definition_of(sql) %}
-    {% set re = modules.re %}
-    {% set plain = re.sub("(?s)/[*] touched [*]/.*?/[*] end [*]/", "", sql) %}
-    {% set plain = re.sub("(?m)^ *--.*$", "", plain) %}
-    {% set plain = plain | replace('"' ~ target.dbname ~ '".', "") %}
-    {% set plain = plain | replace('"' ~ target.schema ~ '_staging".', "") %}
-    {% set plain = plain | replace('"' ~ target.schema ~ '".', "") %}
-    {% set plain = plain | replace('_changes"', '"') %}
-    {{ return(local_md5(re.sub("[ \n]+", " ", plain) ~ config.get("keys", {}))) }}
-{% endmacro %}
-
-{% macro definitions() -%}
-    {{ target.schema }}_staging.definitions
-{%- endmacro %}
-
-{% macro known_definition(relation) %}
-    {% set rows = run_query(
-        "select definition from " ~ definitions()
-        ~ " where relation_name = '" ~ relation.identifier ~ "'"
-    ) %}
-    {{ return(rows.columns[0].values()[0] if rows.rows | length else none) }}
-{% endmacro %}
-
-{% macro record_definition(relation, definition) -%}
-    insert into {{ definitions() }} as known (relation_name, definition)
-    values ('{{ relation.identifier }}', '{{ definition }}')
-    on conflict (relation_name) do update set definition = excluded.definition
-{%- endmacro %}
 
 {# The process that began this build holds its lock in a session of its own. If that
    was killed, another build may be at work: its dbt must not go on. #}
@@ -130,12 +106,11 @@
     {{ return({"relations": [target_relation]}) }}
 {%- endmaterialization %}
 
-{# A published table. What its file names: `change`, how a build changes it (replace:
-   the rows of touched entities; whole; add: counts; append), and `keys`, its primary key and
+{# A stored table. Its YAML says by `change` how a build changes it (replace: the rows of
+   touched entities; whole; add: counts; append), its file by `keys` its primary key and
    indexes by name. -#}
 {% materialization cut_table, adapter="postgres" -%}
     {%- set target_relation = this.incorporate(type="table") -%}
-    {%- set definition = definition_of(sql) -%}
     {% do require_builder() %}
     {%- if is_full_build() %}
         {% call statement("main") -%}
@@ -146,12 +121,11 @@
                 {{ sql }}
             );
             {{ constraints_and_keys(target_relation) }}
-            {{ record_definition(target_relation, definition) }};
             analyze {{ target_relation }}
         {%- endcall %}
         {% do persist_docs(target_relation, model) %}
     {%- else %}
-        {% do require_as_built(target_relation, definition) %}
+        {% do require_as_built(target_relation) %}
         {%- set changes = changes_of(target_relation) %}
         {% call statement("main") -%}
             {% if config.get("contract").enforced %}
@@ -192,14 +166,10 @@
     {% endfor -%}
 {%- endmacro %}
 
-{# Only what was made by these very files may be changed in part. #}
-{% macro require_as_built(relation, definition) %}
+{# Only what is as it was built may be changed in part. That it was built by these very
+   files is known before dbt starts; what others did to it since, is not. #}
+{% macro require_as_built(relation) %}
     {% set again = " Run status-engine build --full-refresh." %}
-    {% if known_definition(relation) != definition %}
-        {{ exceptions.raise_compiler_error(
-            "Model " ~ relation.identifier ~ " has changed since it was built." ~ again
-        ) }}
-    {% endif %}
     {% set columns = adapter.get_columns_in_relation(relation)
         | map(attribute="name") | sort %}
     {% if model.columns and columns != model.columns.keys() | sort %}

@@ -34,9 +34,11 @@
     {% endif %}
 {% endmacro %}
 
+{# The tables that are no models. `definitions` names what a full build made, and by which
+   files, once it is complete; releases that noted the SQL of each table called it so. #}
 {% macro create_ledgers() %}
     create schema if not exists {{ target.schema }}_staging;
-    create table if not exists {{ definitions() }} (
+    create table if not exists {{ target.schema }}_staging.definitions (
         relation_name text primary key,
         definition text not null
     );

@@ -4,7 +4,8 @@
    transitions: a relation with the columns of stg_transitions that holds each of its
    entities whole. It is read twice over: where many are built, say `not materialized`,
    so that an index gives what most of it needs.
-   configuration: see `fresh_configuration`, `built_configuration`, `live_configuration`.
+   configuration: relations `versions` and `calendars`, a `hint` for CTEs of them, and
+   maybe a `barrier`: see `fresh_configuration`, `live_configuration`.
    by_id: see `binding_ctes`.
    only_open: stays that have ended are left out once they are counted as visits.
 
@@ -375,16 +376,6 @@
     }) }}
 {% endmacro %}
 
-{# The configuration that the published tables were built with. #}
-{% macro built_configuration() %}
-    {{ return({
-        "versions": ref("workflow_versions"),
-        "calendars": ref("calendar_versions"),
-        "hint": "not materialized",
-        "barrier": "offset 0",
-    }) }}
-{% endmacro %}
-
 {# All of it, built or not. #}
 {% macro live_configuration() %}
     {{ return({
@@ -403,7 +394,9 @@
 {%- endmacro %}
 
 {# Entities whose rows may differ from those built at a cut: by transitions of later
-   batches, or by configuration. A select of entity_type, entity_id. #}
+   batches, or by configuration of later batches that judges their type otherwise from an
+   instant on (a new version of a workflow, or of a calendar that its stays may be under,
+   or a workflow that is new to the type). A select of entity_type, entity_id. #}
 {% macro touched_since(cut) -%}
     select entity_type, entity_id
     from {{ ref("stg_transitions") }}
@@ -411,35 +404,29 @@
     union
     select entity_type, entity_id
     from {{ ref("stg_transitions") }}
-    inner join ({{ reconfigured_since(cut) }}) as changes using (entity_type)
+    inner join (
+        select
+            changed.entity_type,
+            min(changed.changed_from) as judged_from
+        from (
+            select
+                entity_type,
+                case when is_first then '-infinity' else in_force_from end
+                    as changed_from
+            from {{ ref("stg_workflow_versions") }}
+            where {{ is_after("batch_cut", cut) }}
+            union all
+            select
+                versions.entity_type,
+                calendars.in_force_from
+            from {{ ref("stg_calendars") }} as calendars
+            inner join {{ ref("stg_workflow_versions") }} as versions
+                on calendars.calendar_name = versions.calendar_name
+            where {{ is_after("calendars.batch_cut", cut) }}
+        ) as changed
+        group by changed.entity_type
+    ) as reconfigured using (entity_type)
     where created_at >= judged_from
-{%- endmacro %}
-
-{# Types of entities that configuration of later batches judges otherwise, from which
-   instant on: by a new version of a workflow, or of a calendar that its stays may be
-   under, or by a workflow that is new to the type. A select of entity_type, judged_from.
-   #}
-{% macro reconfigured_since(cut) -%}
-    select
-        changed.entity_type,
-        min(changed.changed_from) as judged_from
-    from (
-        select
-            entity_type,
-            case when is_first then '-infinity' else in_force_from end
-                as changed_from
-        from {{ ref("stg_workflow_versions") }}
-        where {{ is_after("batch_cut", cut) }}
-        union all
-        select
-            versions.entity_type,
-            calendars.in_force_from
-        from {{ ref("stg_calendars") }} as calendars
-        inner join {{ ref("stg_workflow_versions") }} as versions
-            on calendars.calendar_name = versions.calendar_name
-        where {{ is_after("calendars.batch_cut", cut) }}
-    ) as changed
-    group by changed.entity_type
 {%- endmacro %}
 
 {# Whether a batch is in no cut up to a given one. Spelled so that the planner takes it
@@ -521,12 +508,3 @@ select
     workflow_name
 from {{ stays }}
 {%- endmacro %}
-
-{# What was known of the configuration; see known_batches. #}
-{% macro known_configuration() %}
-    {{ return({
-        "versions": ref("known_workflow_versions"),
-        "calendars": ref("known_calendars"),
-        "hint": "",
-    }) }}
-{% endmacro %}

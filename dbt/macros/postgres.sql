@@ -1,27 +1,14 @@
-{# dbt renames and drops views, and with them what depends on them, while people
-   read. Replacing in place needs no exclusive moment; other columns need
-   --full-refresh. -#}
-{% macro postgres__create_view_as(relation, sql) -%}
-    {%- set contract = config.get("contract") -%}
-    {%- if contract and contract.enforced %}{{ get_assert_columns_equivalent(sql) }}{% endif %}
-    create or replace view {{ relation }} as (
-        {{ sql }}
-    );
-{%- endmacro %}
-
-{# A view that is as it was stays untouched: to replace one waits for its readers. -#}
-{% materialization view, adapter="postgres" -%}
-    {%- set existing = load_cached_relation(this) -%}
+{# A view that is there stays untouched: it was made by these very files, or all would be
+   built anew. dbt's own renames and drops it, and with it what depends on it, while
+   people read. -#}
+{% materialization standing_view, adapter="postgres" -%}
     {%- set target_relation = this.incorporate(type="view") -%}
-    {%- set documented = model.columns.values() | map(attribute="description") | list -%}
-    {%- set definition = local_md5(definition_of(sql) ~ model.description ~ documented) -%}
-    {% if existing is not none and known_definition(target_relation) == definition %}
+    {% if load_cached_relation(this) is not none %}
         {% call noop_statement("main", "UNCHANGED") %}{% endcall %}
     {% else %}
         {% do require_builder() %}
         {% call statement("main") -%}
             {{ get_create_view_as_sql(target_relation, sql) }}
-            {{ record_definition(target_relation, definition) }}
         {%- endcall %}
         {% do persist_docs(target_relation, model) %}
         {% do adapter.commit() %}
@@ -34,18 +21,18 @@
    views do, or who may read these would be refused while something waits for a build, and
    raw tables would have to be opened to who asks a calendar. Strict, because PostgreSQL
    would else put the body of one that returns stays, with some forty nodes to start, into
-   every query that may need it; `options` says otherwise. -#}
+   every query that may need it; `options` says otherwise. One that is there stays, as a view
+   does. -#}
 {% materialization owner_function, adapter="postgres" -%}
     {%- set options = "language sql stable security definer parallel safe "
         ~ config.get("options", "strict") -%}
-    {%- set definition = definition_of(sql ~ options ~ model.description) -%}
     {%- set overloads = config.get("overloads", [""]) -%}
     {%- set name = this.include(database=False) -%}
     {%- set found = run_query(
         "select count(*) from pg_proc inner join pg_namespace as n on pronamespace = n.oid"
         " where nspname = '" ~ this.schema ~ "' and proname = '" ~ this.identifier ~ "'"
     ).columns[0].values()[0] -%}
-    {% if found == overloads | length and known_definition(this) == definition %}
+    {% if found == overloads | length %}
         {% call noop_statement("main", "UNCHANGED") %}{% endcall %}
     {% else %}
         {% do require_builder() %}
@@ -64,7 +51,6 @@
             comment on function {{ name }}({{ given }})
             is '{{ model.description | replace("'", "''") }}';
             {%- endfor %}
-            {{ record_definition(this, definition) }}
         {%- endcall %}
         {% do adapter.commit() %}
     {% endif %}

@@ -238,14 +238,16 @@ def _has_no_rights_on_raw(connection: Connection) -> bool:
 
 
 def upgrade(connection: Connection) -> None:
-    """Bring schema raw to the newest step; safe twice and by two processes at once.
+    """Bring schema raw to the newest step, and its functions to their newest texts.
+
+    Safe twice and by two processes at once.
 
     Raises:
         DatabaseError: the role may not create a schema or its tables, or a newer
             release has upgraded this database. Nothing is left.
     """
-    found, newest = _version(connection), migrations.newest_step()
-    if found == newest:
+    (found, functions), newest = _made(connection), migrations.newest_step()
+    if found == newest and functions == migrations.digests():
         return
     if found is not None and found > newest:
         msg = f"Schema raw is at step {found}, this release knows {newest}. Install it."
@@ -311,12 +313,16 @@ def _in_transactions(connection: Connection) -> Connection:
     return connection
 
 
-def _version(connection: Connection) -> str | None:
+def _made(connection: Connection) -> tuple[str | None, dict[str, str] | None]:
+    """The last step that was run, and the digests of the functions as applied."""
     known = connection.execute("select to_regclass('raw.schema_version')").fetchone()
     if known == (None,):
-        return None
-    row = connection.execute("select version_num from raw.schema_version").fetchone()
-    return str(row[0]) if row else None
+        return None, None
+    # As JSON, because before step 0014 it has no functions.
+    row = connection.execute(
+        "select to_jsonb(made) from raw.schema_version as made"
+    ).fetchone()
+    return (row[0]["version_num"], row[0].get("functions")) if row else (None, None)
 
 
 def _without_rights(connection: Connection, error: psycopg.Error) -> DatabaseError:

@@ -1,7 +1,7 @@
 """Every advisory lock of the project: who takes turns with whom, by one number each.
 
 Two things that share a number wait for each other. What is done under a lock belongs
-where it is taken. Two more kinds of lock have numbers of other spaces: one for each
+where it is taken. Three more kinds of lock have numbers of other spaces: one for each
 entity that is being recorded (a hash of 64 bits, seeded by 7,361,820,148), one for each
 file that is completed (a pair of integers), one for each schema that is built aside (a
 hash of 32 bits).

@@ -3,10 +3,10 @@
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -228,6 +228,33 @@ def test_a_build_of_parts_tests_no_changed_file(
     with warehouse.building(pinned):
         pass
     assert not warehouse.advance(pinned)
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+def test_what_was_built_while_files_changed_is_built_anew(
+    warehouse: Warehouse,
+    connection: Connection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    dbt: Callable[..., Any],
+    is_full: bool,
+) -> None:
+    project = _copy_of_dbt(tmp_path)
+    monkeypatch.setattr(resources, "DBT", project)
+    pinned = cuts.pin(connection, "", NEXT)
+    with warehouse.building(pinned, full_refresh=is_full, is_whole=True) as build:
+        refresh = ["--full-refresh"] if is_full else []
+        assert dbt(build.environment, "build", *refresh).success
+        _change_a_file(project / "models")
+    assert (pinned.number, True) in _cuts(connection)
+    assert not warehouse.advance(pinned)
+    with suppress(_Stopped), warehouse.building(pinned, is_whole=True) as build:
+        raise _Stopped
+    assert build.is_full
+
+
+class _Stopped(Exception):
+    """What ends a build before it began."""
 
 
 def test_a_build_at_work_is_waited_for(

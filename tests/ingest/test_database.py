@@ -1,5 +1,6 @@
 """Which PostgreSQL, the upgrade of schema raw, and what its tables refuse."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -59,16 +60,26 @@ def test_upgrade_of_an_empty_database_reaches_the_newest_step(
 
 def test_second_upgrade_changes_nothing(connection: Connection) -> None:
     tables = "select oid, relname from pg_class order by oid"
-    before = connection.execute(tables).fetchall()
+    before = connection.execute(tables).fetchall(), _functions(connection)
     upgrade(connection)
-    assert connection.execute(tables).fetchall() == before
+    assert (connection.execute(tables).fetchall(), _functions(connection)) == before
 
 
-def test_upgrade_by_processes_at_once_is_one_upgrade(empty_database_url: str) -> None:
+def _functions(connection: Connection) -> dict[str, tuple[str, str]]:
+    """Of each function of schema raw, the transaction that made it, and its text."""
+    found = connection.execute(
+        "select oid::regprocedure::text, xmin::text, pg_get_functiondef(oid)"
+        " from pg_proc where pronamespace = 'raw'::regnamespace"
+    )
+    return {name: (xmin, text) for name, xmin, text in found}
+
+
+def _upgrade_at_once(url: str, project: Path) -> None:
+    """By three processes of a copy of the project."""
     upgrades = [
         subprocess.Popen(
-            [sys.executable, "-c", UPGRADE, empty_database_url],
-            cwd=PROJECT,
+            [sys.executable, "-c", UPGRADE, url],
+            cwd=project,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -85,8 +96,55 @@ def test_upgrade_by_processes_at_once_is_one_upgrade(empty_database_url: str) ->
         process.stdin.flush()
     said = [process.communicate(timeout=60)[1] for process in upgrades]
     assert [p.returncode for p in upgrades] == [0, 0, 0], said
+
+
+def test_upgrade_by_processes_at_once_is_one_upgrade(empty_database_url: str) -> None:
+    _upgrade_at_once(empty_database_url, PROJECT)
     with connect(empty_database_url) as connection:
         assert _steps(connection) == [migrations.newest_step()]
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The project, as far as it upgrades databases; its files may be changed."""
+    left = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(PROJECT / "ingest", tmp_path / "copy" / "ingest", ignore=left)
+    return tmp_path / "copy"
+
+
+def test_a_function_whose_file_changed_is_made_anew_and_no_other(
+    database_url: str, connection: Connection, copy: Path
+) -> None:
+    before = _functions(connection)
+    file = copy / "ingest" / "store" / "functions" / "has_role.sql"
+    file.write_text(file.read_text().replace("a.is_active and ", ""))
+    changed = "raw.has_role(uuid,text,timestamp with time zone)"
+    assert "a.is_active and " in before[changed][1]
+    _upgrade_at_once(database_url, copy)
+    after = _functions(connection)
+    assert "a.is_active and " not in after[changed][1]
+    assert {name for name in before if after[name] != before[name]} == {changed}
+    # To this release its own text is another again.
+    with session(database_url):
+        pass
+    again = _functions(connection)
+    assert again[changed][1] == before[changed][1]
+    assert {name for name in before if again[name] != after[name]} == {changed}
+
+
+def test_functions_of_bodies_that_name_others_are_made_after_them(
+    database_url: str, connection: Connection, copy: Path
+) -> None:
+    """A body of SQL is parsed when it is made."""
+    body = (
+        "create or replace function raw.{}() returns integer language sql\nreturn {};\n"
+    )
+    names = ("b_first", "c_second", "a_third")
+    for name, told in zip(names, ("1", "raw.b_first()", "raw.c_second()"), strict=True):
+        file = copy / "ingest" / "store" / "functions" / f"{name}.sql"
+        file.write_text(body.format(name, told))
+    _upgrade_at_once(database_url, copy)
+    assert connection.execute("select raw.a_third()").fetchone() == (1,)
 
 
 def test_newer_schema_than_this_release_is_refused(empty_database_url: str) -> None:
@@ -160,6 +218,20 @@ def test_role_without_rights_on_the_tables_is_a_database_error(
     denied = pytest.raises(DatabaseError, match="permission denied")
     with denied, session(url) as connection:
         connection.execute("select 1")
+
+
+def test_role_that_owns_nothing_is_served_until_something_is_to_be_made(
+    database_url: str, connection: Connection, role: str
+) -> None:
+    connection.execute(f"grant usage on schema raw to {role}")
+    connection.execute(f"grant select on raw.schema_version to {role}")
+    url = database_url.replace("//postgres@", f"//{role}@")
+    with session(url) as bystander:
+        assert _steps(bystander) == [migrations.newest_step()]
+    connection.execute("update raw.schema_version set functions = functions - 'refuse'")
+    with pytest.raises(DatabaseError, match="lacks a right"), session(url):
+        pass
+    connection.execute(f"drop owned by {role}")
 
 
 def test_server_that_goes_away_is_a_database_error(database_url: str) -> None:

@@ -7,6 +7,12 @@
 -- builds all stays. A function, so that a query starts it for those entities alone that
 -- changed after the built cut; none while configuration waits for a build as well, see
 -- reconfigured_status.
+{% set configuration = {
+    "versions": ref("workflow_versions"),
+    "calendars": ref("calendar_versions"),
+    "hint": "not materialized",
+    "barrier": "offset 0",
+} %}
 with
 
 transitions as (
@@ -14,7 +20,7 @@ transitions as (
     where entity_type = of_type and entity_id = of_id
 ),
 
-{{ interval_ctes("transitions", built_configuration(), only_open=true) }}
+{{ interval_ctes("transitions", configuration, only_open=true) }}
 
 select {{ current_columns() }}
 from intervals

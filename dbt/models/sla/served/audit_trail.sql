@@ -1,4 +1,4 @@
-{{ config(materialized="view") }}
+{{ config(materialized="standing_view") }}
 -- One row per transition, built or not, with the user, the workflow, the batch and the
 -- violations of it (S18, S19).
 with

@@ -1,4 +1,4 @@
-{{ config(materialized="view") }}
+{{ config(materialized="standing_view") }}
 -- One row per business entity, built or not, as its newest version names it.
 select
     business_entity_id,

@@ -1,4 +1,4 @@
-{{ config(materialized="view") }}
+{{ config(materialized="standing_view") }}
 -- One row per calendar version, built or not, and opening window of it.
 select
     calendars.calendar_id,

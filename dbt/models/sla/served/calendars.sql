@@ -1,4 +1,4 @@
-{{ config(materialized="view") }}
+{{ config(materialized="standing_view") }}
 -- One row per calendar, built or not, in the newest version.
 select
     versions.calendar_id,

@@ -1,4 +1,4 @@
-{{ config(materialized="view") }}
+{{ config(materialized="standing_view") }}
 -- One row per stay with a deadline in business time and opening window of its calendar
 -- that was passed on the way to the deadline, with the closed time after it (S11).
 with

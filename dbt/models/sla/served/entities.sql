@@ -1,4 +1,4 @@
-{{ config(materialized="view") }}
+{{ config(materialized="standing_view") }}
 -- One row per entity, built or not: its names, who changed it last, and what its first
 -- and its last transition told of it.
 select

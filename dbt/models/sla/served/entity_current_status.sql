@@ -1,4 +1,4 @@
-{{ config(materialized="view") }}
+{{ config(materialized="standing_view") }}
 -- One row per entity: its open interval, as of the clock (S4, S13, S15). The built
 -- rows; for entities that changed after the built cut, what the same SQL makes of all
 -- their transitions (S16).

@@ -1,4 +1,4 @@
-{{ config(materialized="view") }}
+{{ config(materialized="standing_view") }}
 -- One row per stay, built or not, with the names behind its ids, the time it took up to
 -- its end or the clock, open and closed hours apart, and by how much the deadline was
 -- met or missed (S9-S13).

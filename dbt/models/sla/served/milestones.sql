@@ -1,4 +1,4 @@
-{{ config(materialized="view") }}
+{{ config(materialized="standing_view") }}
 -- One row per entity and status that it reached by a transition marked as a milestone:
 -- the first time, built or not.
 with

@@ -1,4 +1,4 @@
-{{ config(materialized="view") }}
+{{ config(materialized="standing_view") }}
 -- One row per transition of an order, built or not, as a plain history table had them.
 select
     transition_id as id,

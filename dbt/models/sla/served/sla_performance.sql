@@ -1,4 +1,4 @@
-{{ config(materialized="view") }}
+{{ config(materialized="standing_view") }}
 -- One row per UTC day of entered_at, entity type, workflow, status and business entity,
 -- as of the clock (S21). Of the built cut.
 with

@@ -1,4 +1,4 @@
-{{ config(materialized="view") }}
+{{ config(materialized="standing_view") }}
 -- One row per user, built or not, in the newest version.
 select
     user_id,

@@ -1,4 +1,4 @@
-{{ config(materialized="view") }}
+{{ config(materialized="standing_view") }}
 -- One row per entity and workflow of its type: which binds it, and why no other does
 -- (S8), by the entity's first transition.
 with

@@ -1,4 +1,4 @@
-{{ config(materialized="view") }}
+{{ config(materialized="standing_view") }}
 -- One row per workflow, built or not, and status of its newest version.
 select
     steps.step_id,

@@ -1,4 +1,4 @@
-{{ config(materialized="view") }}
+{{ config(materialized="standing_view") }}
 -- One row per workflow, built or not, in the newest version.
 select
     versions.workflow_id,

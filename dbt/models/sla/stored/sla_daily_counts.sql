@@ -19,7 +19,7 @@ counted as (
         elapsed_seconds,
         1 as sign
     from {{ fresh(ref("status_intervals")) }}
-    {% if not is_full_build() %}/* touched */
+    {% if not is_full_build() -%}
     union all
     select
         entered_at,
@@ -33,7 +33,7 @@ counted as (
         -1 as sign
     from {{ ref("status_intervals") }}
     inner join {{ ref("touched_entities") }} using (entity_type, entity_id)
-    /* end */{% endif %}
+    {%- endif %}
 ),
 
 grouped as (

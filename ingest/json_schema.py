@@ -10,6 +10,7 @@ from typing import Any
 from ingest.transition import (
     BIGINT_PATTERN,
     COLUMNS,
+    LAST_ORDER,
     LOCAL_PATTERN,
     LONGEST_STATUS,
     OFFSET_PATTERN,
@@ -47,7 +48,7 @@ PROPERTIES: dict[str, dict[str, Any]] = {
     "metadata": _OBJECT,
     "source_order": {
         "anyOf": [
-            {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
+            {"type": "integer", "minimum": -(2**63), "maximum": LAST_ORDER - 1},
             {"type": "string", "pattern": ORDER_PATTERN},
         ]
     },

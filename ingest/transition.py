@@ -41,6 +41,8 @@ NO_KEYS = pl.DataFrame(
 UUID_PATTERN = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 # A bigint as Postgres writes it; any other spelling would have to be altered.
 BIGINT_PATTERN = r"^(0|[1-9]\d{0,18})$"
+# A row without an order is after all that have one (S2).
+LAST_ORDER = 2**63 - 1
 ORDER_PATTERN = r"^-?\d{1,19}$"
 # ISO 8601: a date, or one with a time, an offset, and a zone's name in brackets.
 LOCAL_PATTERN = r"^(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2}(?::[0-5]\d(?:\.\d{1,6})?)?)"
@@ -206,9 +208,9 @@ class Transition(dy.Schema):
 
     @dy.rule()
     def source_order_is_whole(cls) -> pl.Expr:
-        """The order within an instant is a whole number of 64 bits, or left out."""
-        text = pl.col("source_order_text")
-        return text.is_null() | pl.col("source_order").is_not_null()
+        """The order is a whole number from -2^63 to 2^63-2, or left out."""
+        text, order = pl.col("source_order_text"), pl.col("source_order")
+        return text.is_null() | (order < LAST_ORDER).fill_null(value=False)
 
     @dy.rule()
     def text_has_no_nul(cls) -> pl.Expr:

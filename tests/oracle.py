@@ -43,8 +43,13 @@ def in_order(transitions: Iterable[Row]) -> dict[Entity, list[Row]]:
     for row in transitions:
         entities[row["entity_type"], row["entity_id"]].append(row)
     for rows in entities.values():
-        rows.sort(key=lambda r: (r["created_at"], r["batch_id"], r["batch_row"]))
+        rows.sort(key=_place)
     return dict(entities)
+
+
+def _place(row: Row) -> tuple[Any, ...]:
+    order = row["source_order"]
+    return row["created_at"], order is None, order, row["batch_id"], row["batch_row"]
 
 
 def contains(whole: Any, part: Any) -> bool:

@@ -28,6 +28,7 @@
             entity_type,
             entity_id,
             created_at,
+            source_order,
             batch_id,
             batch_row,
             to_status,
@@ -278,7 +279,7 @@
 {% macro window_of_entity() -%}
     window entity as (
         partition by entity_type, entity_id
-        order by created_at, batch_id, batch_row
+        order by created_at, source_order, batch_id, batch_row
     )
 {%- endmacro %}
 
@@ -311,7 +312,8 @@
             entity_id,
             id
         from {{ transitions }}
-        order by entity_type, entity_id, created_at, batch_id, batch_row
+        order by
+            entity_type, entity_id, created_at, source_order, batch_id, batch_row
     ),
 
     firsts as (

@@ -30,6 +30,7 @@ where {{ is_wanted() }}
     transitions.sla_deadline,
     transitions.is_milestone,
     transitions.metadata,
+    transitions.source_order,
     transitions.batch_id,
     transitions.batch_row
 {%- endmacro %}

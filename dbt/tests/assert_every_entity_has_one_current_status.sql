@@ -16,7 +16,12 @@ lasts as (
     from {{ ref("stg_transitions") }}
     {{ only_touched() }}
     order by
-        entity_type asc, entity_id asc, created_at desc, batch_id desc, batch_row desc
+        entity_type asc,
+        entity_id asc,
+        created_at desc,
+        source_order desc,
+        batch_id desc,
+        batch_row desc
 )
 
 {% if is_full_build() -%}

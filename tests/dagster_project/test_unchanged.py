@@ -240,7 +240,7 @@ def test_what_was_built_while_files_changed_is_built_anew(
     is_full: bool,
 ) -> None:
     project = _copy_of_dbt(tmp_path)
-    monkeypatch.setattr(resources, "DBT", project)
+    monkeypatch.setattr(dbt_process, "DBT", project)
     pinned = cuts.pin(connection, "", NEXT)
     with warehouse.building(pinned, full_refresh=is_full, is_whole=True) as build:
         refresh = ["--full-refresh"] if is_full else []

@@ -79,6 +79,7 @@ def _transition(rng: random.Random, number: int, instant: datetime) -> Row:
         "business_context": rng.choice((None, _context(rng), _context(rng))),
         "triggered_by_user_id": rng.choice((None, CLERK, BOSS, LEAVER, UNKNOWN)),
         "sla_deadline": given if rng.random() < 0.15 else None,
+        "source_order": rng.choice((None, None, -1, 0, 1, 2**63 - 2)),
     }
 
 

@@ -43,7 +43,8 @@ begin
     select t.id into seen_id
     from raw.status_transitions as t
     where t.entity_type = entity_type and t.entity_id = entity_id
-    order by t.created_at desc, t.batch_id desc, t.batch_row desc
+    order by
+        t.created_at desc, t.source_order desc, t.batch_id desc, t.batch_row desc
     limit 1;
     perform pg_advisory_xact_lock(
         hashtextextended(concat(entity_type, '/', entity_id), 7361820148)
@@ -84,14 +85,15 @@ begin
             select t.id, t.to_status, t.created_at
             from raw.status_transitions as t
             where t.entity_type = entity_type and t.entity_id = entity_id
-            order by t.created_at desc, t.batch_id desc, t.batch_row desc
+            order by
+        t.created_at desc, t.source_order desc, t.batch_id desc, t.batch_row desc
             limit 1
         ) as last on true
         left join lateral (
             select t.created_at, t.business_context
             from raw.status_transitions as t
             where t.entity_type = entity_type and t.entity_id = entity_id
-            order by t.created_at, t.batch_id, t.batch_row
+            order by t.created_at, t.source_order, t.batch_id, t.batch_row
             limit 1
         ) as first on true;
         recorded_at := coalesce(created_at, clock_timestamp());

@@ -3,6 +3,9 @@ create or replace function raw.recorded(stored raw.status_transitions)
 returns raw.recorded_transition
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
+    -- Null is after all numbers (S2).
+    last constant bigint := 9223372036854775807;
+    place constant bigint := coalesce(stored.source_order, last);
     first record;
     before record;
     stay record;
@@ -13,18 +16,20 @@ begin
     select t.created_at, t.business_context into first
     from raw.status_transitions as t
     where t.entity_type = stored.entity_type and t.entity_id = stored.entity_id
-    order by t.created_at, t.batch_id, t.batch_row
+    order by t.created_at, t.source_order, t.batch_id, t.batch_row
     limit 1;
 
-    select t.created_at, t.batch_id, t.batch_row into before
+    select t.created_at, t.source_order, t.batch_id, t.batch_row into before
     from raw.status_transitions as t
     where
         t.entity_type = stored.entity_type
         and t.entity_id = stored.entity_id
-        and (t.created_at, t.batch_id, t.batch_row)
-        < (stored.created_at, stored.batch_id, stored.batch_row)
+        and t.created_at <= stored.created_at
+        and (t.created_at, coalesce(t.source_order, last), t.batch_id, t.batch_row)
+        < (stored.created_at, place, stored.batch_id, stored.batch_row)
         and t.to_status <> stored.to_status
-    order by t.created_at desc, t.batch_id desc, t.batch_row desc
+    order by
+        t.created_at desc, t.source_order desc, t.batch_id desc, t.batch_row desc
     limit 1;
 
     select
@@ -32,7 +37,9 @@ begin
         (
             array_agg(
                 t.sla_deadline
-                order by t.created_at desc, t.batch_id desc, t.batch_row desc
+                order by
+                    t.created_at desc, t.source_order desc,
+                    t.batch_id desc, t.batch_row desc
             ) filter (where t.sla_deadline is not null)
         )[1] as explicit_deadline
     into stay
@@ -40,10 +47,13 @@ begin
     where
         t.entity_type = stored.entity_type
         and t.entity_id = stored.entity_id
-        and (t.created_at, t.batch_id, t.batch_row)
-        <= (stored.created_at, stored.batch_id, stored.batch_row)
-        and (t.created_at, t.batch_id, t.batch_row) > (
+        and t.created_at <= stored.created_at
+        and (t.created_at, coalesce(t.source_order, last), t.batch_id, t.batch_row)
+        <= (stored.created_at, place, stored.batch_id, stored.batch_row)
+        and t.created_at >= coalesce(before.created_at, '-infinity')
+        and (t.created_at, coalesce(t.source_order, last), t.batch_id, t.batch_row) > (
             coalesce(before.created_at, '-infinity'),
+            coalesce(before.source_order, last),
             coalesce(before.batch_id, 0),
             coalesce(before.batch_row, 0)
         );

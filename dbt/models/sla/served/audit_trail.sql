@@ -31,6 +31,7 @@ select
     versions.workflow_id,
     versions.workflow_name,
     steps.step_id,
+    bound.source_order,
     bound.batch_id,
     bound.batch_row,
     batches.recorded_at,

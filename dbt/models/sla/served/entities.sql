@@ -26,7 +26,10 @@ cross join
             first_of_all.entity_type = current_status.entity_type
             and first_of_all.entity_id = current_status.entity_id
         order by
-            first_of_all.created_at, first_of_all.batch_id, first_of_all.batch_row
+            first_of_all.created_at,
+            first_of_all.source_order,
+            first_of_all.batch_id,
+            first_of_all.batch_row
         limit 1
     ) as firsts
 left join {{ ref("stg_entity_keys") }} as keys

@@ -12,7 +12,7 @@ placed as (
         row_number() over (
             partition by
                 entity_type, entity_id, to_status, coalesce(is_milestone, false)
-            order by created_at, batch_id, batch_row
+            order by created_at, source_order, batch_id, batch_row
         ) as place
     from {{ ref("stg_transitions") }}
 )

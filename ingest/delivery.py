@@ -84,7 +84,9 @@ order by file_batch, row_number
 class DeliveryResult(NamedTuple):
     """What became of one file; `result` counts transitions, the others rows.
 
-    skipped_rows: of source_rows, those that the mapping leaves out.
+    skipped_rows: of source_rows, those that the mapping leaves out. equal: of the
+    duplicates of a source's first file, those that equal another of its transitions in
+    all that is kept, and came without an id; they may be events of their own.
     """
 
     file_name: str
@@ -92,6 +94,7 @@ class DeliveryResult(NamedTuple):
     result: AppendResult
     is_repeated: bool
     skipped_rows: int = 0
+    equal: int = 0
 
 
 class Settings(NamedTuple):
@@ -194,7 +197,32 @@ def deliver(
         file = _File(file_id, name, settings)
         if first is not None:
             _deliver_chunks(connection, file, chain([first], chunks), progress)
-        return _complete(connection, name, file_id, identity)
+        delivery = _complete(connection, name, file_id, identity)
+        duplicate = delivery.result.duplicate
+        if not duplicate or _has_ids(mapping, first):
+            return delivery
+        is_first = _is_first(connection, source, file_id)
+        return delivery._replace(equal=duplicate if is_first else 0)
+
+
+def _has_ids(mapping: Mapping | None, first: Chunk | None) -> bool:
+    """Whether rows say themselves which event they are, as far as is known."""
+    if mapping is not None:
+        return mapping.tells_events
+    return first is None or not first.form.header or "id" in first.form.header
+
+
+def _is_first(connection: Connection, source: str, file_id: int) -> bool:
+    """Whether nothing but this file has come from a source, and this just now."""
+    row = connection.execute(
+        """
+        select not exists (
+            select from raw.batches where source = %s and file_id is distinct from %s
+        ) and (select count(*) = 1 from raw.deliveries where file_id = %s)
+        """,
+        [source, file_id, file_id],
+    ).fetchone()
+    return row == (True,)
 
 
 class _File(NamedTuple):

@@ -126,6 +126,7 @@ def _as_json(delivery: DeliveryResult) -> dict[str, Any]:
         "file": delivery.file_name,
         "source_rows": delivery.source_rows,
         "skipped_rows": delivery.skipped_rows,
+        "equal": delivery.equal,
         "repeated": delivery.is_repeated,
         **delivery.result._asdict(),
     }
@@ -176,6 +177,12 @@ def _tell(delivery: DeliveryResult) -> None:
         f"read {result.read:,} = {result.appended:,} appended + "
         f"{result.duplicate:,} duplicate + {result.rejected:,} rejected"
     )
+    if delivery.equal:
+        say(
+            f"  {delivery.equal:,} of {result.read:,} transitions equal another one in "
+            "all that is mapped. If they are events of their own, name what tells them "
+            "apart in the mapping, as in identity: [event_id]."
+        )
     if result.rejected:
         say("  Why: status-engine rejects list")
 

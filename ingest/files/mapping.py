@@ -129,6 +129,11 @@ class Mapping:
     sha256: str
 
     @property
+    def tells_events(self) -> bool:
+        """Whether it says what makes two rows one event; else all that is mapped."""
+        return bool(self.identity) or any("id" in entry for entry in self.transitions)
+
+    @property
     def layout(self) -> Layout:
         """The columns that a source must have."""
         names: dict[str, None] = {}
@@ -171,7 +176,8 @@ class Mapping:
             records = records.with_columns(
                 pl.when(~cleaned.is_in(self.nulls)).then(cleaned)
             )
-        kept = records.filter([condition.holds() for condition in self.where])
+        wanted = (condition.holds() for condition in self.where)
+        kept = records.filter(pl.all_horizontal(pl.lit(value=True), *wanted))
         parts = [
             self._transitions(kept, fields, place)
             for place, fields in enumerate(self.transitions)

@@ -82,6 +82,26 @@ def test_ingest_ends_with_0_where_nothing_is_rejected_and_with_3_else(write) -> 
 
 
 @pytest.mark.usefixtures("installed_url")
+def test_equal_rows_of_a_first_file_and_skipped_ones_are_told(write) -> None:
+    row = "2026-03-01T09:00:00Z,order,1,new\n"
+    twice = write("twice.csv", f"{HEADER}{row}{row}")
+    said = run("ingest", twice)
+    assert said.code == 0
+    assert "1 of 2 transitions equal another one in all that is mapped" in said.err
+    assert "equal another" not in run("ingest", twice).err
+    mapping = write(
+        "mapping.yml",
+        "entity_type: entity_type\nentity_id: entity_id\ncreated_at: created_at\n"
+        "to_status: to_status\nwhere: [{column: entity_id, is_not: 1}]\n",
+    )
+    said = run("ingest", twice, "--mapping", mapping)
+    assert "twice.csv: 2 rows, 2 of them skipped; read 0 = " in said.err
+    said = run("ingest", twice, "--mapping", mapping, "--json")
+    (found,) = json.loads(said.out)["files"]
+    assert (found["source_rows"], found["skipped_rows"], found["equal"]) == (2, 2, 0)
+
+
+@pytest.mark.usefixtures("installed_url")
 def test_json_is_one_object_with_every_count(write) -> None:
     files = [
         write("a.csv", GOOD),

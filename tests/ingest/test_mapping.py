@@ -56,7 +56,6 @@ def _one(mapping: Mapping, column: str, **row: str | None) -> object:
     ("text", "key"),
     [
         ("colour: red\n", "colour"),
-        ("id: order\n", "id"),
         ("from_status: 5\n", "from_status"),
         ("from_status: [a]\n", "from_status"),
         ("from_status: {}\n", "from_status"),
@@ -81,7 +80,6 @@ def _one(mapping: Mapping, column: str, **row: str | None) -> object:
         ("transitions: text\n", "transitions"),
         ("transitions: [text]\n", "transitions"),
         ("transitions: [{colour: red}]\n", "colour"),
-        ("transitions: [{id: order}]\n", "id"),
         ("transitions: [{}, {to_status: 5}]\n", "to_status"),
         ("transitions: [{metadata: 5}]\n", "metadata"),
     ],
@@ -606,6 +604,195 @@ def test_dates_of_parquet_are_midnights_of_the_named_zone(
         "select (created_at at time zone 'UTC')::text from raw.status_transitions"
     ).fetchone()
     assert row == ("2026-06-30 22:00:00",)
+
+
+ROWS = (
+    "order,at,status,kind,event\n"
+    "1,2026-01-01T00:00:00Z,new,status,1\n"
+    "1,2026-01-01T01:00:00Z,seen,comment,2\n"
+    "1,2026-01-01T02:00:00Z,paid,,3\n"
+    "1,2026-01-01T02:00:00Z,paid,Status change,4\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("where", "kept"),
+    [
+        ("{column: kind, is: status}", [1]),
+        ("{column: kind, is: [status, comment]}", [1, 2]),
+        ("{column: kind, is: null}", [3]),
+        ("{column: kind, is: [null, comment]}", [2, 3]),
+        ("{column: kind, is_not: comment}", [1, 3, 4]),
+        ("{column: kind, is_not: [comment, null]}", [1, 4]),
+        ("{column: kind, matches: '(?i)^status'}", [1, 4]),
+        ("{column: event, is: 4}", [4]),
+        ("{column: kind, is_not: comment}, {column: event, is_not: [1, 4]}", [3]),
+    ],
+)
+def test_rows_that_are_no_transitions_are_skipped_and_counted(
+    connection: Connection, write: Write, mapping: Load, where: str, kept: list[int]
+) -> None:
+    path = write("rows.csv", ROWS)
+    found = mapping(f"{BASE}where: [{where}]\nidentity: [event]\nmetadata: [event]\n")
+    first = deliver(connection, path, Settings(found))
+    assert first.result == (len(kept), len(kept), 0, 0)
+    assert (first.source_rows, first.skipped_rows) == (4, 4 - len(kept))
+    rows = connection.execute(
+        "select (metadata ->> 'event')::int from raw.status_transitions order by 1"
+    ).fetchall()
+    assert rows == [(event,) for event in kept]
+    again = deliver(connection, path, Settings(found))
+    assert again.result == (len(kept), 0, len(kept), 0)
+    assert (again.source_rows, again.skipped_rows) == (4, 4 - len(kept))
+    for ledger, count in (("batches", 1), ("deliveries", 2)):
+        found_rows = connection.execute(
+            f"select source_row_count, skipped_row_count from raw.{ledger}"
+        ).fetchall()
+        assert found_rows == [(4, 4 - len(kept))] * count
+
+
+def test_events_that_are_equal_but_for_their_identity_are_two(
+    connection: Connection, write: Write, mapping: Load
+) -> None:
+    path = write("rows.csv", ROWS)
+    first = deliver(connection, path, Settings(mapping(BASE)))
+    assert (first.result, first.equal) == ((4, 3, 1, 0), 1)
+    assert deliver(connection, path, Settings(mapping(BASE))).equal == 0
+    # The rows that are there have other ids.
+    told_apart = mapping(f"{BASE}identity: [event]\n")
+    assert deliver(connection, path, Settings(told_apart)).result == (4, 4, 0, 0)
+    # Duplicates of another file of the source are as they should be.
+    more = write("more.csv", ROWS + ROWS.splitlines()[1] + "\n")
+    found = deliver(connection, more, Settings(mapping(BASE)))
+    assert (found.result, found.equal) == ((5, 0, 5, 0), 0)
+
+
+def test_one_identity_is_one_event_whatever_else_it_says(
+    connection: Connection, write: Write, mapping: Load
+) -> None:
+    found = Settings(mapping(f"{BASE}identity: [event]\n"))
+    text = "order,at,status,event\n1,{0},new,1\n2,{0},new,1\n1,{0},old,1\n1,{0},new,1\n"
+    # Of another entity it is another event (S20: same id, other content).
+    path = write("rows.csv", text.format(AT))
+    assert deliver(connection, path, found).result == (4, 2, 1, 1)
+    codes = connection.execute("select code from raw.rejected_transitions").fetchall()
+    assert codes == [("id_conflict",)]
+
+
+def test_transitions_of_a_wide_row_have_identities_of_their_own(
+    connection: Connection, write: Write, mapping: Load
+) -> None:
+    text = f"order,opened,closed,event\n1,{AT},{AT},1\n1,{AT},,2\n"
+    found = Settings(mapping(f"{WIDE}identity: [event]\n"))
+    path = write("rows.csv", text)
+    assert deliver(connection, path, found).result == (3, 3, 0, 0)
+
+
+def test_id_of_the_source_is_kept(
+    connection: Connection, write: Write, mapping: Load
+) -> None:
+    name = "0f8fad5b-d9cb-469f-a165-70867728950e"
+    path = write("rows.csv", f"order,at,status,event\n1,{AT},new,{name}\n")
+    found = Settings(mapping(f"{BASE}id: event\n"))
+    assert deliver(connection, path, found).result == (1, 1, 0, 0)
+    row = connection.execute("select id::text from raw.status_transitions").fetchone()
+    assert row == (name,)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("where: []\n", "'where' must be a non-empty list"),
+        ("where: [{column: a}]\n", "exactly one of is, is_not and matches"),
+        ("where: [{column: a, is: b, is_not: c}]\n", "exactly one of is, is_not and"),
+        ("where: [{is: a}]\n", "key 'column' is missing"),
+        ("where: [{column: a, matches: '('}]\n", "'matches' can't be '('"),
+        ("where: [{column: '*', is: a}]\n", "otherwise in the source"),
+        ("where: [{column: a, is: {b: c}}]\n", "'is' must be"),
+        ("identity: event\n", "'identity' must be a non-empty list"),
+        ("identity: [a, a]\n", "'identity' holds 'a' more than once"),
+        ("identity: [a]\nid: b\n", "'identity' makes an id, and id names one"),
+        ("order: [a, b, c, d, e]\n", "'order' must be a non-empty list of at most 4"),
+        ("order: [row_number]\n", "otherwise in the source"),
+        (
+            "id: a\ntransitions: [{to_status: b}, {to_status: c}]\n",
+            "Name identity instead",
+        ),
+    ],
+)
+def test_what_is_said_of_rows_is_checked(write: Write, text: str, words: str) -> None:
+    path = write("bad.yml", BASE + text)
+    with pytest.raises(SourceError) as caught:
+        load_mapping(path)
+    assert re.match(rf"{re.escape(str(path))}, line [678]: ", str(caught.value))
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows", "orders"),
+    [
+        ("[n]", ["1,", "-5,", ",", "007,"], [1, -5, None, 7]),
+        ("[n, m]", ["0,5", "1,0", ","], [5, 2**31, None]),
+        ("[m, n]", ["0,5", "1,0"], [5 * 2**31, 1]),
+    ],
+)
+def test_order_is_stored_with_its_row(
+    connection: Connection,
+    write: Write,
+    mapping: Load,
+    columns: str,
+    rows: list[str],
+    orders: list[int | None],
+) -> None:
+    lines = [f"{number},{AT},new,{row}" for number, row in enumerate(rows)]
+    path = write("rows.csv", "\n".join(["order,at,status,n,m", *lines, ""]))
+    found = Settings(mapping(f"{BASE}order: {columns}\n"))
+    count = len(rows)
+    assert deliver(connection, path, found).result == (count, count, 0, 0)
+    stored = connection.execute(
+        "select source_order from raw.status_transitions order by entity_id"
+    ).fetchall()
+    assert stored == [(order,) for order in orders]
+
+
+@pytest.mark.parametrize(
+    ("columns", "row"),
+    [
+        ("[n]", "1.5,"),
+        ("[n]", "first,"),
+        ("[n]", "9223372036854775807,"),
+        ("[n, m]", "1,"),
+        ("[n, m]", "-1,2"),
+        ("[n, m]", f"{2**31},2"),
+        ("[n, m]", "a,2"),
+    ],
+)
+def test_order_that_is_none_rejects_its_row(
+    connection: Connection,
+    write: Write,
+    mapping: Load,
+    columns: str,
+    row: str,
+) -> None:
+    path = write("rows.csv", f"order,at,status,n,m\n1,{AT},new,{row}\n")
+    found = Settings(mapping(f"{BASE}order: {columns}\n"), max_rejected_ratio=1)
+    assert deliver(connection, path, found).result == (1, 0, 0, 1)
+    codes = connection.execute(
+        "select code, column_name from raw.rejected_transitions"
+    ).fetchall()
+    assert codes == [("source_order_is_whole", "source_order")]
+
+
+def test_rows_that_differ_from_known_ones_in_their_order_are_kept_as_rejects(
+    connection: Connection, write: Write, mapping: Load
+) -> None:
+    path = write("rows.csv", f"order,at,status,n\n1,{AT},new,1\n1,{AT},old,2\n")
+    assert deliver(connection, path, Settings(mapping(BASE))).result == (2, 2, 0, 0)
+    ordered = Settings(mapping(f"{BASE}order: [n]\n"))
+    assert deliver(connection, path, ordered).result == (2, 0, 0, 2)
+    codes = connection.execute("select code from raw.rejected_transitions").fetchall()
+    assert codes == [("id_conflict",)] * 2
+    assert deliver(connection, path, ordered).is_repeated
 
 
 def test_what_polars_refuses_of_a_kept_mapping_is_a_source_error(mapping: Load) -> None:

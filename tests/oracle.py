@@ -48,7 +48,7 @@ def in_order(transitions: Iterable[Row]) -> dict[Entity, list[Row]]:
 
 
 def _place(row: Row) -> tuple[Any, ...]:
-    order = row["source_order"]
+    order = row.get("source_order")
     return row["created_at"], order is None, order, row["batch_id"], row["batch_row"]
 
 

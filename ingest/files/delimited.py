@@ -4,6 +4,7 @@ Both give the same rows; the exact one knows bytes, lines and what is wrong with
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
 
@@ -43,6 +44,8 @@ def read_delimited(text: TextAhead, layout: Layout, name: str) -> Iterator[Chunk
         )
         raise SourceError(msg)
     found = _names(header, delimiter, name)
+    if layout.is_open:
+        found = addressable(found)
     layout.check(found, name)
     form = Form("csv", delimiter, tuple(found), text.encoding, layout.accepts_unended)
     first = 1
@@ -73,6 +76,22 @@ def _names(header: bytes, delimiter: str, name: str) -> list[str]:
         )
         raise SourceError(msg)
     return [column or "" for column in values or []]
+
+
+def addressable(names: list[str]) -> list[str]:
+    """Names that tell columns apart: those that repeat, or are none, by their place.
+
+    Of two columns `a` the first is `a#1`, the second `a#2`; a column without a name in
+    the third place is `#3`.
+    """
+    counts, seen = Counter(names), Counter[str]()
+    found = []
+    for place, name in enumerate(names, start=1):
+        seen[name] += 1
+        is_repeated = name and counts[name] > 1
+        found.append(f"{name}#{seen[name]}" if is_repeated else name or f"#{place}")
+    # A name such as a#1 may be there by itself.
+    return found if len(set(found)) == len(found) else names
 
 
 def _read_fast(

@@ -3,6 +3,7 @@
 What becomes of their values belongs in chunks.py and mapping.py.
 """
 
+from difflib import SequenceMatcher
 from typing import NamedTuple
 
 from ingest.errors import SourceError
@@ -50,7 +51,8 @@ class Layout(NamedTuple):
             if columns:
                 names = _named(columns, NAMED_COLUMNS)
                 # What is there a person compares with what was meant.
-                there = "" if columns is repeated else f"; it has {_there(found)}"
+                there = f"; it has {_there(_nearest(found, columns[0]))}"
+                there = "" if columns is repeated else there
                 msg = f"{name}, line 1: the header {words} {names}{there}."
                 raise SourceError(f"{msg}{self._suspicion(found)}{hint}")
 
@@ -65,6 +67,18 @@ class Layout(NamedTuple):
             " That is one column; where it is several, say in a mapping what is "
             f"between them, as in delimiter: {spelled}."
         )
+
+
+def _nearest(found: list[str], meant: str) -> list[str]:
+    """The columns that are there, those like the one that was meant first."""
+    return sorted(
+        found,
+        key=lambda name: (
+            -SequenceMatcher(
+                None, meant[:LONGEST_NAME].lower(), name[:LONGEST_NAME].lower()
+            ).ratio()
+        ),
+    )
 
 
 def _there(found: list[str]) -> str:

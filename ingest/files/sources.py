@@ -61,7 +61,7 @@ def read(content: Content, layout: Layout) -> Iterator[Chunk]:
             handed out before stay valid; a header is judged before the first chunk.
     """
     path = content.path
-    kind = _format(path)
+    kind = format_of(path)
     content.seek(0)
     if kind == "parquet":
         yield from read_parquet(content, layout)
@@ -86,7 +86,12 @@ def reread(original: bytes, layout: Layout, form: Form) -> SourceRow:
     return reread_line(original, layout, form)
 
 
-def _format(path: Path) -> str:
+def format_of(path: Path) -> str:
+    """The format that a file's name says.
+
+    Raises:
+        SourceError: it says none that is known.
+    """
     kind = FORMATS.get(suffix(path))
     if kind is None:
         known = ", ".join(FORMATS)

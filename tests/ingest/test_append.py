@@ -71,6 +71,7 @@ def test_every_column_is_stored_as_it_came(connection: Connection) -> None:
         "sla_deadline": "9999-12-31T23:59:59.999999Z",
         "is_milestone": "false",
         "metadata": "{}",
+        "source_order": str(-(2**63)),
     }
     assert append(connection, _frame(row)).appended == 1
     texts = ", ".join(f"{column}::text" for column in COLUMNS)

@@ -22,7 +22,7 @@ from ingest.configuration import workflows
 from ingest.errors import WorkflowError
 from ingest.files.mapping import restore_mapping
 from ingest.store.database import PROJECT, Connection
-from ingest.transition import COLUMNS, JSON_COLUMNS, TIMES
+from ingest.transition import CONTENT, JSON_COLUMNS, TIMES
 
 TIMES_MORE = 50 if "NIGHTLY" in os.environ else 1
 # Seconds of the processor for one small file.
@@ -158,7 +158,7 @@ _members = _often(
     )
 )
 _fields: dict[str, st.SearchStrategy[Any]] = {
-    name: _members if name in JSON_COLUMNS else _field(name) for name in COLUMNS[1:]
+    name: _members if name in JSON_COLUMNS else _field(name) for name in CONTENT
 }
 _entry = st.fixed_dictionaries({}, optional=_fields)
 _needed: dict[str, Any] = {

@@ -199,6 +199,7 @@ def test_row_and_its_ledger_are_appended(
         None,
         True,
         {"n": 1.5},
+        None,
         '{"n": 1.50}',
         second.batch_id,
         1,

@@ -1,0 +1,96 @@
+"""What a delivery would be, without writing any of it.
+
+What becomes of a file that is delivered belongs in delivery.py.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from ingest.append import known_types, server_clock
+from ingest.breaker import Breaker, Refusal, refusals_of
+from ingest.delivery import Settings, validated
+from ingest.files.content import Content
+from ingest.files.sources import read
+from ingest.names import readable_path
+from ingest.store.database import Connection
+
+# Of each transition, to be counted at the end: some 60 bytes.
+KEPT = ["id", "entity_type", "entity_id", "created_at", "to_status"]
+
+
+class Preview(NamedTuple):
+    """What a file holds by its mapping.
+
+    rows: of the source; skipped_rows: of them, those that the mapping leaves out;
+    transitions: those that would be appended or are there; repeated: of them, those
+    with the id of one before in the file; first_at, last_at: instants of the earliest
+    and the latest; statuses: how many transitions go to each, the most frequent first;
+    entities: how many there are; rejected: the refused rows by code.
+    """
+
+    rows: int
+    skipped_rows: int
+    transitions: int
+    repeated: int
+    entities: int
+    first_at: datetime | None
+    last_at: datetime | None
+    statuses: dict[str, int]
+    rejected: list[Refusal]
+
+
+def preview(
+    connection: Connection,
+    path: Path,
+    settings: Settings,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Preview:
+    """Read, map and judge a whole file, and count what comes of it.
+
+    Args:
+        connection: for the known entity types and the server's clock.
+        path: as `deliver` takes it.
+        settings: as `deliver` takes them; the breaker does not break off.
+        progress: called with the number of source rows done after each chunk.
+
+    Raises:
+        SourceError: the file can't be read, or its header is wrong.
+    """
+    settings = settings.resolve()
+    types, clock = known_types(connection), server_clock(connection)
+    name = readable_path(path)
+    breaker = Breaker(name, 1, types)
+    parts: list[pl.DataFrame] = []
+    skipped = 0
+    with Content(path, name) as content:
+        for chunk in read(content, settings.layout):
+            batch = validated(chunk, settings, types, clock)
+            breaker.count(batch.source_rows, refusals_of(batch.rejects, batch.refused))
+            skipped += batch.skipped_rows
+            parts.append(batch.good.select(KEPT))
+            progress(breaker.rows)
+    good = (
+        pl.concat(parts)
+        if parts
+        else pl.DataFrame(schema=dict.fromkeys(KEPT, pl.String))
+    )
+    statuses = (
+        good["to_status"]
+        .value_counts()
+        .sort(["count", "to_status"], descending=[True, False])
+    )
+    return Preview(
+        rows=breaker.rows,
+        skipped_rows=skipped,
+        transitions=good.height,
+        repeated=good.height - good["id"].n_unique(),
+        entities=good.select("entity_type", "entity_id").n_unique(),
+        first_at=good["created_at"].min(),
+        last_at=good["created_at"].max(),
+        statuses=dict(statuses.iter_rows()),
+        rejected=breaker.refusals,
+    )

@@ -19,7 +19,13 @@ from ingest.names import readable_path
 from ingest.store.database import Connection
 
 # Of each transition, to be counted at the end: some 60 bytes.
-KEPT = ["id", "entity_type", "entity_id", "created_at", "to_status"]
+KEPT = {
+    "id": pl.String(),
+    "entity_type": pl.String(),
+    "entity_id": pl.Int64(),
+    "created_at": pl.Datetime("us", "UTC"),
+    "to_status": pl.String(),
+}
 
 
 class Preview(NamedTuple):
@@ -47,6 +53,8 @@ def preview(
     connection: Connection,
     path: Path,
     settings: Settings,
+    *,
+    takes_types: bool = False,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Preview:
     """Read, map and judge a whole file, and count what comes of it.
@@ -55,6 +63,7 @@ def preview(
         connection: for the known entity types and the server's clock.
         path: as `deliver` takes it.
         settings: as `deliver` takes them; the breaker does not break off.
+        takes_types: whether the mapping's constant entity types count as known.
         progress: called with the number of source rows done after each chunk.
 
     Raises:
@@ -62,6 +71,8 @@ def preview(
     """
     settings = settings.resolve()
     types, clock = known_types(connection), server_clock(connection)
+    if takes_types and settings.mapping:
+        types = [*types, *settings.mapping.entity_types]
     name = readable_path(path)
     breaker = Breaker(name, 1, types)
     parts: list[pl.DataFrame] = []
@@ -71,7 +82,7 @@ def preview(
             batch = validated(chunk, settings, types, clock)
             breaker.count(batch.source_rows, refusals_of(batch.rejects, batch.refused))
             skipped += batch.skipped_rows
-            parts.append(batch.good.select(KEPT))
+            parts.append(batch.good.select(list(KEPT)))
             progress(breaker.rows)
     good = (
         pl.concat(parts)
@@ -83,14 +94,18 @@ def preview(
         .value_counts()
         .sort(["count", "to_status"], descending=[True, False])
     )
+    ends = good.select(
+        first=pl.col("created_at").min(), last=pl.col("created_at").max()
+    )
+    first_at, last_at = ends.row(0)
     return Preview(
         rows=breaker.rows,
         skipped_rows=skipped,
         transitions=good.height,
         repeated=good.height - good["id"].n_unique(),
         entities=good.select("entity_type", "entity_id").n_unique(),
-        first_at=good["created_at"].min(),
-        last_at=good["created_at"].max(),
+        first_at=first_at,
+        last_at=last_at,
         statuses=dict(statuses.iter_rows()),
         rejected=breaker.refusals,
     )

@@ -11,6 +11,7 @@ from dagster_project.cli import (
     builds,
     configuration,
     ingestion,
+    mappings,
     questions,
     rejected,
     servers,
@@ -23,8 +24,9 @@ Statuses, SLA deadlines and overdue flags, exact and never stale.
 
 \b
 A first look:      status-engine demo
-Your own history:  status-engine workflows apply workflows/
-                   status-engine ingest history.csv
+Your own history:  status-engine map history.csv -o mapping.yml
+                   status-engine workflows apply workflows/
+                   status-engine ingest history.csv --mapping mapping.yml
                    status-engine build && status-engine publish
 Every few minutes: status-engine ui      (the schedule runs inside)
 Ask:               status-engine psql -c 'select * from sla.entity_current_status'
@@ -56,6 +58,7 @@ def main() -> None:
 for _command in (
     servers.init,
     configuration.workflows_group,
+    mappings.map_command,
     ingestion.ingest,
     rejected.rejects_group,
     questions.explain_command,

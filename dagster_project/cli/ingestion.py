@@ -23,10 +23,8 @@ from dagster_project.cli.options import (
     Entity,
     Instant,
 )
-from dagster_project.terminal import (
-    say,
-    tell_json,
-)
+from dagster_project.cli.previews import preview_as_json, tell_preview
+from dagster_project.terminal import say, tell_json
 from ingest import Recorded, record
 from ingest.breaker import MAX_REJECTED_RATIO
 from ingest.delivery import NOTHING, DeliveryResult, Settings, deliver
@@ -34,7 +32,9 @@ from ingest.files.from_database import copied
 from ingest.files.layout import Layout
 from ingest.files.mapping import load_mapping
 from ingest.files.sources import expand
+from ingest.preview import preview
 from ingest.store import database
+from ingest.store.database import Connection
 
 
 @click.command(epilog=EXIT_CODES)
@@ -67,6 +67,7 @@ from ingest.store import database
     help="Break a file off above this share of rejected rows, once 100 were read.",
 )
 @MAX_FUTURE_SECONDS
+@click.option("--dry-run", is_flag=True, help="Say what would come; write nothing.")
 @AS_JSON
 def ingest(
     files: tuple[Path, ...],
@@ -80,6 +81,7 @@ def ingest(
     accept_unended: bool,
     max_rejected_ratio: float,
     max_future: int,
+    dry_run: bool,
     as_json: bool,
 ) -> None:
     """Append transitions of CSV, JSON Lines or Parquet FILES.
@@ -108,6 +110,9 @@ def ingest(
     else:
         sources = _named(files, kind)
     with database.session() as connection, sources as paths:
+        if dry_run:
+            _rehearse(connection, paths, settings, as_json=as_json)
+            return
         for path in paths:
             with _progress(path.name) as progress:
                 delivery = deliver(connection, path, settings, progress)
@@ -119,6 +124,23 @@ def ingest(
         each = [_as_json(delivery) for delivery in deliveries]
         tell_json({**total._asdict(), "files": each})
     sys.exit(REJECTED if total.rejected else 0)
+
+
+def _rehearse(
+    connection: Connection, paths: list[Path], settings: Settings, *, as_json: bool
+) -> None:
+    """Say what deliveries would be."""
+    found = []
+    for path in paths:
+        with _progress(path.name) as progress:
+            found.append(preview(connection, path, settings, progress=progress))
+        if not as_json:
+            tell_preview(path.name, found[-1])
+    if as_json:
+        each = zip(paths, found, strict=True)
+        tell_json({"files": [preview_as_json(path.name, seen) for path, seen in each]})
+        return
+    say("dry run, nothing is written")
 
 
 def _as_json(delivery: DeliveryResult) -> dict[str, Any]:

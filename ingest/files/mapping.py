@@ -129,6 +129,16 @@ class Mapping:
     sha256: str
 
     @property
+    def entity_types(self) -> list[str]:
+        """Those that it gives to all rows alike."""
+        fields = (entry["entity_type"] for entry in self.transitions)
+        return [
+            str(field.constant)
+            for field in fields
+            if isinstance(field, Field) and field.constant is not None
+        ]
+
+    @property
     def tells_events(self) -> bool:
         """Whether it says what makes two rows one event; else all that is mapped."""
         return bool(self.identity) or any("id" in entry for entry in self.transitions)

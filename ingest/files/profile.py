@@ -30,6 +30,9 @@ HEAD_LINES = 100
 SAMPLE_ROWS = 50_000
 # Distinct values of a column that times are tried on.
 TRIED_VALUES = 1_000
+FIRST_TRIED = 10
+# Texts that stand for no value, wherever they are met.
+NULLS = ("", "?", "NULL", "null", "\\N", "NaN", "N/A")
 # Of the values of a column of times, so many must be of one format.
 MOST = 0.95
 _CLOCKS = (
@@ -69,11 +72,13 @@ COUNTED_YEARS = (1990, 2060)
 class Sample(NamedTuple):
     """The first rows of a file as text, and how it is to be read.
 
-    rows: of String; is_whole: whether that is all of the file.
+    rows: of String, those texts null that stand for no value; nulls: these texts;
+    is_whole: whether that is all of the file.
     """
 
     rows: pl.DataFrame
     layout: Layout
+    nulls: tuple[str, ...]
     is_whole: bool
 
 
@@ -92,8 +97,8 @@ class Column(NamedTuple):
     """What the values of a column are, those aside that are null."""
 
     name: str
-    count: int
-    distinct: int
+    value_count: int
+    distinct_count: int
     examples: tuple[str, ...]
     times: Times | None
     is_bigint: bool
@@ -121,7 +126,13 @@ def sample(path: Path) -> Sample:
     if first is None or first.records.is_empty():
         msg = f"{path}: no row of it can be read. Look at its first lines."
         raise SourceError(msg)
-    return Sample(first.records.drop("row_number"), layout, is_whole)
+    rows = first.records.drop("row_number")
+    found = rows.select(
+        pl.any_horizontal((pl.all() == text).any()).alias(text) for text in NULLS
+    ).row(0, named=True)
+    nulls = tuple(text for text, is_there in found.items() if is_there)
+    rows = rows.with_columns(pl.when(~pl.all().is_in(nulls)).then(pl.all()))
+    return Sample(rows, layout, nulls, is_whole)
 
 
 def profile(rows: pl.DataFrame) -> list[Column]:
@@ -211,23 +222,28 @@ def _column(column: pl.Series) -> Column:
 
 def _times(values: pl.Series) -> Times | None:
     """How values are written, where they are instants."""
-    if values.is_empty():
+    # Nothing shorter or longer is one, and each has a digit.
+    is_like = values.str.contains("[0-9]") & values.str.len_chars().is_between(6, 64)
+    if values.is_empty() or not is_like.all():
         return None
     texts = pl.DataFrame({"at_text": values})
     iso = parse_time(texts, "at", LocalTimes("UTC"))
-    if iso["at_local"].is_not_null().mean() >= MOST:
+    if iso["at_local"].null_count() <= (1 - MOST) * texts.height:
         placed = parse_time(texts, "at", LocalTimes())["at_is_placed"]
         return Times((None,), bool(placed.all()))
-    found = [given for given in FORMATS if _share(texts, given) >= MOST]
-    if found:
-        return Times(tuple(found), "%z" in found[0])
-    counted = [given for given in COUNTS if _share(texts, given) >= MOST]
-    return Times(tuple(counted), has_offset=True) if counted else None
+    few = texts.head(FIRST_TRIED)
+    likely = [given for given in (*FORMATS, *COUNTS) if _fits(few, given)]
+    found = [given for given in likely if _fits(texts, given)]
+    if not found:
+        return None
+    is_placed = found[0] in COUNTS or "%z" in found[0]
+    return Times(tuple(found), is_placed)
 
 
-def _share(texts: pl.DataFrame, given: str) -> float:
+def _fits(texts: pl.DataFrame, given: str) -> bool:
+    """Whether most texts are instants by a format."""
     read = texts.select(to_iso(pl.col("at_text"), given)).to_series()
     if given in COUNTS:
         year = read.str.slice(0, 4).cast(pl.Int64, strict=False)
         read = read.filter(year.is_between(*COUNTED_YEARS).fill_null(value=False))
-    return read.is_not_null().sum() / texts.height
+    return len(read) - read.null_count() >= MOST * texts.height

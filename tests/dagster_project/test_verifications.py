@@ -1,7 +1,7 @@
 """Verifications that fail, and what checks show: by the instance's own records."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +18,6 @@ from dagster_project.resources import Warehouse
 from dagster_project.run import RunError, run
 from dagster_project.verifications import standing_failure
 from ingest import record
-from ingest.store import database
 from ingest.store.database import Connection
 
 PARTS = ["configuration", "inbox", "cut", "build", "publish"]
@@ -38,6 +37,9 @@ ROW_IS_GONE = "delete from sla.status_intervals where entity_id = 1 and status =
 VERDICT = "update sla.status_intervals set verdict = %s where verdict = %s"
 
 
+Installation = Callable[..., AbstractContextManager[str]]
+
+
 class Shown(NamedTuple):
     """What the UI shows of a check: how it ended, and what it says it judged."""
 
@@ -47,29 +49,28 @@ class Shown(NamedTuple):
 
 @pytest.fixture(scope="module")
 def template(
-    installation: Callable[..., AbstractContextManager[str]],
+    installation: Installation,
+    kept: Callable[[str], AbstractContextManager[str]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[str, Path]]:
     """The database that a first run left, to be copied, and its home folder."""
     home = tmp_path_factory.mktemp("home")
-    with installation(home, "order.yml", "office_nl.yml") as url:
-        (home / "inbox").mkdir()
-        (home / "inbox" / "history.csv").write_text(HISTORY)
-        run(Warehouse(), PARTS, as_of=AS_OF)
-        yield database.environment(url)["PGDATABASE"], home
+    with ExitStack() as until_the_end:
+        with installation(home, "order.yml", "office_nl.yml") as url:
+            (home / "inbox").mkdir()
+            (home / "inbox" / "history.csv").write_text(HISTORY)
+            run(Warehouse(), PARTS, as_of=AS_OF)
+            copy = until_the_end.enter_context(kept(url))
+        yield copy, home
 
 
 @pytest.fixture
 def database_url(
-    fresh_database: Callable[..., AbstractContextManager[str]],
-    template: tuple[str, Path],
-    monkeypatch: pytest.MonkeyPatch,
+    installation: Installation, template: tuple[str, Path]
 ) -> Iterator[str]:
-    with fresh_database(template[0]) as url:
-        monkeypatch.setenv("DATABASE_URL", url)
-        for name in database.environment(url):
-            monkeypatch.delenv(name, raising=False)
-        yield url
+    url, home = template
+    with installation(home, template=url) as copy:
+        yield copy
 
 
 @pytest.fixture

@@ -323,9 +323,12 @@ def test_folder_of_the_name_of_an_archived_file_is_archived_beside_it(
 
 
 @pytest.fixture
-def elsewhere() -> Iterator[Path]:
-    """A folder on another filesystem than the tests' own."""
-    folder = Path("/dev/shm") / f"inbox-{os.getpid()}"  # noqa: S108
+def elsewhere(tmp_path: Path) -> Iterator[Path]:
+    """A folder on another filesystem than the tests' own: in memory, or on a disk."""
+    device = tmp_path.stat().st_dev
+    places = [Path("/dev/shm"), Path("/var/tmp"), Path("/tmp")]  # noqa: S108
+    place = next(p for p in places if p.is_dir() and p.stat().st_dev != device)
+    folder = place / f"inbox-{os.getpid()}"
     folder.mkdir()
     yield folder
     subprocess.run(["rm", "-r", folder], check=True)

@@ -30,9 +30,9 @@ TEMPLATE = "upgraded"
 OLDEST = Path("/usr/lib/postgresql/15/bin")
 # A test's data need not outlive the machine; syncing it would double the run time. What
 # PostgreSQL is told by a setting, Dagster's SQLite, some 25 ms an event, is told by a
-# folder in memory, where it has room: a run of all tests takes up to 2 GB.
+# folder in memory, where it has room: a run of all tests takes some 2 GB.
 IN_MEMORY = Path("/dev/shm")  # noqa: S108
-ROOM = 4 * 2**30
+ROOM = 6 * 2**30
 UNSAFE_AND_FAST = ("fsync = off", "synchronous_commit = off", "full_page_writes = off")
 
 

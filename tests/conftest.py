@@ -3,6 +3,7 @@
 What only the tests of one room need belongs in that room's conftest.
 """
 
+import os
 import shutil
 import tempfile
 import uuid
@@ -27,7 +28,11 @@ Dbt = Callable[..., Any]
 
 TEMPLATE = "upgraded"
 OLDEST = Path("/usr/lib/postgresql/15/bin")
-# A test's data need not outlive the machine; syncing it would double the run time.
+# A test's data need not outlive the machine; syncing it would double the run time. What
+# PostgreSQL is told by a setting, Dagster's SQLite, some 25 ms an event, is told by a
+# folder in memory, where it has room: a run of all tests takes some 2 GB.
+IN_MEMORY = Path("/dev/shm")  # noqa: S108
+ROOM = 6 * 2**30
 UNSAFE_AND_FAST = ("fsync = off", "synchronous_commit = off", "full_page_writes = off")
 
 
@@ -45,8 +50,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Named exceptions from "warnings are errors", of what other packages do."""
+    """Temporary folders in memory; named exceptions from "warnings are errors"."""
+    if "TMPDIR" not in os.environ and _has_room(IN_MEMORY):
+        os.environ["TMPDIR"] = str(IN_MEMORY)
+        # It may have been asked for already.
+        tempfile.tempdir = None
     for message in (
+        # Of other packages.
         "sqlglotrs is deprecated",
         # Called by dagster-dbt 0.29.
         "AssetExecutionContext.op is deprecated",
@@ -54,6 +64,15 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line(
             "filterwarnings", f"ignore:{message}:DeprecationWarning"
         )
+
+
+def _has_room(folder: Path) -> bool:
+    """Whether it is there, takes programs, and has room; 64 MB in many a container."""
+    if not folder.is_dir():
+        return False
+    found = os.statvfs(folder)
+    takes_programs = not found.f_flag & os.ST_NOEXEC
+    return takes_programs and found.f_bavail * found.f_frsize >= ROOM
 
 
 def _named(server: str, name: str) -> str:
@@ -115,12 +134,14 @@ def fresh_database(server_url: str, template_database: str) -> FreshDatabase:
     """Make databases: upgraded ones, or as another template is; dropped at the end.
 
     Names come again as soon as they are free: for another name, dbt would parse anew.
+    So what is there to be copied has names of another kind.
     """
     taken: set[str] = set()
 
     @contextmanager
-    def make(template: str = template_database) -> Iterator[str]:
-        name = next(n for n in map("test_{}".format, count()) if n not in taken)
+    def make(template: str = template_database, kind: str = "test") -> Iterator[str]:
+        names = (f"{kind}_{number}" for number in count())
+        name = next(n for n in names if n not in taken)
         taken.add(name)
         _run(server_url, "create database {n} template {t}", n=name, t=template)
         yield _named(server_url, name)

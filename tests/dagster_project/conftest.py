@@ -12,6 +12,7 @@ from ingest.store import database
 
 FreshDatabase = Callable[..., AbstractContextManager[str]]
 Installation = Callable[..., AbstractContextManager[str]]
+Kept = Callable[[str], AbstractContextManager[str]]
 
 
 @pytest.fixture(scope="session")
@@ -56,6 +57,19 @@ def installation(fresh_database: FreshDatabase, parsed: Path) -> Installation:
             _copy_parsed(home, kept)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def kept(fresh_database: FreshDatabase) -> Kept:
+    """Keep a copy of a database, to be copied; the URL of that, which no test has."""
+
+    @contextmanager
+    def keep(url: str) -> Iterator[str]:
+        name = database.environment(url)["PGDATABASE"]
+        with fresh_database(name, "kept") as copy:
+            yield copy
+
+    return keep
 
 
 @pytest.fixture

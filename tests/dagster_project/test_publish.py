@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import duckdb
 import polars as pl
@@ -20,12 +20,13 @@ import pytest
 from psycopg.types.string import TextLoader
 
 from dagster_project import publish as module
-from dagster_project import swap
-from dagster_project.dbt_process import known_tables
+from dagster_project import swap, unchanged
+from dagster_project.dbt_process import DBT, known_tables
 from dagster_project.publish import PublishError, publish
+from dagster_project.resources import Warehouse
 from ingest import append
 from ingest.configuration import workflows
-from ingest.store import database
+from ingest.store import cuts, database
 from ingest.store.cuts import Cut
 from ingest.store.database import PROJECT, Connection
 
@@ -83,6 +84,14 @@ def database_url(
 def built(template: tuple[str, Cut]) -> Cut:
     """The cut that is built and tested in the test's database."""
     return template[1]
+
+
+def _advance(url: str) -> None:
+    """To another cut, with nothing new: that takes no build."""
+    with database.connect(url) as connection:
+        unchanged.remember(connection, DBT)
+        cut = cuts.pin(connection, uuid4().hex, AS_OF)
+    assert Warehouse(database_url=url).advance(cut)
 
 
 def _plain(row: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -356,12 +365,12 @@ def test_rows_appended_after_the_build_are_not_published(
 
 
 def test_current_is_one_link_and_two_folders_are_kept(
-    database_url: str, connection: Connection, build: Build, home: Path
+    database_url: str, connection: Connection, home: Path
 ) -> None:
     root = home / "published"
     folders = [publish(connection, home).folder]
     for _ in range(3):
-        build(database_url, AS_OF, *TESTED)
+        _advance(database_url)
         folders.append(publish(connection, home).folder)
     assert (root / "current").is_symlink()
     assert (root / "current").resolve() == folders[-1].resolve()
@@ -382,10 +391,10 @@ def test_nothing_built_is_not_published(
 
 
 def test_tables_of_two_cuts_are_not_published(
-    database_url: str, connection: Connection, build: Build, home: Path
+    database_url: str, connection: Connection, home: Path
 ) -> None:
     before = publish(connection, home).folder
-    build(database_url, AS_OF, *TESTED)
+    _advance(database_url)
     # As no build can leave them.
     connection.execute(
         "update sla.built_cuts set cut = cut - 1 where relation_name = 'restatements'"
@@ -462,7 +471,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from dagster_project import publish
-from ingest.store import database
+from ingest.store import cuts, database
 publish._copy = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 with database.session(sys.argv[1]) as connection:
     publish.publish(connection, Path(sys.argv[2]))

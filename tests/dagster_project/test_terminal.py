@@ -8,7 +8,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import polars as pl
@@ -172,17 +172,21 @@ def _append(url: str) -> None:
 
 @pytest.fixture(scope="module")
 def template(
-    installation: Installation, tmp_path_factory: pytest.TempPathFactory
+    installation: Installation,
+    kept: Callable[[str], AbstractContextManager[str]],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[str]:
     """The URL of a database with one order, built, to be copied."""
-    with installation(tmp_path_factory.mktemp("home")) as url:
-        with database.session(url) as connection:
-            path = database.PROJECT / "workflows"
-            for name in ("office_nl.yml", "order.yml"):
-                workflows.apply(connection, workflows.load(path / name))
-        _append(url)
-        run_job(Warehouse(), ["cut", "build"])
-        yield url
+    with ExitStack() as until_the_end:
+        with installation(tmp_path_factory.mktemp("home")) as url:
+            with database.session(url) as connection:
+                path = database.PROJECT / "workflows"
+                for name in ("office_nl.yml", "order.yml"):
+                    workflows.apply(connection, workflows.load(path / name))
+            _append(url)
+            run_job(Warehouse(), ["cut", "build"])
+            copy = until_the_end.enter_context(kept(url))
+        yield copy
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from dagster_project.publish import read_manifest
 from dagster_project.resources import Warehouse
 from dagster_project.run import RunError, run
 from ingest import record
-from ingest.store import cuts, database
+from ingest.store import cuts
 from ingest.store.database import Connection
 from ingest.store.locks import Lock, holding
 
@@ -31,31 +31,35 @@ created_at,entity_type,entity_id,to_status
 """
 
 
+Installation = Callable[..., AbstractContextManager[str]]
+
+
 class Built(NamedTuple):
     """The database that the first run left, to be copied, and its home folder."""
 
-    database: str
+    url: str
     home: Path
 
 
 @pytest.fixture(scope="module")
 def built(
-    installation: Callable[..., AbstractContextManager[str]],
+    installation: Installation,
+    kept: Callable[[str], AbstractContextManager[str]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Built]:
     home = tmp_path_factory.mktemp("home")
-    with installation(home, "order.yml", "office_nl.yml") as url:
-        (home / "inbox").mkdir()
-        (home / "inbox" / "history.csv").write_text(HISTORY)
-        run(Warehouse(), PARTS, as_of=AS_OF)
-        yield Built(database.environment(url)["PGDATABASE"], home)
+    with ExitStack() as until_the_end:
+        with installation(home, "order.yml", "office_nl.yml") as url:
+            (home / "inbox").mkdir()
+            (home / "inbox" / "history.csv").write_text(HISTORY)
+            run(Warehouse(), PARTS, as_of=AS_OF)
+            copy = until_the_end.enter_context(kept(url))
+        yield Built(copy, home)
 
 
 @pytest.fixture
-def database_url(
-    fresh_database: Callable[..., AbstractContextManager[str]], built: Built
-) -> Iterator[str]:
-    with fresh_database(built.database) as url:
+def database_url(installation: Installation, built: Built) -> Iterator[str]:
+    with installation(built.home, template=built.url) as url:
         yield url
 
 

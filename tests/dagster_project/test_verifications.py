@@ -1,7 +1,7 @@
 """Verifications that fail, and what checks show: by the instance's own records."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +18,6 @@ from dagster_project.resources import Warehouse
 from dagster_project.run import RunError, run
 from dagster_project.verifications import standing_failure
 from ingest import record
-from ingest.store import database
 from ingest.store.database import Connection
 
 PARTS = ["configuration", "inbox", "cut", "build", "publish"]
@@ -35,7 +34,10 @@ STAYS = dg.AssetKey(["sla", "status_intervals"])
 OTHER_CHECKS = {"every_file_was_accepted", "files_hold_what_the_manifest_says"}
 EQUALS = "equals_a_full_build"
 ROW_IS_GONE = "delete from sla.status_intervals where entity_id = 1 and status = 'new'"
-VERDICT = "update sla.status_intervals set verdict = %s where verdict = %s"
+VISIT = "update sla.status_intervals set visit = %s where entity_id = 2 and visit = %s"
+
+
+Installation = Callable[..., AbstractContextManager[str]]
 
 
 class Shown(NamedTuple):
@@ -47,29 +49,28 @@ class Shown(NamedTuple):
 
 @pytest.fixture(scope="module")
 def template(
-    installation: Callable[..., AbstractContextManager[str]],
+    installation: Installation,
+    kept: Callable[[str], AbstractContextManager[str]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[str, Path]]:
     """The database that a first run left, to be copied, and its home folder."""
     home = tmp_path_factory.mktemp("home")
-    with installation(home, "order.yml", "office_nl.yml") as url:
-        (home / "inbox").mkdir()
-        (home / "inbox" / "history.csv").write_text(HISTORY)
-        run(Warehouse(), PARTS, as_of=AS_OF)
-        yield database.environment(url)["PGDATABASE"], home
+    with ExitStack() as until_the_end:
+        with installation(home, "order.yml", "office_nl.yml") as url:
+            (home / "inbox").mkdir()
+            (home / "inbox" / "history.csv").write_text(HISTORY)
+            run(Warehouse(), PARTS, as_of=AS_OF)
+            copy = until_the_end.enter_context(kept(url))
+        yield copy, home
 
 
 @pytest.fixture
 def database_url(
-    fresh_database: Callable[..., AbstractContextManager[str]],
-    template: tuple[str, Path],
-    monkeypatch: pytest.MonkeyPatch,
+    installation: Installation, template: tuple[str, Path]
 ) -> Iterator[str]:
-    with fresh_database(template[0]) as url:
-        monkeypatch.setenv("DATABASE_URL", url)
-        for name in database.environment(url):
-            monkeypatch.delenv(name, raising=False)
-        yield url
+    url, home = template
+    with installation(home, template=url) as copy:
+        yield copy
 
 
 @pytest.fixture
@@ -211,10 +212,13 @@ def test_nothing_passes_over_a_failed_verification_until_it_is_mended(
     assert _current(warehouse) == before
 
     run(warehouse, PARTS, full_refresh=True)
+    _assert_no_output_is_missed(instance)
     assert standing_failure(connection) is None
     checks = _shown(instance, _newest(instance).run_id)
     assert checks[EQUALS].passed
     assert all(check.passed for check in checks.values())
+    full = {name: check for name, check in checks.items() if name != EQUALS}
+    assert {check.judged for check in full.values()} == {"everything"}
     assert _current(warehouse) != before
     assert not verify(warehouse).differences
 
@@ -223,34 +227,28 @@ def test_nothing_passes_over_a_failed_verification_until_it_is_mended(
 def test_a_verification_at_the_terminal_is_kept_and_clears(
     connection: Connection,
 ) -> None:
-    changed = connection.execute(VERDICT, ["breached", "met"])
+    changed = connection.execute(VISIT, [2, 1])
     assert changed.rowcount == 1
-    assert at_terminal("verify").code == 1
+    # What differs in a sample is kept as well.
+    assert at_terminal("verify", "--sample", "2").code == 1
     row = connection.execute(
         "select difference_count, first_differences from sla.verifications "
         "where failure is not null"
     ).fetchone()
     assert row is not None
-    assert row[0] >= 2
+    assert row[0] == 4
     assert "status_intervals" in row[1]
+    failure = standing_failure(connection)
+    assert failure is not None
+    assert "4 rows differ from a full build" in str(failure)
     assert_one_sentence(at_terminal("publish"), "rows differ", "status-engine verify")
-    connection.execute(VERDICT, ["met", "breached"])
+    connection.execute(VISIT, [1, 2])
     # Half of the entities tells nothing of the others.
     assert at_terminal("verify", "--sample", "2").code == 0
     assert standing_failure(connection) is not None
     assert at_terminal("verify").code == 0
     assert standing_failure(connection) is None
     assert at_terminal("publish").code == 0
-
-
-def test_what_differs_in_a_sample_is_kept_as_well(
-    warehouse: Warehouse, connection: Connection
-) -> None:
-    connection.execute("update sla.status_intervals set visit = 2 where entity_id = 2")
-    assert verify(warehouse, sample=2).differences
-    failure = standing_failure(connection)
-    assert failure is not None
-    assert "4 rows differ from a full build" in str(failure)
 
 
 def test_a_run_without_anything_new_shows_what_the_build_found(
@@ -293,11 +291,6 @@ def test_a_check_that_judged_a_part_says_which(
     )
     # What was verified was another state.
     assert EQUALS not in shown
-    run(warehouse, PARTS, full_refresh=True)
-    _assert_no_output_is_missed(instance)
-    shown = _shown(instance, _newest(instance).run_id)
-    full = {name: check for name, check in shown.items() if name != EQUALS}
-    assert {check.judged for check in full.values()} == {"everything"}
 
 
 def test_checks_by_hand_judge_every_row(
@@ -312,24 +305,16 @@ def test_checks_by_hand_judge_every_row(
     _transition(connection, 7)
     run(warehouse, PARTS)
     connection.execute(ROW_IS_GONE)
-    damaged = _by_hand(warehouse, instance)
-    assert damaged.status is dg.DagsterRunStatus.FAILURE
-    shown = _shown(instance, damaged.run_id)
-    red = {name for name, check in shown.items() if not check.passed}
-    assert "assert_every_transition_is_in_one_interval" in red
-    assert EQUALS in red
-
-
-def test_a_test_that_failed_by_hand_is_kept(
-    warehouse: Warehouse, connection: Connection, instance: dg.DagsterInstance
-) -> None:
     name = "assert_every_transition_is_in_one_interval"
-    connection.execute(ROW_IS_GONE)
-    assert _by_hand(warehouse, instance, name).status is dg.DagsterRunStatus.FAILURE
+    damaged = _by_hand(warehouse, instance, name)
+    assert damaged.status is dg.DagsterRunStatus.FAILURE
+    found = {name: Shown(False, "everything, of cut 2")}
+    assert _shown(instance, damaged.run_id) == found
+    # Which is kept, as what a verification finds is.
     with pytest.raises(RunError, match=f"over all rows, {name} failed. Nothing"):
-        run(warehouse, PARTS, as_of=NEXT)
+        run(warehouse, PARTS)
     shown = _shown(instance, _newest(instance).run_id)
-    assert shown[name] == (False, "everything, of cut 1")
+    assert shown[name] == found[name]
 
 
 def test_files_that_lost_rows_fail_the_run_that_checks_them(

@@ -721,6 +721,13 @@ MUTANTS = (
         (DATABASE_TESTS,),
     ),
     Mutant(
+        "upgrade: functions are made before what their bodies name",
+        MIGRATIONS,
+        "TopologicalSorter(named).static_order()",
+        "sorted(texts)",
+        (DATABASE_TESTS,),
+    ),
+    Mutant(
         "upgrade: functions whose texts did not change are made anew",
         MIGRATIONS,
         "        if name in changed:\n",

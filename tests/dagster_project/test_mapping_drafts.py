@@ -104,8 +104,11 @@ def test_table_of_entities_makes_a_transition_of_each_instant(
     assert set(found) == {("ordered", True), ("approved", False)}
 
 
+AMBIGUOUS = LOG.replace("13/", "03/").replace("14/", "04/").replace("15/", "06/")
+
+
 def test_what_nobody_can_know_is_asked(drafted) -> None:
-    log = LOG.replace("13/03", "03/04").replace("14/03", "04/05").replace("15/", "06/")
+    log = AMBIGUOUS
     _, text, said = drafted(log.encode(), "--entity-type", "order")
     for words in (
         "in which zone 'changed' are meant, as in --timezone Europe/Amsterdam",
@@ -115,11 +118,18 @@ def test_what_nobody_can_know_is_asked(drafted) -> None:
         assert words in said
     # Without a zone nothing is guessed: the rows would be rejected.
     assert "rejected: 6 created_at_has_offset" in said
-    answers = ("--timezone", "UTC", "--entity-type", "order")
-    for option, given in (("--day-first", "%d/%m/%Y"), ("--month-first", "%m/%d/%Y")):
-        _, text, said = drafted(log.encode(), *answers, option)
-        assert f"format: '{given} %H:%M'" in text
-        assert "Still to be answered" not in said
+
+
+@pytest.mark.parametrize(
+    ("option", "given"), [("--day-first", "%d/%m/%Y"), ("--month-first", "%m/%d/%Y")]
+)
+def test_answer_decides_whether_the_day_is_first(
+    drafted, option: str, given: str
+) -> None:
+    answers = ("--timezone", "UTC", "--entity-type", "order", option)
+    _, text, said = drafted(AMBIGUOUS.encode(), *answers)
+    assert f"format: '{given} %H:%M'" in text
+    assert "Still to be answered" not in said
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet", "csv.gz"])
@@ -160,7 +170,11 @@ def test_cut_last_line_null_texts_and_new_types_are_told(drafted) -> None:
 def test_repeated_and_nameless_columns_are_named_by_their_place(
     drafted, installed_url: str
 ) -> None:
-    text = "id,at,status,status,\n1,2026-03-01T09:00Z,new,old,x\n2,2026-03-01T09:01Z,a,b,y\n"
+    text = (
+        "id,at,status,status,\n"
+        "1,2026-03-01T09:00Z,new,old,x\n"
+        "2,2026-03-01T09:01Z,a,b,y\n"
+    )
     drafted(text.encode(), "--entity-type", "order", "--status", "status#2")
     assert _rows(installed_url, "to_status, business_context ->> 'status#1'") == [
         ("old", "new"),

@@ -86,9 +86,7 @@ def _(con):
             coalesce(sum(met_count), 0)::bigint as met_count,
             coalesce(sum(breached_count), 0)::bigint as breached_count,
             coalesce(sum(overdue_count), 0)::bigint as overdue_count,
-            sum(met_count)
-            / nullif(sum(met_count + breached_count + overdue_count), 0)
-                as compliance_ratio
+            sum(met_count) / nullif(sum(due_count), 0) as compliance_ratio
         from sla_performance
         """
     ).pl()
@@ -313,7 +311,8 @@ def _(con):
                 entity_type,
                 sum(met_count)::bigint as met_count,
                 sum(breached_count)::bigint as breached_count,
-                sum(overdue_count)::bigint as overdue_count
+                sum(overdue_count)::bigint as overdue_count,
+                sum(due_count)::bigint as due_count
             from sla_performance
             group by all
         ),
@@ -346,10 +345,8 @@ def compliance(weekly, *keys):
 
     A ratio is null where nothing is met, breached or overdue.
     """
-    met, breached, overdue = (
-        pl.col(name) for name in ("met_count", "breached_count", "overdue_count")
-    )
-    due, closed = met + breached + overdue, met + breached
+    met, due = pl.col("met_count"), pl.col("due_count")
+    closed = met + pl.col("breached_count")
     return (
         weekly.group_by("week_starts_on", *keys)
         .agg(pl.col("^.*_count$").sum())

@@ -358,6 +358,7 @@ def _counts(rows: list[Row], as_of: datetime) -> Row:
         "met_count": met,
         "breached_count": breached,
         "overdue_count": overdue,
+        "due_count": met + breached + overdue,
         "compliance_ratio": _ratio(met, met + breached + overdue),
         "closed_compliance_ratio": _ratio(met, met + breached),
         "elapsed_seconds": sum(row["elapsed_seconds"] for row in closed),

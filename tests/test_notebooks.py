@@ -42,8 +42,9 @@ create table workflow_violations (
 create table sla_performance (
     entered_on date, entity_type varchar, workflow_name varchar, status varchar,
     business_entity_id varchar, interval_count bigint, closed_count bigint,
-    open_count bigint, met_count bigint, breached_count bigint, overdue_count bigint,
-    compliance_ratio double, closed_compliance_ratio double, elapsed_seconds bigint
+    open_count bigint, met_count bigint, breached_count bigint,
+    overdue_count bigint, due_count bigint, compliance_ratio double,
+    closed_compliance_ratio double, elapsed_seconds bigint
 );
 create table publication (cut bigint, as_of timestamptz);
 insert into publication values (7, '2027-01-06 12:00:00+00');
@@ -82,7 +83,7 @@ select * from (values
 );
 
 insert into sla_performance by name
-select * from (values
+select *, met_count + breached_count + overdue_count as due_count from (values
     (date '2026-12-27', 'order', 4, 0, 0),
     (date '2026-12-28', 'order', 3, 1, 0),
     (date '2027-01-01', 'quote', 1, 0, 2),

@@ -16,7 +16,7 @@ compliance as (
     select
         entity_type,
         sum(met_count) as met,
-        sum(met_count + breached_count + overdue_count) as due
+        sum(due_count) as due
     from sla_performance
     group by entity_type
 )
@@ -50,7 +50,7 @@ limit 1
 """
 TOTALS = """
 select
-    sum(met_count) / nullif(sum(met_count + breached_count + overdue_count), 0),
+    sum(met_count) / nullif(sum(due_count), 0),
     (select as_of from publication),
     (select count(*) from workflow_violations)
 from sla_performance

@@ -260,14 +260,14 @@ restated as (
             (
                 'compliance_ratio',
                 (
-                    met_count::double precision
-                    / nullif(met_count + breached_count + overdue_count, 0)
+                    {{ compliance_ratio(
+                        "met_count", "breached_count", "overdue_count"
+                    ) }}
                 )::text,
                 (
-                    new_met_count::double precision
-                    / nullif(
-                        new_met_count + new_breached_count + new_overdue_count, 0
-                    )
+                    {{ compliance_ratio(
+                        "new_met_count", "new_breached_count", "new_overdue_count"
+                    ) }}
                 )::text
             )
         ) as figures (figure, old_value, new_value)

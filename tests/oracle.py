@@ -315,6 +315,9 @@ def current_status(facts: Facts, as_of: datetime) -> list[Row]:
             "seconds_to_deadline": (row["sla_deadline"] - as_of) // SECOND
             if row["sla_deadline"] and row["entered_at"] <= as_of
             else None,
+            # The facts name entities by their ids.
+            "entity_key": None,
+            "entity_key_namespace": None,
         }
         for row in intervals(facts)
         if row["left_at"] is None

@@ -507,6 +507,11 @@ select
         and entered_at <= {{ instant }},
         false
     ) as is_at_risk,
-    workflow_name
+    workflow_name,
+    keys.entity_key,
+    keys.namespace as entity_key_namespace
 from {{ stays }}
+-- Dropped from the plan where nobody asks for it. Its batch is that of a transition of
+-- the entity, so where that counts, the key does (S17).
+left join {{ source("raw", "entity_keys") }} as keys using (entity_type, entity_id)
 {%- endmacro %}

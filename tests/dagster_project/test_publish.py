@@ -195,6 +195,14 @@ def test_a_key_that_comes_with_repeated_rows_alone_is_published(
     rows = _in_files("select * from entities", folder / "analytics.duckdb")
     assert _sorted(rows) == _sorted(_in_postgres(database_url, cut, "entities"))
     assert "Q5" in {key for row in rows for key in row}
+    keys = (
+        "select entity_key, entity_key_namespace from entity_current_status"
+        " where entity_key is not null order by 1"
+    )
+    found = _in_files(keys, folder / "analytics.duckdb")
+    assert found == [("Q'3", "erp"), ("Q5", "erp")]
+    in_postgres = keys.replace("from ", "from sla.")
+    assert connection.execute(in_postgres).fetchall() == found
 
 
 def test_a_new_name_is_published_with_entities_that_did_not_change(

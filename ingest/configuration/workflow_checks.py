@@ -11,20 +11,58 @@ from decimal import Decimal
 from itertools import combinations
 from typing import Any
 
-from ingest.configuration.json_schemas import WORKFLOW
+from ingest.configuration.json_schemas import ANY, WORKFLOW
 from ingest.configuration.schema_checks import schema_defects
 from ingest.configuration.yaml_files import Located
 
 DECIMALS = 6
+# What `any` may stand for in a workflow, in moves; of 1,000 statuses it is a million.
+MOST_MOVES = 1_000_000
 Rank = tuple[str, str | None, bool, int | None]
 
 
 def workflow_defects(workflow: Located) -> list[str]:
     """What is wrong in a workflow file, with file and line."""
-    return list(schema_defects(workflow, WORKFLOW)) or [
-        *(defect for step in workflow["steps"] for defect in _step_defects(step)),
-        *_graph_defects(workflow),
+    defects = list(schema_defects(workflow, WORKFLOW)) or list(_multiplied(workflow))
+    if defects:
+        return defects
+    spelled = spelled_out(workflow)
+    return [
+        *(defect for step in spelled["steps"] for defect in _step_defects(step)),
+        *_graph_defects(spelled),
     ]
+
+
+def spelled_out(workflow: Located) -> Located:
+    """A workflow with `any` as a list: of all its other statuses, in their order.
+
+    Not of the status itself: to stay in one is always legal (S19).
+    """
+    steps: Sequence[Located] = workflow["steps"]
+    ordered = sorted(steps, key=lambda step: int(step["step_order"]))
+    names = list(dict.fromkeys(step["status_name"] for step in ordered))
+    spelled = [_spelled_step(step, names) for step in steps]
+    return workflow.of({**workflow, "steps": spelled})
+
+
+def _spelled_step(step: Located, names: list[str]) -> Located:
+    if step["allowed_transitions"] != ANY:
+        return step
+    others = [name for name in names if name != step["status_name"]]
+    return step.of({**step, "allowed_transitions": others})
+
+
+def _multiplied(workflow: Located) -> Iterator[str]:
+    """More moves than a version of a workflow should hold."""
+    steps: Sequence[Located] = workflow["steps"]
+    open_ways = [step for step in steps if step["allowed_transitions"] == ANY]
+    count = len(open_ways) * len(steps)
+    if count > MOST_MOVES:
+        where = open_ways[0].at("allowed_transitions")
+        yield (
+            f"{where}: 'any' stands for {count:,} moves in this workflow, and may for "
+            f"{MOST_MOVES:,}; list those that are meant."
+        )
 
 
 def workflow_warnings(workflow: Located) -> Iterator[str]:

@@ -30,6 +30,7 @@ from ingest.configuration.schema_checks import schema_defects
 from ingest.configuration.workflow_checks import (
     repeated,
     rivals,
+    spelled_out,
     unknown_calendars,
     workflow_defects,
     workflow_warnings,
@@ -46,7 +47,10 @@ MOST_DEFECTS = 1_000
 
 @dataclass(frozen=True)
 class Configuration:
-    """What a set of files says, checked; each item still knows where it stands."""
+    """What a set of files says, checked; each item still knows where it stands.
+
+    workflows: with `allowed_transitions: any` as a list of statuses.
+    """
 
     workflows: tuple[Located, ...]
     calendars: tuple[Calendar, ...]
@@ -193,7 +197,8 @@ class _Files:
             self.named_calendars.add(str(content.get("calendar_name")))
         kept = self.calendars if is_calendar else self.workflows
         defects = (calendar_defects if is_calendar else workflow_defects)(content)
-        kept += [] if defects else [content]
+        if not defects:
+            kept.append(content if is_calendar else spelled_out(content))
         return defects
 
     def defects(self) -> Iterator[str]:

@@ -237,6 +237,16 @@ WORKFLOW_DEFECTS: list[tuple[Alter, str, str]] = [
         "characters, not a list of 1.",
     ),
     (
+        _set("steps.2.allowed_transitions", "all"),
+        "allowed_transitions: all",
+        "'allowed_transitions' must be the text any or a list, not 'all'.",
+    ),
+    (
+        _set("steps.2.allowed_transitions", ["any"]),
+        "allowed_transitions",
+        "'any' is no step here.",
+    ),
+    (
         _set("steps.2.allowed_transitions", ["new", "new"]),
         "allowed_transitions",
         "'allowed_transitions' holds 'new' more than once.",
@@ -739,6 +749,72 @@ def test_sound_files_are_warned_of_what_is_hardly_meant(folder: Write) -> None:
         f"{calendar}, line {_line(calendar, 'windows')}: 'never' never opens, so "
         "nothing that it times has a deadline (S12).",
     )
+
+
+OPEN_STEPS = [
+    _step("done", 30, [], allowed_transitions="any"),
+    _step("new", 10, ["any"]),
+    _step("any", 20, [], allowed_transitions="any", is_final=False, sla_hours=1),
+]
+
+
+def test_any_stands_for_all_other_statuses_in_their_order(folder: Write) -> None:
+    """A status may have that name; in a list it is no more than that."""
+    configuration = workflows.check(folder(_workflow(steps=OPEN_STEPS)))
+    (workflow,) = configuration.workflows
+    assert configuration.warnings == ()
+    assert {s["status_name"]: s["allowed_transitions"] for s in workflow["steps"]} == {
+        "done": ["new", "any"],
+        "new": ["any"],
+        "any": ["new", "done"],
+    }
+    lines = (folder() / "0.yml").read_text().splitlines()
+    at = workflow["steps"][2].at("allowed_transitions")
+    assert lines[int(at.rpartition(" ")[2]) - 1] == "  allowed_transitions: any"
+
+
+def test_only_status_with_any_has_no_way_out(folder: Write) -> None:
+    alone = [_step("new", 1, [], allowed_transitions="any", is_final=False)]
+    path = folder(_workflow(steps=alone)) / "0.yml"
+    sentence = "'new' is not final and has no way out."
+    _assert_refused(path, "allowed_transitions", sentence)
+
+
+def test_any_is_applied_as_the_list_that_it_stands_for(
+    connection: Connection, folder: Write
+) -> None:
+    _apply(connection, folder(_workflow(steps=OPEN_STEPS)))
+    _, steps = in_force.steps_of(connection, "order/standard")
+    assert [(step.status, step.allowed_next) for step in steps] == [
+        ("new", ("any",)),
+        ("any", ("new", "done")),
+        ("done", ("new", "any")),
+    ]
+    listed = copy.deepcopy(OPEN_STEPS)
+    listed[0]["allowed_transitions"] = ["new", "any"]
+    listed[2]["allowed_transitions"] = ["new", "done"]
+    assert _apply(connection, folder(_workflow(steps=listed)), 1) == ((), 1)
+    # One more status may follow, too.
+    more = [*OPEN_STEPS, _step("late", 40, ["new"])]
+    assert _apply(connection, folder(_workflow(steps=more)), 2).changed
+    _, steps = in_force.steps_of(connection, "order/standard")
+    assert steps[2].allowed_next == ("new", "any", "late")
+
+
+def test_any_in_a_workflow_of_thousands_of_statuses_is_refused(tmp_path: Path) -> None:
+    content = _large(2_001)
+    path = tmp_path / "large.yml"
+    for step in content["steps"][:500]:
+        step["allowed_transitions"] = "any"
+    path.write_text(json.dumps(content, indent=1))
+    (told,) = _refusals(path)
+    assert told.endswith(
+        "'any' stands for 1,000,500 moves in this workflow, and may for 1,000,000; "
+        "list those that are meant."
+    )
+    content["steps"][0]["allowed_transitions"] = ["status_1"]
+    path.write_text(json.dumps(content))
+    assert len(workflows.check(path).workflows) == 1
 
 
 def test_calendar_says_what_its_file_means(folder: Write) -> None:

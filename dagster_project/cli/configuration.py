@@ -34,12 +34,16 @@ def workflows_group() -> None:
 def check(path: Path) -> None:
     """Say what is wrong in a file or folder, with file and line; writes nothing."""
     configuration = workflows.check(path)
-    for warning in configuration.warnings:
-        say(f"Warning: {warning}")
+    _say_warnings(configuration)
     say(
         f"{len(configuration.workflows)} workflows and "
         f"{len(configuration.calendars)} calendars are sound."
     )
+
+
+def _say_warnings(configuration: workflows.Configuration) -> None:
+    for warning in configuration.warnings:
+        say(f"Warning: {warning}")
 
 
 @workflows_group.command(name="apply")
@@ -55,8 +59,9 @@ def apply_command(path: Path, dry_run: bool, as_json: bool) -> None:
     with database.session() as connection:
         applied = workflows.apply(connection, configuration)
     if as_json:
-        tell_json({"changed": applied.changed, "unchanged": applied.unchanged})
+        tell_json({**applied._asdict(), "warnings": configuration.warnings})
         return
+    _say_warnings(configuration)
     for name in applied.changed:
         say(f"new version: {name}")
     say(f"{len(applied.changed)} new versions, {applied.unchanged} unchanged.")

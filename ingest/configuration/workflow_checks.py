@@ -78,8 +78,13 @@ def workflow_warnings(workflow: Located) -> Iterator[str]:
         name = step["status_name"]
         if step["sla_hours"] is None and not step["is_final"]:
             yield f"{step.at()}: {name!r} sets no deadline: it has no sla_hours."
-        if name not in ending:
+        if final and name not in ending:
             yield f"{step.at()}: from {name!r} no final status can be reached."
+    if not final:
+        yield (
+            f"{workflow.at('steps')}: no step is final: an entity stays open in its "
+            "last status, and overdue once that one's deadline has passed (S14)."
+        )
 
 
 def repeated(items: list[Located], keys: tuple[str, ...]) -> Iterator[str]:
@@ -190,8 +195,6 @@ def _graph_defects(workflow: Located) -> Iterator[str]:
         for target in step["allowed_transitions"]:
             if target not in ways:
                 yield f"{step.at('allowed_transitions')}: {target!r} is no step here."
-    if not any(step["is_final"] for step in steps):
-        yield f"{workflow.at('steps')}: no step is final."
     first = min(steps, key=lambda step: int(step["step_order"]))["status_name"]
     reached = _reached(ways, [first])
     for step in steps:

@@ -144,6 +144,28 @@ def test_check_warns_of_what_is_hardly_meant(write: Write) -> None:
     )
 
 
+def test_workflow_without_a_final_status_is_applied_with_a_warning(
+    write: Write, installed_url: str
+) -> None:
+    text = _workflow().replace(
+        '"allowed_transitions": []', '"allowed_transitions": "any"'
+    )
+    folder = write(office=OFFICE, order=text.replace("true}", "false}"))
+    warned = run("workflows", "check", folder)
+    warnings = warned.err.splitlines()[:-1]
+    assert (warned.code, warned.out) == (0, "")
+    assert "order.yml, line 8: no step is final: an entity stays open" in warnings[-1]
+    applied = run("workflows", "apply", folder)
+    assert applied.code == 0
+    assert applied.err.splitlines()[: len(warnings)] == warnings
+    assert _counts(installed_url)[1] == 1
+    again = json.loads(run("workflows", "apply", folder, "--json").out)
+    assert again["changed"] == []
+    assert [f"Warning: {warning}" for warning in again["warnings"]] == warnings
+    shown = run("workflows", "show", "order/standard").out.splitlines()[-1]
+    assert f"new, {ODD}" in shown
+
+
 def test_dry_run_shows_what_would_change_and_writes_nothing(
     write: Write, installed_url: str
 ) -> None:
@@ -176,6 +198,8 @@ def test_diff_shows_each_field_until_it_is_applied(
     assert run("workflows", "apply", folder) == (
         0,
         "",
+        f"Warning: {folder}/order.yml, line 10: {ODD!r} sets no deadline: it has no "
+        "sla_hours.\n"
         "new version: user Boss\n"
         "new version: calendar office\n"
         "new version: order/standard\n"

@@ -257,11 +257,6 @@ WORKFLOW_DEFECTS: list[tuple[Alter, str, str]] = [
         "'lost' can't be reached from the first, 'new'.",
     ),
     (
-        lambda w: w["steps"][2].update(_step("done", 3, ["new"])),
-        "steps:",
-        "no step is final.",
-    ),
-    (
         _dead_end,
         "allowed_transitions",
         "'dead' is not final and has no way out.",
@@ -748,6 +743,15 @@ def test_sound_files_are_warned_of_what_is_hardly_meant(folder: Write) -> None:
         f"{file}, line {b}: from 'b' no final status can be reached.",
         f"{calendar}, line {_line(calendar, 'windows')}: 'never' never opens, so "
         "nothing that it times has a deadline (S12).",
+    )
+
+
+def test_workflow_without_a_final_status_is_warned_of_and_once(folder: Write) -> None:
+    round_and_round = [_step("new", 1, ["busy"]), _step("busy", 2, ["new"])]
+    file = folder(_workflow(steps=round_and_round)) / "0.yml"
+    assert workflows.check(file).warnings == (
+        f"{file}, line {_line(file, 'steps')}: no step is final: an entity stays open "
+        "in its last status, and overdue once that one's deadline has passed (S14).",
     )
 
 

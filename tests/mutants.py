@@ -487,9 +487,16 @@ MUTANTS = (
     Mutant(
         "S12: a skipped date has windows",
         OPENING,
-        "if windows and self.instant(day, timedelta(0)) < self.instant(day, DAY):",
-        "if windows:",
+        "if self._second(day, timedelta(0)) < self._second(day, DAY):",
+        "if day:",
         (TIME, VECTORS),
+    ),
+    Mutant(
+        "S12: windows on the day before a change of clocks have the offset before it",
+        OPENING,
+        "seconds[ahead] if today and tomorrow and ahead is not None else None",
+        "seconds[ahead] if today and ahead is not None else None",
+        ("tests/ingest/test_calendars.py",),
     ),
     Mutant(
         "S12: the night before the first day is left out",
@@ -508,8 +515,8 @@ MUTANTS = (
     Mutant(
         "S12: windows that overlap across a change of clocks count twice",
         OPENING,
-        "merged and window.opens_at <= merged[-1].closes_at",
-        "merged and window.opens_at == merged[-1].closes_at",
+        "opens and opens_at <= closes[-1]",
+        "opens and opens_at == closes[-1]",
         (TIME, "tests/ingest/test_calendars.py"),
     ),
     Mutant(

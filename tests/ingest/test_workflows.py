@@ -15,6 +15,7 @@ import yaml
 
 from ingest.append import known_types
 from ingest.configuration import in_force, json_schemas, workflows
+from ingest.configuration.calendars import Opening
 from ingest.configuration.workflows import Applied, Configuration, Difference
 from ingest.errors import WorkflowError
 from ingest.store.database import PROJECT, Connection
@@ -986,6 +987,53 @@ def test_new_rules_of_a_zone_are_a_difference_of_their_own(
     (difference,) = workflows.compare(connection, workflows.load(path))
     assert difference[:3] == ("calendar office", "opening_sha256", "of older rules")
     assert _apply(connection, path, 1).changed == ("calendar office",)
+
+
+def test_windows_and_pages_are_stored_as_the_calendar_has_them(
+    connection: Connection, folder: Write
+) -> None:
+    """Those of each version, also where one is open for seconds or never."""
+    contents = [
+        _calendar("office", covers=[1900, 2200], windows={"sunday": ["22:00-06:00"]}),
+        _calendar("second", windows={"thursday": ["00:00-00:00:01"]}),
+        _calendar("never", windows={}),
+    ]
+    path = folder(*contents)
+    _apply(connection, path)
+    _apply(connection, folder(_calendar("office"), name="changed"), 1)
+    calendars = [*workflows.load(path).calendars]
+    calendars += workflows.load(folder(name="changed")).calendars
+    ids = connection.execute(
+        "select id from raw.calendars order by created_at, "
+        "array_position(array['office', 'second', 'never'], calendar_name)"
+    ).fetchall()
+    for (calendar_id,), calendar in zip(ids, calendars, strict=True):
+        opening = Opening(calendar)
+        stored = connection.execute(
+            """
+            select
+                opens_at at time zone 'UTC', closes_at at time zone 'UTC',
+                business_clock,
+                next_opens_at at time zone 'UTC'
+            from raw.calendar_windows where calendar_id = %s order by opens_at
+            """,
+            [calendar_id],
+        ).fetchall()
+        following = [*(window.opens_at for window in opening.windows[1:]), None]
+        expected = zip(opening.windows, following, strict=True)
+        assert stored == [(*window, next_at) for window, next_at in expected]
+        pages = connection.execute(
+            """
+            select page, is_by_clock, covers_until, opens_at, closes_at, business_clock
+            from raw.calendar_pages where calendar_id = %s order by is_by_clock, page
+            """,
+            [calendar_id],
+        ).fetchall()
+        until = opening.windows[-1].closes_at
+        assert pages == [
+            (p.number, p.is_by_clock, until, *map(list, zip(*p.windows, strict=True)))
+            for p in opening.pages()
+        ]
 
 
 def test_definitions_in_force_are_listed_with_their_versions(

@@ -1024,6 +1024,20 @@ MUTANTS = (
         ("tests/ingest/test_workflows.py",),
     ),
     Mutant(
+        "S3: in a draft a self-transition restarts the clock",
+        "ingest/configuration/drafts.py",
+        "where status_before is distinct from to_status",
+        "where true",
+        ("tests/ingest/test_drafts.py",),
+    ),
+    Mutant(
+        "Words: a draft takes the place of a file",
+        "dagster_project/cli/configuration.py",
+        'path.open("x", encoding="utf-8")',
+        'path.open("w", encoding="utf-8")',
+        ("tests/dagster_project/test_workflow_cli.py",),
+    ),
+    Mutant(
         "Words: an instant that clocks show twice is told without its offset",
         "dagster_project/cli/explain.py",
         'f" {local:%z}" if again.utcoffset() != local.utcoffset() else ""',

@@ -74,8 +74,16 @@ def workflow_warnings(workflow: Located) -> Iterator[str]:
             ways_back[target].append(step["status_name"])
     final = [step["status_name"] for step in steps if step["is_final"]]
     ending = _reached(ways_back, final)
+    ways = {step["status_name"]: step["allowed_transitions"] for step in steps}
+    first = min(steps, key=lambda step: int(step["step_order"]))["status_name"]
+    reached = _reached(ways, [first])
     for step in steps:
         name = step["status_name"]
+        if name not in reached:
+            yield (
+                f"{step.at()}: {name!r} can't be reached from the first, {first!r}: "
+                "only entities that begin after that are ever there."
+            )
         if step["sla_hours"] is None and not step["is_final"]:
             yield f"{step.at()}: {name!r} sets no deadline: it has no sla_hours."
         if final and name not in ending:
@@ -195,12 +203,6 @@ def _graph_defects(workflow: Located) -> Iterator[str]:
         for target in step["allowed_transitions"]:
             if target not in ways:
                 yield f"{step.at('allowed_transitions')}: {target!r} is no step here."
-    first = min(steps, key=lambda step: int(step["step_order"]))["status_name"]
-    reached = _reached(ways, [first])
-    for step in steps:
-        name = step["status_name"]
-        if name not in reached:
-            yield f"{step.at()}: {name!r} can't be reached from the first, {first!r}."
 
 
 def _repeated_steps(steps: Sequence[Located], key: str) -> Iterator[str]:

@@ -247,8 +247,7 @@ def test_workflows_are_applied_once(installed_url: str) -> None:
     assert content["unchanged"] == 0
     assert "order/standard" in content["changed"]
     again = json.loads(run("workflows", "apply", PROJECT / "workflows", "--json").out)
-    unchanged = len(content["changed"])
-    assert again == {"changed": [], "unchanged": unchanged, "warnings": []}
+    assert again == {"changed": [], "unchanged": len(content["changed"])}
     with database.connect(installed_url) as connection:
         batches = "select count(*) from raw.batches where kind = 'configuration'"
         assert connection.execute(batches).fetchone() == (1,)

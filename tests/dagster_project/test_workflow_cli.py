@@ -354,6 +354,45 @@ def test_show_prints_the_week_of_office_nl_and_a_year_of_its_holidays(
     )
 
 
+def test_draft_is_written_to_a_new_file_checked_and_applied(
+    installed_url: str, tmp_path: Path
+) -> None:
+    with database.connect(installed_url) as connection:
+        _append(connection)
+    said = run("workflows", "draft", "order")
+    assert (said.code, said.err) == (0, "")
+    folder = tmp_path / "drafted"
+    folder.mkdir()
+    file = folder / "order.yml"
+    assert run("workflows", "draft", "order", "-o", file) == (
+        0,
+        "",
+        f"2 statuses are drafted in {file}. Read it, correct it and set sla_hours; "
+        f"then: status-engine workflows check {file}\n",
+    )
+    assert file.read_text() == said.out
+    assert run("workflows", "check", folder).code == 0
+    assert run("workflows", "apply", file).err.endswith(
+        "1 new versions, 0 unchanged.\n"
+    )
+    assert "new     New" in run("workflows", "show", "order/standard").out
+    again = run("workflows", "draft", "order", "-o", file)
+    assert_one_sentence(again, f"{file} is there already. Name another file")
+    assert file.read_text() == said.out
+    nowhere = run("workflows", "draft", "order", "-o", tmp_path / "none" / "order.yml")
+    assert_one_sentence(nowhere, "can't be written: No such file or directory.")
+
+
+@pytest.mark.usefixtures("installed_url")
+def test_draft_says_what_to_do_where_nothing_is_recorded() -> None:
+    said = run("workflows", "draft", "quote")
+    assert_one_sentence(
+        said, "No transition of 'quote' is recorded", "Ingest a history"
+    )
+    said = run("workflows", "draft", "qoute")
+    assert_one_sentence(said, "Entity type 'qoute' is unknown; known are order, quote,")
+
+
 @pytest.fixture(scope="module")
 def explained_url(
     installation, tmp_path_factory: pytest.TempPathFactory, build: Build

@@ -253,11 +253,6 @@ WORKFLOW_DEFECTS: list[tuple[Alter, str, str]] = [
         "'allowed_transitions' holds 'new' more than once.",
     ),
     (
-        lambda w: w["steps"].append(_step("lost", 4, ["new"])),
-        "status_name: lost",
-        "'lost' can't be reached from the first, 'new'.",
-    ),
-    (
         _dead_end,
         "allowed_transitions",
         "'dead' is not final and has no way out.",
@@ -753,6 +748,18 @@ def test_workflow_without_a_final_status_is_warned_of_and_once(folder: Write) ->
     assert workflows.check(file).warnings == (
         f"{file}, line {_line(file, 'steps')}: no step is final: an entity stays open "
         "in its last status, and overdue once that one's deadline has passed (S14).",
+    )
+
+
+def test_status_that_nothing_leads_to_is_warned_of(folder: Write) -> None:
+    """Entities may begin in it: a first transition has no previous step (S19)."""
+    workflow = _altered(
+        _workflow(), lambda w: w["steps"].append(_step("lost", 4, ["new"]))
+    )
+    file = folder(workflow) / "0.yml"
+    assert workflows.check(file).warnings == (
+        f"{file}, line {_line(file, 'status_name: lost')}: 'lost' can't be reached "
+        "from the first, 'new': only entities that begin after that are ever there.",
     )
 
 

@@ -72,4 +72,4 @@ def _page_rows(
         head = _ARRAY.pack(length, 1, 0, TIMESTAMP_OID, count, 1)
         for column in columns:
             yield head
-            yield from column[places.start : places.stop]
+            yield b"".join(column[places.start : places.stop])

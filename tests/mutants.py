@@ -1024,6 +1024,13 @@ MUTANTS = (
         ("tests/ingest/test_workflows.py",),
     ),
     Mutant(
+        "S8: of types without a workflow all rows are said to bring deadlines",
+        "ingest/delivery.py",
+        'pl.col("sla_deadline").is_not_null() & ',
+        "",
+        ("tests/dagster_project/test_ignored_deadlines.py",),
+    ),
+    Mutant(
         "S3: in a draft a self-transition restarts the clock",
         "ingest/configuration/drafts.py",
         "where status_before is distinct from to_status",

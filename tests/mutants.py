@@ -1038,6 +1038,13 @@ MUTANTS = (
         ("tests/ingest/test_drafts.py",),
     ),
     Mutant(
+        "Words: in a draft the status where most begin and wait is final",
+        "ingest/configuration/drafts.py",
+        "(is_kept and status is not first)",
+        "is_kept",
+        ("tests/ingest/test_drafts.py",),
+    ),
+    Mutant(
         "Words: a draft takes the place of a file",
         "dagster_project/cli/configuration.py",
         'path.open("x", encoding="utf-8")',

@@ -122,12 +122,12 @@ def test_rare_moves_are_left_out_and_counted(connection: Connection) -> None:
 def test_status_that_is_hardly_ever_left_is_final_and_leads_nowhere(
     connection: Connection,
 ) -> None:
-    """One of a hundred; not where most begin, however many wait there."""
-    usual: list[History] = [[("new", 0), ("done", 1)]] * 99
+    """One of twenty; not where most begin, however many wait there."""
+    usual: list[History] = [[("new", 0), ("done", 1)]] * 19
     reopened: History = [("new", 0), ("done", 1), ("new", 2)]
     _append(connection, *usual, reopened)
     assert _steps(drafts.draft(connection, "order"))[1] == ("done", [], True)
-    _append(connection, *usual[:98], reopened, entity_type="quote")
+    _append(connection, *usual[:18], reopened, entity_type="quote")
     assert _steps(drafts.draft(connection, "quote"))[1] == ("done", ["new"], False)
     waiting: list[History] = [[("new", 0)]] * 200
     _append(connection, *waiting, [("new", 0), ("done", 1)], entity_type="visit")

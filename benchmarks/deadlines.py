@@ -44,6 +44,9 @@ ZONES = (
 )
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday")
 COVERS = (2020, 2029)
+COUNTRIES = ("AT", "BE", "CA", "CH", "DE", "DK", "ES", "FR", "GB", "IT", "JP", "NL")
+# Applied at once, each of the 111 years that are usual.
+CALENDARS = 20
 
 # The pattern of the best-known dbt package for SLAs: weeks ahead of each interval times
 # the weekly windows, minus holidays; a running total finds the window that decides. Its
@@ -119,6 +122,18 @@ def calendar(number: int, zone: str) -> dict[str, Any]:
         "holidays": {"country": "NL", "subdivision": None},
         "covers": list(COVERS),
     }
+
+
+def applied(connection: Connection, folder: Path) -> tuple[float, float]:
+    """Seconds to apply so many calendars, and to apply them again."""
+    folder.mkdir()
+    for number in range(CALENDARS):
+        content = calendar(number, ZONES[number % len(ZONES)])
+        del content["covers"]
+        content["holidays"]["country"] = COUNTRIES[number % len(COUNTRIES)]
+        (folder / f"{number}.yml").write_text(yaml.safe_dump(content))
+    work = partial(workflows.apply, connection, workflows.load(folder))
+    return seconds(work), seconds(work)
 
 
 def configure(connection: Connection, folder: Path, *, has_calendars: bool) -> None:
@@ -214,6 +229,11 @@ def main(arguments: list[str]) -> int:
     count, sampled = INTERVALS // scale, JOINED_ROWS // scale
     with tempfile.TemporaryDirectory() as name, server() as server_url:
         folder = Path(name)
+        with (
+            fresh_database(server_url, "calendars") as url,
+            database.session(url) as connection,
+        ):
+            first, again = applied(connection, folder / "calendars")
         csv = rows.write_csv(folder / "rows.csv", count)
         taken: dict[bool, list[float]] = {True: [], False: []}
         with ExitStack() as stack:
@@ -244,6 +264,8 @@ def main(arguments: list[str]) -> int:
     return report(
         "deadlines",
         [
+            Figure(f"{CALENDARS} calendars of 111 years, applied", first, "s"),
+            Figure("the same again", again, "s"),
             Figure("intervals", row[0], "rows"),
             Figure("of those, under one of 7 calendars of 10 years", row[1], "rows"),
             Figure("build with calendars", own, "s"),

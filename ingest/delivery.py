@@ -6,12 +6,13 @@ A second delivery and a restart after a crash are no-ops for what is there (S5, 
 import hashlib
 import json
 import time
-from collections import deque
+from collections import Counter, abc, deque
 from collections.abc import Callable, Iterator, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
 from itertools import chain, starmap
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import polars as pl
@@ -35,6 +36,7 @@ from ingest.breaker import (
     cut,
     refusals_of,
 )
+from ingest.configuration.in_force import types_without_workflow
 from ingest.errors import SourceError
 from ingest.files.chunks import Chunk
 from ingest.files.content import Content
@@ -87,6 +89,8 @@ class DeliveryResult(NamedTuple):
     skipped_rows: of source_rows, those that the mapping leaves out. equal: of the
     duplicates of a source's first file, those that equal another of its transitions in
     all that is kept, and came without an id; they may be events of their own.
+    ignored_deadlines: of the transitions that were read now and not rejected, by entity
+    type, those that carry a deadline although no workflow can bind their type (S8).
     """
 
     file_name: str
@@ -95,6 +99,7 @@ class DeliveryResult(NamedTuple):
     is_repeated: bool
     skipped_rows: int = 0
     equal: int = 0
+    ignored_deadlines: abc.Mapping[str, int] = MappingProxyType({})
 
 
 class Settings(NamedTuple):
@@ -195,9 +200,12 @@ def deliver(
         first = next(chunks, None)
         file_id = _register(connection, identity, first, mapping)
         file = _File(file_id, name, settings)
+        ignored: Counter[str] = Counter()
         if first is not None:
-            _deliver_chunks(connection, file, chain([first], chunks), progress)
+            all_chunks = chain([first], chunks)
+            ignored = _deliver_chunks(connection, file, all_chunks, progress)
         delivery = _complete(connection, name, file_id, identity)
+        delivery = delivery._replace(ignored_deadlines=ignored)
         duplicate = delivery.result.duplicate
         if not duplicate or _has_ids(mapping, first):
             return delivery
@@ -244,10 +252,15 @@ def _deliver_chunks(
     file: _File,
     chunks: Iterator[Chunk],
     progress: Callable[[int], None],
-) -> None:
-    """Commit the batches that are not there yet; stop where too much is rejected."""
+) -> Counter[str]:
+    """Commit the batches that are not there yet; stop where too much is rejected.
+
+    Returns what DeliveryResult has as ignored_deadlines.
+    """
     done = _committed(connection, file.file_id)
     types = known_types(connection)
+    unbound = types_without_workflow(connection)
+    ignored: Counter[str] = Counter()
     breaker = Breaker(file.path, file.settings.max_rejected_ratio, types)
     prepare = _preparer(connection, file, types, done.keys())
     try:
@@ -257,11 +270,22 @@ def _deliver_chunks(
                     _pass_over(prepared, done[prepared.number], breaker)
                 else:
                     writers.write(prepared.batch)
+                    ignored.update(_ignored(prepared.batch, unbound))
                 progress(breaker.rows)
             writers.finish()
     except BrokenOffError as error:
         _record_stop(connection, file, breaker, str(error))
         raise
+    return ignored
+
+
+def _ignored(batch: Batch, unbound: Set[str]) -> dict[str, int]:
+    """Transitions of a batch with a deadline, of types that no workflow binds."""
+    is_ignored = pl.col("sla_deadline").is_not_null() & pl.col("entity_type").is_in(
+        list(unbound)
+    )
+    found = batch.good.filter(is_ignored).group_by("entity_type").len()
+    return dict(found.iter_rows())
 
 
 def _pass_over(prepared: _Prepared, committed: "_Committed", breaker: Breaker) -> None:

@@ -516,9 +516,16 @@ MUTANTS = (
     Mutant(
         "S12: a skipped date has windows",
         OPENING,
-        "if windows and self.instant(day, timedelta(0)) < self.instant(day, DAY):",
-        "if windows:",
+        "if self._second(day, timedelta(0)) < self._second(day, DAY):",
+        "if day:",
         (TIME, VECTORS),
+    ),
+    Mutant(
+        "S12: windows on the day before a change of clocks have the offset before it",
+        OPENING,
+        "seconds[ahead] if today and tomorrow and ahead is not None else None",
+        "seconds[ahead] if today and ahead is not None else None",
+        ("tests/ingest/test_calendars.py",),
     ),
     Mutant(
         "S12: the night before the first day is left out",
@@ -537,8 +544,8 @@ MUTANTS = (
     Mutant(
         "S12: windows that overlap across a change of clocks count twice",
         OPENING,
-        "merged and window.opens_at <= merged[-1].closes_at",
-        "merged and window.opens_at == merged[-1].closes_at",
+        "opens and opens_at <= closes[-1]",
+        "opens and opens_at == closes[-1]",
         (TIME, "tests/ingest/test_calendars.py"),
     ),
     Mutant(
@@ -1058,6 +1065,34 @@ MUTANTS = (
         "        return {*others, *self.named_calendars}\n",
         '        return {*others, *(c["calendar_name"] for c in self.calendars)}\n',
         ("tests/ingest/test_workflows.py",),
+    ),
+    Mutant(
+        "S8: of types without a workflow all rows are said to bring deadlines",
+        "ingest/delivery.py",
+        'pl.col("sla_deadline").is_not_null() & ',
+        "",
+        ("tests/dagster_project/test_ignored_deadlines.py",),
+    ),
+    Mutant(
+        "S3: in a draft a self-transition restarts the clock",
+        "ingest/configuration/drafts.py",
+        "where status_before is distinct from to_status",
+        "where true",
+        ("tests/ingest/test_drafts.py",),
+    ),
+    Mutant(
+        "Words: in a draft the status where most begin and wait is final",
+        "ingest/configuration/drafts.py",
+        "(is_kept and status is not first)",
+        "is_kept",
+        ("tests/ingest/test_drafts.py",),
+    ),
+    Mutant(
+        "Words: a draft takes the place of a file",
+        "dagster_project/cli/configuration.py",
+        'path.open("x", encoding="utf-8")',
+        'path.open("w", encoding="utf-8")',
+        ("tests/dagster_project/test_workflow_cli.py",),
     ),
     Mutant(
         "Words: an instant that clocks show twice is told without its offset",

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import click
 from rich.console import Console
 
 from dagster_project.cli.options import AS_JSON, EXIT_CODES, REJECTED, Instant
+from dagster_project.ignored import ignored_deadlines, in_words
 from dagster_project.terminal import (
     say,
     tell,
@@ -143,8 +145,15 @@ def _run(parts: list[str], *, as_json: bool, **options: Any) -> Any:
     from dagster_project.run import run as run_job
 
     result = run_job(Warehouse(), parts, **options)
+    ignored: Counter[str] = Counter()
+    if "build" in parts:
+        with database.session() as connection:
+            ignored = ignored_deadlines(connection)
     if as_json:
-        tell_json({"run_id": result.run_id, "assets": result.metadata})
+        more = {"ignored_deadlines": ignored} if ignored else {}
+        tell_json({"run_id": result.run_id, "assets": result.metadata, **more})
+    elif ignored:
+        say(in_words(ignored))
     return result
 
 

@@ -18,7 +18,8 @@ from dagster_project.terminal import (
     tell_json,
     tell_table,
 )
-from ingest.configuration import in_force, workflows
+from ingest.configuration import drafts, in_force, workflows
+from ingest.errors import WorkflowError
 from ingest.store import database
 
 WORKFLOW_FILES = click.argument("path", type=click.Path(path_type=Path))
@@ -34,12 +35,16 @@ def workflows_group() -> None:
 def check(path: Path) -> None:
     """Say what is wrong in a file or folder, with file and line; writes nothing."""
     configuration = workflows.check(path)
-    for warning in configuration.warnings:
-        say(f"Warning: {warning}")
+    _say_warnings(configuration)
     say(
         f"{len(configuration.workflows)} workflows and "
         f"{len(configuration.calendars)} calendars are sound."
     )
+
+
+def _say_warnings(configuration: workflows.Configuration) -> None:
+    for warning in configuration.warnings:
+        say(f"Warning: {warning}")
 
 
 @workflows_group.command(name="apply")
@@ -55,8 +60,10 @@ def apply_command(path: Path, dry_run: bool, as_json: bool) -> None:
     with database.session() as connection:
         applied = workflows.apply(connection, configuration)
     if as_json:
-        tell_json({"changed": applied.changed, "unchanged": applied.unchanged})
+        warned = {"warnings": configuration.warnings} if configuration.warnings else {}
+        tell_json({**applied._asdict(), **warned})
         return
+    _say_warnings(configuration)
     for name in applied.changed:
         say(f"new version: {name}")
     say(f"{len(applied.changed)} new versions, {applied.unchanged} unchanged.")
@@ -110,3 +117,44 @@ def show_command(
             else:
                 tell(headline(workflow))
                 tell_table(step_rows(steps))
+
+
+@workflows_group.command(name="draft")
+@click.argument("entity_type")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="A new file for it; standard output by default.",
+)
+def draft_command(entity_type: str, output: Path | None) -> None:
+    """Write a workflow file that says what was recorded for ENTITY_TYPE so far.
+
+    Its statuses in their usual order, the moves between them, which are final, and,
+    beside each, how long nine of ten stays lasted. It is for you to read and correct;
+    nothing is applied, and no file is overwritten.
+    """
+    with database.session(is_reading=True) as connection:
+        draft = drafts.draft(connection, entity_type)
+    if output is None:
+        tell(draft.text.rstrip("\n"))
+        return
+    _write_new(output, draft.text)
+    steps = draft.content["steps"]
+    say(
+        f"{len(steps):,} statuses are drafted in {output}. Read it, correct it and set "
+        f"sla_hours; then: status-engine workflows check {output}"
+    )
+
+
+def _write_new(path: Path, text: str) -> None:
+    """Write a file that is not there yet, or none."""
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        msg = f"{path} is there already. Name another file, or move it away."
+        raise WorkflowError(msg) from error
+    except OSError as error:
+        msg = f"{path} can't be written: {error.strerror or error}. Check the path."
+        raise WorkflowError(msg) from error

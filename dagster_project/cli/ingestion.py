@@ -3,6 +3,7 @@
 import shutil
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -24,6 +25,7 @@ from dagster_project.cli.options import (
     Instant,
 )
 from dagster_project.cli.previews import preview_as_json, tell_preview
+from dagster_project.ignored import in_words
 from dagster_project.terminal import say, tell_json
 from ingest import Recorded, record
 from ingest.breaker import MAX_REJECTED_RATIO
@@ -103,7 +105,7 @@ def ingest(
         encoding,
         accept_unended,
     )
-    total, deliveries = NOTHING, []
+    total, deliveries, ignored = NOTHING, [], Counter[str]()
     if database_url and query:
         layout = settings.mapping.layout if settings.mapping else Layout()
         sources = copied(database_url, query, layout)
@@ -118,11 +120,15 @@ def ingest(
                 delivery = deliver(connection, path, settings, progress)
             deliveries.append(delivery)
             total += delivery.result
+            ignored.update(delivery.ignored_deadlines)
             if not as_json:
                 _tell(delivery)
     if as_json:
         each = [_as_json(delivery) for delivery in deliveries]
-        tell_json({**total._asdict(), "files": each})
+        more = {"ignored_deadlines": ignored} if ignored else {}
+        tell_json({**total._asdict(), "files": each, **more})
+    elif ignored:
+        say(in_words(ignored))
     sys.exit(REJECTED if total.rejected else 0)
 
 

@@ -6,13 +6,16 @@ how long something took belongs in dbt.
 
 import hashlib
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise
+from operator import sub
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
+
+import polars as pl
 
 WEEKDAYS = (
     "monday",
@@ -24,11 +27,15 @@ WEEKDAYS = (
     "sunday",
 )
 FIRST_YEAR, LAST_YEAR = 1990, 2100
-DAY = timedelta(days=1)
-MIDNIGHT = time()
+DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
+DAY_SECONDS = DAY // SECOND
+MIDNIGHT, MIDNIGHT_AGAIN = time(), time(fold=1)
 # Where every business clock begins, and where pages are counted from.
 CLOCK_START = datetime.combine(date(2000, 1, 1), MIDNIGHT)
+FIRST_ORDINAL = CLOCK_START.toordinal()
 PAGE_DAYS, CLOCK_PAGE_DAYS = 16, 8
+# Windows are made so many days at once.
+SPAN_DAYS = 366
 
 _TIME = r"([01][0-9]|2[0-3]):([0-5][0-9])(?::([0-5][0-9]))?"
 WINDOW_PATTERN = rf"^{_TIME}-({_TIME}|24:00(:00)?)$"
@@ -62,11 +69,31 @@ class Window(NamedTuple):
 
 
 class Page(NamedTuple):
-    """The windows that begin in a span of days, after the one before them."""
+    """The windows that begin in a span of days, after the one before them.
+
+    places: which of all windows these are.
+    """
 
     number: int
     is_by_clock: bool
-    windows: Sequence["ClockedWindow"]
+    places: range
+    opening: "Opening"
+
+    @property
+    def windows(self) -> Sequence["ClockedWindow"]:
+        """Them."""
+        return self.opening.windows[self.places.start : self.places.stop]
+
+
+class Edges(NamedTuple):
+    """Where windows open and close, and the business clock where they open.
+
+    In whole seconds since CLOCK_START, which is where PostgreSQL counts from, too.
+    """
+
+    opens: list[int]
+    closes: list[int]
+    clocks: list[int]
 
 
 class ClockedWindow(NamedTuple):
@@ -158,7 +185,11 @@ def holidays_of(country: str, subdivision: str | None, years: Iterable[int]) -> 
 
 
 class Opening:
-    """A calendar's opening windows as instants, all of them."""
+    """A calendar's opening windows as instants, all of them.
+
+    A usual one has some 58,000, so they are whole numbers for as long as they can be:
+    instants cost four times as much.
+    """
 
     def __init__(self, calendar: Calendar) -> None:
         self.calendar = calendar
@@ -170,21 +201,25 @@ class Opening:
 
         Those say from when to when the calendar covers.
         """
-        covers_from, covers_until = self._covered
-        clock = CLOCK_START
-        found = [ClockedWindow(covers_from, covers_from, clock)]
-        for opens_at, closes_at in self._merged():
-            if opens_at == covers_from:
-                found.clear()
-            found.append(ClockedWindow(opens_at, closes_at, clock))
-            clock += closes_at - opens_at
-        found.append(ClockedWindow(covers_until, covers_until, clock))
-        return found
+        columns = ([CLOCK_START + n * SECOND for n in column] for column in self.edges)
+        return list(map(ClockedWindow, *columns))
 
-    @property
+    @cached_property
+    def edges(self) -> Edges:
+        """Those of all windows, in order."""
+        covers_from, covers_until = self._covered
+        opens, closes = self._merged()
+        if covers_from not in opens[:1]:
+            opens, closes = [covers_from, *opens], [covers_from, *closes]
+        clocks = accumulate(map(sub, closes, opens), initial=0)
+        return Edges([*opens, covers_until], [*closes, covers_until], list(clocks))
+
+    @cached_property
     def sha256(self) -> str:
         """Of all windows."""
-        text = "\n".join(f"{w.opens_at} {w.closes_at}" for w in self.windows)
+        opens, closes, _ = map(_shown, self.edges._fields)
+        shown = pl.concat_str(opens, closes, separator=" ").str.join("\n")
+        text: str = pl.DataFrame(self.edges._asdict()).select(shown).item()
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
@@ -205,27 +240,30 @@ class Opening:
         assert late is not None
         return local - min(early, late)
 
+    def _second(self, day: date, since_midnight: timedelta) -> int:
+        return (self.instant(day, since_midnight) - CLOCK_START) // SECOND
+
     @cached_property
-    def _covered(self) -> Window:
+    def _covered(self) -> tuple[int, int]:
         """From when to when the calendar covers."""
-        return Window(
-            self.instant(self.calendar.covers_from, timedelta(0)),
-            self.instant(self.calendar.covers_until, DAY),
+        return (
+            self._second(self.calendar.covers_from, timedelta(0)),
+            self._second(self.calendar.covers_until, DAY),
         )
 
-    def _merged(self) -> list[Window]:
-        """The union of all windows."""
-        merged: list[Window] = []
-        for window in sorted(self._opened()):
-            if merged and window.opens_at <= merged[-1].closes_at:
-                last = merged.pop()
-                closes_at = max(last.closes_at, window.closes_at)
-                merged.append(Window(last.opens_at, closes_at))
+    def _merged(self) -> tuple[list[int], list[int]]:
+        """The union of all windows: where each opens, and where it closes."""
+        opens: list[int] = []
+        closes: list[int] = []
+        for opens_at, closes_at in sorted(self._opened()):
+            if opens and opens_at <= closes[-1]:
+                closes[-1] = max(closes[-1], closes_at)
             else:
-                merged.append(window)
-        return merged
+                opens.append(opens_at)
+                closes.append(closes_at)
+        return opens, closes
 
-    def _opened(self) -> Iterator[Window]:
+    def _opened(self) -> Iterator[tuple[int, int]]:
         """The windows of every day, within what the calendar covers.
 
         Also of the day before the first, for its night; of two, because the zone may
@@ -233,24 +271,71 @@ class Opening:
         """
         covers_from, covers_until = self._covered
         day = self.calendar.covers_from - 2 * DAY
-        while day <= self.calendar.covers_until:
-            for opens_at, closes_at in self._opened_on(day):
-                window = Window(
-                    max(opens_at, covers_from), min(closes_at, covers_until)
-                )
-                if window.opens_at < window.closes_at:
-                    yield window
-            day += DAY
+        first, end = day.toordinal(), self.calendar.covers_until.toordinal() + 1
+        for begin in range(first, end, SPAN_DAYS):
+            for opens_at, closes_at in self._opened_on(
+                range(begin, min(begin + SPAN_DAYS, end))
+            ):
+                opened = opens_at if opens_at > covers_from else covers_from
+                closed = closes_at if closes_at < covers_until else covers_until
+                if opened < closed:
+                    yield opened, closed
 
-    def _opened_on(self, day: date) -> list[Window]:
-        windows = self.calendar.on(day)
+    def _opened_on(self, ordinals: range) -> Iterator[tuple[int, int]]:
+        """The windows that open on some days, without those that have no length."""
+        days = list(map(date.fromordinal, ordinals))
+        offsets = self._offsets([*days, days[-1] + DAY, days[-1] + 2 * DAY])
+        for number, day, offset in zip(ordinals, days, offsets, strict=True):
+            windows = self._own.get(day, self._week[number % 7])
+            if not windows:
+                continue
+            if offset is None:
+                yield from self._opened_at_a_change(day)
+                continue
+            midnight = (number - FIRST_ORDINAL) * DAY_SECONDS - offset
+            for opens, closes in windows:
+                yield midnight + opens, midnight + closes
+
+    def _opened_at_a_change(self, day: date) -> Iterator[tuple[int, int]]:
         # A date that the zone skipped ends before it begins.
-        if windows and self.instant(day, timedelta(0)) < self.instant(day, DAY):
-            return [
-                Window(self.instant(day, w.opens), self.instant(day, w.closes))
-                for w in windows
-            ]
-        return []
+        if self._second(day, timedelta(0)) < self._second(day, DAY):
+            for window in self.calendar.on(day):
+                opens, closes = (self._second(day, edge) for edge in window)
+                if opens < closes:
+                    yield opens, closes
+
+    def _offsets(self, days: list[date]) -> list[int | None]:
+        """Seconds that clocks are ahead on each day and the next, but of the last two.
+
+        None where that changes, or may: no zone ever changed its clocks and changed
+        them back within a day, so equal offsets at three midnights are one offset.
+        """
+        offset, combine = self._zone.utcoffset, datetime.combine
+        early = [offset(combine(day, MIDNIGHT)) for day in days]
+        late = [offset(combine(day, MIDNIGHT_AGAIN)) for day in days]
+        seconds = {ahead: ahead // SECOND for ahead in {*early} if ahead is not None}
+        is_steady = [
+            a == b == c == d
+            for (a, b), (c, d) in zip(pairwise(early), pairwise(late), strict=True)
+        ]
+        return [
+            seconds[ahead] if today and tomorrow and ahead is not None else None
+            for ahead, (today, tomorrow) in zip(
+                early[:-2], pairwise(is_steady), strict=True
+            )
+        ]
+
+    @cached_property
+    def _week(self) -> list[list[tuple[int, int]]]:
+        """The windows of each weekday, in seconds from midnight; Sunday first."""
+        *others, sunday = map(_in_seconds, self.calendar.windows)
+        return [sunday, *others]
+
+    @cached_property
+    def _own(self) -> dict[date, list[tuple[int, int]]]:
+        """The same of dates that differ from their weekday."""
+        days = (*self.calendar.closed_dates, *self.calendar.special_dates)
+        return {day: _in_seconds(self.calendar.on(day)) for day in days}
 
     def pages(self) -> Iterator[Page]:
         """The windows by spans of days: of UTC, then of the business clock.
@@ -258,18 +343,25 @@ class Opening:
         A page holds the windows that begin in it, and before them the last one that
         began earlier.
         """
-        starts = [window.opens_at for window in self.windows]
-        yield from self._paged(starts, starts[-1], PAGE_DAYS, is_by_clock=False)
-        clocks = [window.business_clock for window in self.windows]
-        end = self.windows[-1].business_clock
-        yield from self._paged(clocks, end, CLOCK_PAGE_DAYS, is_by_clock=True)
+        opens, _, clocks = self.edges
+        yield from self._paged(opens, PAGE_DAYS, is_by_clock=False)
+        yield from self._paged(clocks, CLOCK_PAGE_DAYS, is_by_clock=True)
 
     def _paged(
-        self, keys: list[datetime], end: datetime, days: int, *, is_by_clock: bool
+        self, keys: list[int], days: int, *, is_by_clock: bool
     ) -> Iterator[Page]:
-        number = (keys[0] - CLOCK_START) // (days * DAY)
-        while (begin := CLOCK_START + number * days * DAY) <= end:
-            first = max(bisect_right(keys, begin) - 1, 0)
-            after = bisect_right(keys, begin + days * DAY - timedelta(microseconds=1))
-            yield Page(number, is_by_clock, self.windows[first:after])
-            number += 1
+        length = days * DAY_SECONDS
+        for number in range(keys[0] // length, keys[-1] // length + 1):
+            first = max(bisect_right(keys, number * length) - 1, 0)
+            after = bisect_left(keys, (number + 1) * length)
+            yield Page(number, is_by_clock, range(first, after), self)
+
+
+def _in_seconds(windows: Iterable[LocalWindow]) -> list[tuple[int, int]]:
+    return [(opens // SECOND, closes // SECOND) for opens, closes in windows]
+
+
+def _shown(seconds: str) -> pl.Expr:
+    """A column of seconds since CLOCK_START as texts."""
+    instants = pl.lit(CLOCK_START) + pl.duration(seconds=seconds)
+    return instants.dt.to_string("%Y-%m-%d %H:%M:%S")

@@ -103,6 +103,15 @@ order by place, numbered.name collate "C", entity_names.name collate "C" nulls f
 """
 
 
+def types_without_workflow(connection: Connection) -> set[str]:
+    """Entity types of which no workflow was ever active, so that none binds them."""
+    rows = connection.execute(
+        "select entity_type from raw.entity_types "
+        "except select entity_type from raw.status_workflows where is_active"
+    ).fetchall()
+    return {entity_type for (entity_type,) in rows}
+
+
 def definitions(connection: Connection, at: datetime | None = None) -> list[Definition]:
     """Everything in force at an instant, now by default: workflows first, by name."""
     return [Definition(*row[:-1]) for row in _in_force(connection, at)]

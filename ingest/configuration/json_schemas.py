@@ -27,6 +27,8 @@ CALENDAR_DEFAULTS: dict[str, Any] = {
     "special_dates": {},
     "covers": [FIRST_YEAR, LAST_YEAR],
 }
+# What stands for all other statuses of a workflow.
+ANY = "any"
 _FLAG = {"type": "boolean"}
 _STATUS = {**NAME, "maxLength": LONGEST_STATUS}
 _OBJECT = {"type": "object"}
@@ -57,7 +59,14 @@ STEP = mapping_of(
             "Its place; the lowest is the first status.",
         ),
         "allowed_transitions": key(
-            list_of(_STATUS), "Statuses of this workflow that may follow it (S19)."
+            {
+                **list_of(_STATUS),
+                "type": ["string", "array"],
+                "pattern": f"^{ANY}$",
+                "examples": [ANY],
+            },
+            "Statuses of this workflow that may follow it (S19): a list, or the text "
+            "any for all of them.",
         ),
         "sla_hours": key(
             {"type": "number", "minimum": 0, "maximum": LONGEST_HOURS},

@@ -167,8 +167,9 @@ def _words(schema: Schema) -> str:
         first = f"one of {', '.join(schema['enum'])}"
     if "minimum" in schema:
         first += f" from {schema['minimum']} to {schema['maximum']}"
-    if "examples" in schema:
-        first += f" such as {schema['examples'][0]}"
+    for example in schema.get("examples", ())[:1]:
+        is_only_one = schema.get("pattern") == f"^{example}$"
+        first = f"the text {example}" if is_only_one else f"{first} such as {example}"
     return " or ".join((first, *rest))
 
 

@@ -11,20 +11,58 @@ from decimal import Decimal
 from itertools import combinations
 from typing import Any
 
-from ingest.configuration.json_schemas import WORKFLOW
+from ingest.configuration.json_schemas import ANY, WORKFLOW
 from ingest.configuration.schema_checks import schema_defects
 from ingest.configuration.yaml_files import Located
 
 DECIMALS = 6
+# What `any` may stand for in a workflow, in moves; of 1,000 statuses it is a million.
+MOST_MOVES = 1_000_000
 Rank = tuple[str, str | None, bool, int | None]
 
 
 def workflow_defects(workflow: Located) -> list[str]:
     """What is wrong in a workflow file, with file and line."""
-    return list(schema_defects(workflow, WORKFLOW)) or [
-        *(defect for step in workflow["steps"] for defect in _step_defects(step)),
-        *_graph_defects(workflow),
+    defects = list(schema_defects(workflow, WORKFLOW)) or list(_multiplied(workflow))
+    if defects:
+        return defects
+    spelled = spelled_out(workflow)
+    return [
+        *(defect for step in spelled["steps"] for defect in _step_defects(step)),
+        *_graph_defects(spelled),
     ]
+
+
+def spelled_out(workflow: Located) -> Located:
+    """A workflow with `any` as a list: of all its other statuses, in their order.
+
+    Not of the status itself: to stay in one is always legal (S19).
+    """
+    steps: Sequence[Located] = workflow["steps"]
+    ordered = sorted(steps, key=lambda step: int(step["step_order"]))
+    names = list(dict.fromkeys(step["status_name"] for step in ordered))
+    spelled = [_spelled_step(step, names) for step in steps]
+    return workflow.of({**workflow, "steps": spelled})
+
+
+def _spelled_step(step: Located, names: list[str]) -> Located:
+    if step["allowed_transitions"] != ANY:
+        return step
+    others = [name for name in names if name != step["status_name"]]
+    return step.of({**step, "allowed_transitions": others})
+
+
+def _multiplied(workflow: Located) -> Iterator[str]:
+    """More moves than a version of a workflow should hold."""
+    steps: Sequence[Located] = workflow["steps"]
+    open_ways = [step for step in steps if step["allowed_transitions"] == ANY]
+    count = len(open_ways) * len(steps)
+    if count > MOST_MOVES:
+        where = open_ways[0].at("allowed_transitions")
+        yield (
+            f"{where}: 'any' stands for {count:,} moves in this workflow, and may for "
+            f"{MOST_MOVES:,}; list those that are meant."
+        )
 
 
 def workflow_warnings(workflow: Located) -> Iterator[str]:
@@ -36,12 +74,25 @@ def workflow_warnings(workflow: Located) -> Iterator[str]:
             ways_back[target].append(step["status_name"])
     final = [step["status_name"] for step in steps if step["is_final"]]
     ending = _reached(ways_back, final)
+    ways = {step["status_name"]: step["allowed_transitions"] for step in steps}
+    first = min(steps, key=lambda step: int(step["step_order"]))["status_name"]
+    reached = _reached(ways, [first])
     for step in steps:
         name = step["status_name"]
+        if name not in reached:
+            yield (
+                f"{step.at()}: {name!r} can't be reached from the first, {first!r}: "
+                "only entities that begin after that are ever there."
+            )
         if step["sla_hours"] is None and not step["is_final"]:
             yield f"{step.at()}: {name!r} sets no deadline: it has no sla_hours."
-        if name not in ending:
+        if final and name not in ending:
             yield f"{step.at()}: from {name!r} no final status can be reached."
+    if not final:
+        yield (
+            f"{workflow.at('steps')}: no step is final: an entity stays open in its "
+            "last status, and overdue once that one's deadline has passed (S14)."
+        )
 
 
 def repeated(items: list[Located], keys: tuple[str, ...]) -> Iterator[str]:
@@ -152,14 +203,6 @@ def _graph_defects(workflow: Located) -> Iterator[str]:
         for target in step["allowed_transitions"]:
             if target not in ways:
                 yield f"{step.at('allowed_transitions')}: {target!r} is no step here."
-    if not any(step["is_final"] for step in steps):
-        yield f"{workflow.at('steps')}: no step is final."
-    first = min(steps, key=lambda step: int(step["step_order"]))["status_name"]
-    reached = _reached(ways, [first])
-    for step in steps:
-        name = step["status_name"]
-        if name not in reached:
-            yield f"{step.at()}: {name!r} can't be reached from the first, {first!r}."
 
 
 def _repeated_steps(steps: Sequence[Located], key: str) -> Iterator[str]:

@@ -26,10 +26,12 @@ from ingest.configuration.json_schemas import (
     ENTITY_TYPES,
     USER_ACCOUNTS,
 )
+from ingest.configuration.opening_rows import opening_copies
 from ingest.configuration.schema_checks import schema_defects
 from ingest.configuration.workflow_checks import (
     repeated,
     rivals,
+    spelled_out,
     unknown_calendars,
     workflow_defects,
     workflow_warnings,
@@ -46,7 +48,10 @@ MOST_DEFECTS = 1_000
 
 @dataclass(frozen=True)
 class Configuration:
-    """What a set of files says, checked; each item still knows where it stands."""
+    """What a set of files says, checked; each item still knows where it stands.
+
+    workflows: with `allowed_transitions: any` as a list of statuses.
+    """
 
     workflows: tuple[Located, ...]
     calendars: tuple[Calendar, ...]
@@ -193,7 +198,8 @@ class _Files:
             self.named_calendars.add(str(content.get("calendar_name")))
         kept = self.calendars if is_calendar else self.workflows
         defects = (calendar_defects if is_calendar else workflow_defects)(content)
-        kept += [] if defects else [content]
+        if not defects:
+            kept.append(content if is_calendar else spelled_out(content))
         return defects
 
     def defects(self) -> Iterator[str]:
@@ -531,18 +537,9 @@ def _append_opening(
     connection: Connection, calendar_id: uuid.UUID, opening: Opening
 ) -> None:
     """The windows of a calendar version, and their pages."""
-    following = [*(window.opens_at for window in opening.windows[1:]), None]
-    with connection.cursor().copy("copy raw.calendar_windows from stdin") as copy:
-        for window, next_opens_at in zip(opening.windows, following, strict=True):
-            edges = (window.opens_at, window.closes_at, next_opens_at)
-            instants = (edge and f"{edge}Z" for edge in edges)
-            copy.write_row((calendar_id, *instants, window.business_clock))
-    until = opening.windows[-1].closes_at
-    with connection.cursor().copy("copy raw.calendar_pages from stdin") as copy:
-        for page in opening.pages():
-            columns = map(list, zip(*page.windows, strict=True))
-            row = (calendar_id, page.is_by_clock, page.number, until, *columns)
-            copy.write_row(row)
+    for statement, rows in opening_copies(calendar_id, opening):
+        with connection.cursor().copy(statement) as copy:
+            copy.write(rows)
 
 
 def _insert(connection: Connection, table: str, values: dict[str, Any]) -> None:

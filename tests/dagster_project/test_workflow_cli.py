@@ -144,6 +144,28 @@ def test_check_warns_of_what_is_hardly_meant(write: Write) -> None:
     )
 
 
+def test_workflow_without_a_final_status_is_applied_with_a_warning(
+    write: Write, installed_url: str
+) -> None:
+    text = _workflow().replace(
+        '"allowed_transitions": []', '"allowed_transitions": "any"'
+    )
+    folder = write(office=OFFICE, order=text.replace("true}", "false}"))
+    warned = run("workflows", "check", folder)
+    warnings = warned.err.splitlines()[:-1]
+    assert (warned.code, warned.out) == (0, "")
+    assert "order.yml, line 8: no step is final: an entity stays open" in warnings[-1]
+    applied = run("workflows", "apply", folder)
+    assert applied.code == 0
+    assert applied.err.splitlines()[: len(warnings)] == warnings
+    assert _counts(installed_url)[1] == 1
+    again = json.loads(run("workflows", "apply", folder, "--json").out)
+    assert again["changed"] == []
+    assert [f"Warning: {warning}" for warning in again["warnings"]] == warnings
+    shown = run("workflows", "show", "order/standard").out.splitlines()[-1]
+    assert f"new, {ODD}" in shown
+
+
 def test_dry_run_shows_what_would_change_and_writes_nothing(
     write: Write, installed_url: str
 ) -> None:
@@ -176,6 +198,8 @@ def test_diff_shows_each_field_until_it_is_applied(
     assert run("workflows", "apply", folder) == (
         0,
         "",
+        f"Warning: {folder}/order.yml, line 10: {ODD!r} sets no deadline: it has no "
+        "sla_hours.\n"
         "new version: user Boss\n"
         "new version: calendar office\n"
         "new version: order/standard\n"
@@ -328,6 +352,45 @@ def test_show_prints_the_week_of_office_nl_and_a_year_of_its_holidays(
         "2027-05-17 Mon  closed: Tweede pinksterdag\n",
         "",
     )
+
+
+def test_draft_is_written_to_a_new_file_checked_and_applied(
+    installed_url: str, tmp_path: Path
+) -> None:
+    with database.connect(installed_url) as connection:
+        _append(connection)
+    said = run("workflows", "draft", "order")
+    assert (said.code, said.err) == (0, "")
+    folder = tmp_path / "drafted"
+    folder.mkdir()
+    file = folder / "order.yml"
+    assert run("workflows", "draft", "order", "-o", file) == (
+        0,
+        "",
+        f"2 statuses are drafted in {file}. Read it, correct it and set sla_hours; "
+        f"then: status-engine workflows check {file}\n",
+    )
+    assert file.read_text() == said.out
+    assert run("workflows", "check", folder).code == 0
+    assert run("workflows", "apply", file).err.endswith(
+        "1 new versions, 0 unchanged.\n"
+    )
+    assert "new     New" in run("workflows", "show", "order/standard").out
+    again = run("workflows", "draft", "order", "-o", file)
+    assert_one_sentence(again, f"{file} is there already. Name another file")
+    assert file.read_text() == said.out
+    nowhere = run("workflows", "draft", "order", "-o", tmp_path / "none" / "order.yml")
+    assert_one_sentence(nowhere, "can't be written: No such file or directory.")
+
+
+@pytest.mark.usefixtures("installed_url")
+def test_draft_says_what_to_do_where_nothing_is_recorded() -> None:
+    said = run("workflows", "draft", "quote")
+    assert_one_sentence(
+        said, "No transition of 'quote' is recorded", "Ingest a history"
+    )
+    said = run("workflows", "draft", "qoute")
+    assert_one_sentence(said, "Entity type 'qoute' is unknown; known are order, quote,")
 
 
 @pytest.fixture(scope="module")

@@ -208,4 +208,6 @@ def test_the_columns_are_those_that_others_read_in_their_order(
         "seconds_to_deadline",
         "is_at_risk",
         "workflow_name",
+        "entity_key",
+        "entity_key_namespace",
     ]

@@ -204,6 +204,62 @@ def test_length_of_every_night_of_a_year_in_new_york() -> None:
     assert len(nights) == 366
 
 
+@pytest.mark.parametrize(
+    "zone",
+    [
+        NEW_YORK,
+        APIA,
+        # Half an hour; twice a year and around Ramadan; offsets in seconds.
+        "Australia/Lord_Howe",
+        "Africa/Casablanca",
+        "Africa/Monrovia",
+        "Europe/Dublin",
+        "UTC",
+    ],
+)
+@pytest.mark.parametrize(
+    "windows",
+    [NIGHTS, ("00:00-24:00",), ("23:30-23:15",), ("01:00-02:30", "03:00-04:00")],
+)
+def test_windows_are_those_that_each_edge_gives_by_itself(
+    zone: str, windows: Sequence[str]
+) -> None:
+    """Over years in which the zones changed their clocks, and one of a rule alone."""
+    for year in (1972, 2011, 2026, 2090):
+        opening = _opening(zone, windows, (f"{year}-01-01", f"{year + 1}-12-31"))
+        begin, end = opening.windows[0].opens_at, opening.windows[-1].closes_at
+        assert [(w.opens_at, w.closes_at) for w in opening.windows if w[0] < w[1]] == (
+            _union(_each(opening, windows), begin, end)
+        )
+
+
+def _each(opening: Opening, windows: Sequence[str]) -> Iterator[tuple[datetime, ...]]:
+    days = (opening.calendar.covers_until - opening.calendar.covers_from).days + 1
+    for number in range(-2, days):
+        day = opening.calendar.covers_from + timedelta(days=number)
+        ends = (timedelta(0), timedelta(days=1))
+        begins_at, ends_at = (opening.instant(day, edge) for edge in ends)
+        if begins_at < ends_at:
+            for window in map(_local, windows):
+                yield tuple(opening.instant(day, edge) for edge in window)
+
+
+def _union(
+    windows: Iterator[tuple[datetime, ...]], begin: datetime, end: datetime
+) -> list[tuple[datetime, datetime]]:
+    """By counting at every edge how many are open there."""
+    edges: list[tuple[datetime, int]] = []
+    for opens_at, closes_at in windows:
+        opened, closed = max(opens_at, begin), min(closes_at, end)
+        edges += [(opened, 1), (closed, -1)] if opened < closed else []
+    found, count, since = [], 0, begin
+    for instant, change in sorted(edges, key=lambda edge: (edge[0], -edge[1])):
+        since = since if count else instant
+        count += change
+        found += [] if count else [(since, instant)]
+    return found
+
+
 def test_windows_of_a_day_whose_midnight_was_skipped() -> None:
     day = ("2017-10-15", "2017-10-15")
     assert _utc(_opening(SAO_PAULO, ["00:00-24:00"], day)) == [

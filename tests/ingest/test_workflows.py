@@ -15,6 +15,7 @@ import yaml
 
 from ingest.append import known_types
 from ingest.configuration import in_force, json_schemas, workflows
+from ingest.configuration.calendars import Opening
 from ingest.configuration.workflows import Applied, Configuration, Difference
 from ingest.errors import WorkflowError
 from ingest.store.database import PROJECT, Connection
@@ -237,19 +238,19 @@ WORKFLOW_DEFECTS: list[tuple[Alter, str, str]] = [
         "characters, not a list of 1.",
     ),
     (
+        _set("steps.2.allowed_transitions", "all"),
+        "allowed_transitions: all",
+        "'allowed_transitions' must be the text any or a list, not 'all'.",
+    ),
+    (
+        _set("steps.2.allowed_transitions", ["any"]),
+        "allowed_transitions",
+        "'any' is no step here.",
+    ),
+    (
         _set("steps.2.allowed_transitions", ["new", "new"]),
         "allowed_transitions",
         "'allowed_transitions' holds 'new' more than once.",
-    ),
-    (
-        lambda w: w["steps"].append(_step("lost", 4, ["new"])),
-        "status_name: lost",
-        "'lost' can't be reached from the first, 'new'.",
-    ),
-    (
-        lambda w: w["steps"][2].update(_step("done", 3, ["new"])),
-        "steps:",
-        "no step is final.",
     ),
     (
         _dead_end,
@@ -741,6 +742,93 @@ def test_sound_files_are_warned_of_what_is_hardly_meant(folder: Write) -> None:
     )
 
 
+def test_workflow_without_a_final_status_is_warned_of_and_once(folder: Write) -> None:
+    round_and_round = [_step("new", 1, ["busy"]), _step("busy", 2, ["new"])]
+    file = folder(_workflow(steps=round_and_round)) / "0.yml"
+    assert workflows.check(file).warnings == (
+        f"{file}, line {_line(file, 'steps')}: no step is final: an entity stays open "
+        "in its last status, and overdue once that one's deadline has passed (S14).",
+    )
+
+
+def test_status_that_nothing_leads_to_is_warned_of(folder: Write) -> None:
+    """Entities may begin in it: a first transition has no previous step (S19)."""
+    workflow = _altered(
+        _workflow(), lambda w: w["steps"].append(_step("lost", 4, ["new"]))
+    )
+    file = folder(workflow) / "0.yml"
+    assert workflows.check(file).warnings == (
+        f"{file}, line {_line(file, 'status_name: lost')}: 'lost' can't be reached "
+        "from the first, 'new': only entities that begin after that are ever there.",
+    )
+
+
+OPEN_STEPS = [
+    _step("done", 30, [], allowed_transitions="any"),
+    _step("new", 10, ["any"]),
+    _step("any", 20, [], allowed_transitions="any", is_final=False, sla_hours=1),
+]
+
+
+def test_any_stands_for_all_other_statuses_in_their_order(folder: Write) -> None:
+    """A status may have that name; in a list it is no more than that."""
+    configuration = workflows.check(folder(_workflow(steps=OPEN_STEPS)))
+    (workflow,) = configuration.workflows
+    assert configuration.warnings == ()
+    assert {s["status_name"]: s["allowed_transitions"] for s in workflow["steps"]} == {
+        "done": ["new", "any"],
+        "new": ["any"],
+        "any": ["new", "done"],
+    }
+    lines = (folder() / "0.yml").read_text().splitlines()
+    at = workflow["steps"][2].at("allowed_transitions")
+    assert lines[int(at.rpartition(" ")[2]) - 1] == "  allowed_transitions: any"
+
+
+def test_only_status_with_any_has_no_way_out(folder: Write) -> None:
+    alone = [_step("new", 1, [], allowed_transitions="any", is_final=False)]
+    path = folder(_workflow(steps=alone)) / "0.yml"
+    sentence = "'new' is not final and has no way out."
+    _assert_refused(path, "allowed_transitions", sentence)
+
+
+def test_any_is_applied_as_the_list_that_it_stands_for(
+    connection: Connection, folder: Write
+) -> None:
+    _apply(connection, folder(_workflow(steps=OPEN_STEPS)))
+    _, steps = in_force.steps_of(connection, "order/standard")
+    assert [(step.status, step.allowed_next) for step in steps] == [
+        ("new", ("any",)),
+        ("any", ("new", "done")),
+        ("done", ("new", "any")),
+    ]
+    listed = copy.deepcopy(OPEN_STEPS)
+    listed[0]["allowed_transitions"] = ["new", "any"]
+    listed[2]["allowed_transitions"] = ["new", "done"]
+    assert _apply(connection, folder(_workflow(steps=listed)), 1) == ((), 1)
+    # One more status may follow, too.
+    more = [*OPEN_STEPS, _step("late", 40, ["new"])]
+    assert _apply(connection, folder(_workflow(steps=more)), 2).changed
+    _, steps = in_force.steps_of(connection, "order/standard")
+    assert steps[2].allowed_next == ("new", "any", "late")
+
+
+def test_any_in_a_workflow_of_thousands_of_statuses_is_refused(tmp_path: Path) -> None:
+    content = _large(2_001)
+    path = tmp_path / "large.yml"
+    for step in content["steps"][:500]:
+        step["allowed_transitions"] = "any"
+    path.write_text(json.dumps(content, indent=1))
+    (told,) = _refusals(path)
+    assert told.endswith(
+        "'any' stands for 1,000,500 moves in this workflow, and may for 1,000,000; "
+        "list those that are meant."
+    )
+    content["steps"][0]["allowed_transitions"] = ["status_1"]
+    path.write_text(json.dumps(content))
+    assert len(workflows.check(path).workflows) == 1
+
+
 def test_calendar_says_what_its_file_means(folder: Write) -> None:
     content = _calendar(
         windows={"friday": ["13:00-17:00", "22:00-02:30", "09:00-12:00"]},
@@ -906,6 +994,53 @@ def test_new_rules_of_a_zone_are_a_difference_of_their_own(
     (difference,) = workflows.compare(connection, workflows.load(path))
     assert difference[:3] == ("calendar office", "opening_sha256", "of older rules")
     assert _apply(connection, path, 1).changed == ("calendar office",)
+
+
+def test_windows_and_pages_are_stored_as_the_calendar_has_them(
+    connection: Connection, folder: Write
+) -> None:
+    """Those of each version, also where one is open for seconds or never."""
+    contents = [
+        _calendar("office", covers=[1900, 2200], windows={"sunday": ["22:00-06:00"]}),
+        _calendar("second", windows={"thursday": ["00:00-00:00:01"]}),
+        _calendar("never", windows={}),
+    ]
+    path = folder(*contents)
+    _apply(connection, path)
+    _apply(connection, folder(_calendar("office"), name="changed"), 1)
+    calendars = [*workflows.load(path).calendars]
+    calendars += workflows.load(folder(name="changed")).calendars
+    ids = connection.execute(
+        "select id from raw.calendars order by created_at, "
+        "array_position(array['office', 'second', 'never'], calendar_name)"
+    ).fetchall()
+    for (calendar_id,), calendar in zip(ids, calendars, strict=True):
+        opening = Opening(calendar)
+        stored = connection.execute(
+            """
+            select
+                opens_at at time zone 'UTC', closes_at at time zone 'UTC',
+                business_clock,
+                next_opens_at at time zone 'UTC'
+            from raw.calendar_windows where calendar_id = %s order by opens_at
+            """,
+            [calendar_id],
+        ).fetchall()
+        following = [*(window.opens_at for window in opening.windows[1:]), None]
+        expected = zip(opening.windows, following, strict=True)
+        assert stored == [(*window, next_at) for window, next_at in expected]
+        pages = connection.execute(
+            """
+            select page, is_by_clock, covers_until, opens_at, closes_at, business_clock
+            from raw.calendar_pages where calendar_id = %s order by is_by_clock, page
+            """,
+            [calendar_id],
+        ).fetchall()
+        until = opening.windows[-1].closes_at
+        assert pages == [
+            (p.number, p.is_by_clock, until, *map(list, zip(*p.windows, strict=True)))
+            for p in opening.pages()
+        ]
 
 
 def test_definitions_in_force_are_listed_with_their_versions(

@@ -1075,17 +1075,17 @@ MUTANTS = (
     ),
     Mutant(
         "S3: in a draft a self-transition restarts the clock",
-        "ingest/configuration/drafts.py",
+        "ingest/configuration/workflow_drafts.py",
         "where status_before is distinct from to_status",
         "where true",
-        ("tests/ingest/test_drafts.py",),
+        ("tests/ingest/test_workflow_drafts.py",),
     ),
     Mutant(
         "Words: in a draft the status where most begin and wait is final",
-        "ingest/configuration/drafts.py",
+        "ingest/configuration/workflow_drafts.py",
         "(is_kept and status is not first)",
         "is_kept",
-        ("tests/ingest/test_drafts.py",),
+        ("tests/ingest/test_workflow_drafts.py",),
     ),
     Mutant(
         "Words: a draft takes the place of a file",

@@ -18,7 +18,7 @@ from dagster_project.terminal import (
     tell_json,
     tell_table,
 )
-from ingest.configuration import drafts, in_force, workflows
+from ingest.configuration import in_force, workflow_drafts, workflows
 from ingest.errors import WorkflowError
 from ingest.store import database
 
@@ -135,7 +135,7 @@ def draft_command(entity_type: str, output: Path | None) -> None:
     nothing is applied, and no file is overwritten.
     """
     with database.session(is_reading=True) as connection:
-        draft = drafts.draft(connection, entity_type)
+        draft = workflow_drafts.draft(connection, entity_type)
     if output is None:
         tell(draft.text.rstrip("\n"))
         return

@@ -1,6 +1,6 @@
 """`map`: a mapping file drafted, and what a delivery by it would be.
 
-How it is guessed belongs in ingest/files/draft.py.
+How it is guessed belongs in ingest/files/mapping_draft.py.
 """
 
 import tempfile
@@ -14,8 +14,8 @@ from dagster_project.terminal import say, tell, tell_json
 from ingest.append import known_types
 from ingest.delivery import Settings
 from ingest.errors import SourceError
-from ingest.files.draft import Answers, Draft, draft
 from ingest.files.mapping import load_mapping
+from ingest.files.mapping_draft import Answers, Draft, draft
 from ingest.files.profile import profile, sample
 from ingest.preview import Preview, preview
 from ingest.store import database

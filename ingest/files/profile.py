@@ -1,6 +1,6 @@
 """The first rows of a file, and what their columns look like; for guessing a mapping.
 
-What a column is guessed to mean belongs in draft.py.
+What a column is guessed to mean belongs in mapping_draft.py.
 """
 
 import codecs

@@ -79,7 +79,7 @@ class Draft(NamedTuple):
 STATUSES = """
 with transitions as (
     select
-        entity_id, created_at, batch_id, batch_row, to_status,
+        entity_id, created_at, source_order, batch_id, batch_row, to_status,
         lag(to_status) over history as status_before
     from raw.status_transitions
     where entity_type = %s

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from ingest import append
-from ingest.configuration import drafts, workflows
+from ingest.configuration import workflow_drafts, workflows
 from ingest.configuration.yaml_files import read_yaml
 from ingest.errors import WorkflowError
 from ingest.store.database import PROJECT, Connection
@@ -33,7 +33,7 @@ def _append(
     assert append(connection, frame).appended == len(rows)
 
 
-def _loaded(draft: drafts.Draft, folder: Path) -> workflows.Configuration:
+def _loaded(draft: workflow_drafts.Draft, folder: Path) -> workflows.Configuration:
     """The draft in a folder of its own, which says what was meant and is sound."""
     folder.mkdir()
     path = folder / "drafted.yml"
@@ -44,7 +44,7 @@ def _loaded(draft: drafts.Draft, folder: Path) -> workflows.Configuration:
     return workflows.check(folder)
 
 
-def _steps(draft: drafts.Draft) -> list[tuple[str, list[str], bool]]:
+def _steps(draft: workflow_drafts.Draft) -> list[tuple[str, list[str], bool]]:
     return [
         (step["status_name"], step["allowed_transitions"], step["is_final"])
         for step in draft.content["steps"]
@@ -58,7 +58,7 @@ def test_statuses_are_in_their_usual_order_with_the_moves_between_them(
     again: History = [("new", 0), ("busy", 1), ("wait", 2), ("busy", 3), ("done", 9)]
     dropped: History = [("new", 0), ("dropped", 1)]
     _append(connection, usual, usual, again, dropped, [("new", 2)])
-    draft = drafts.draft(connection, "order")
+    draft = workflow_drafts.draft(connection, "order")
     assert _steps(draft) == [
         ("new", ["busy", "dropped"], False),
         ("busy", ["done", "wait"], False),
@@ -90,7 +90,7 @@ def test_repeated_statuses_do_not_restart_the_clock_and_are_no_moves(
 ) -> None:
     """S3; and S2 decides where two have one instant: by batch, then by row."""
     _append(connection, [("new", 0), ("new", 3), ("done", 8), ("paid", 8)])
-    found = {s.status: s for s in drafts.observe(connection, "order").statuses}
+    found = {s.status: s for s in workflow_drafts.observe(connection, "order").statuses}
     assert found["new"][1:] == (1, 1, 1, 1.0, 8.0, {"done": 1})
     assert found["done"][1:] == (1, 1, 0, 2.0, 0.0, {"paid": 1})
     assert found["paid"][1:] == (1, 0, 0, 3.0, None, {})
@@ -102,7 +102,9 @@ def test_nine_of_ten_stays_that_ended_are_within_the_hours_that_are_told(
     ended: list[History] = [[("new", 0), ("done", hours)] for hours in range(1, 11)]
     _append(connection, *ended, [("new", 0)])
     (new,) = (
-        s for s in drafts.observe(connection, "order").statuses if s.status == "new"
+        s
+        for s in workflow_drafts.observe(connection, "order").statuses
+        if s.status == "new"
     )
     assert (new.stays, new.left, new.usual_hours) == (11, 10, 9.0)
 
@@ -113,7 +115,7 @@ def test_rare_moves_are_left_out_and_counted(connection: Connection) -> None:
         entity_type = "quote" if is_told else "visit"
         usual: list[History] = [[("new", 0), ("done", 1)]] * (left - 1)
         _append(connection, *usual, [("new", 0), ("odd", 1)], entity_type=entity_type)
-        draft = drafts.draft(connection, entity_type)
+        draft = workflow_drafts.draft(connection, entity_type)
         expected = ["done", "odd"] if is_told else ["done"]
         assert draft.content["steps"][0]["allowed_transitions"] == expected
         assert ("# without 1 other statuses, 1 times in all" in draft.text) != is_told
@@ -126,12 +128,20 @@ def test_status_that_is_hardly_ever_left_is_final_and_leads_nowhere(
     usual: list[History] = [[("new", 0), ("done", 1)]] * 19
     reopened: History = [("new", 0), ("done", 1), ("new", 2)]
     _append(connection, *usual, reopened)
-    assert _steps(drafts.draft(connection, "order"))[1] == ("done", [], True)
+    assert _steps(workflow_drafts.draft(connection, "order"))[1] == ("done", [], True)
     _append(connection, *usual[:18], reopened, entity_type="quote")
-    assert _steps(drafts.draft(connection, "quote"))[1] == ("done", ["new"], False)
+    assert _steps(workflow_drafts.draft(connection, "quote"))[1] == (
+        "done",
+        ["new"],
+        False,
+    )
     waiting: list[History] = [[("new", 0)]] * 200
     _append(connection, *waiting, [("new", 0), ("done", 1)], entity_type="visit")
-    assert _steps(drafts.draft(connection, "visit"))[0] == ("new", ["done"], False)
+    assert _steps(workflow_drafts.draft(connection, "visit"))[0] == (
+        "new",
+        ["done"],
+        False,
+    )
 
 
 def test_first_is_where_most_begin_and_others_may_begin_elsewhere(
@@ -139,7 +149,7 @@ def test_first_is_where_most_begin_and_others_may_begin_elsewhere(
 ) -> None:
     usual: History = [("new", 0), ("done", 1)]
     _append(connection, usual, usual, [("import", 0), ("done", 1)])
-    draft = drafts.draft(connection, "order")
+    draft = workflow_drafts.draft(connection, "order")
     assert [name for name, _, _ in _steps(draft)] == ["new", "import", "done"]
     warnings = _loaded(draft, tmp_path / "drafted").warnings
     assert any("'import' can't be reached from the first" in w for w in warnings)
@@ -149,7 +159,7 @@ def test_entities_that_all_wait_in_one_status_make_a_sound_draft(
     connection: Connection, tmp_path: Path
 ) -> None:
     _append(connection, [("new", 0)])
-    draft = drafts.draft(connection, "order")
+    draft = workflow_drafts.draft(connection, "order")
     assert _steps(draft) == [("new", [], True)]
     _loaded(draft, tmp_path / "drafted")
 
@@ -212,7 +222,7 @@ def test_odd_names_come_back_as_they_are(
     connection: Connection, tmp_path: Path
 ) -> None:
     _append(connection, list(_chain(ODD)))
-    draft = drafts.draft(connection, "order")
+    draft = workflow_drafts.draft(connection, "order")
     assert [name for name, _, _ in _steps(draft)] == ODD
     # A terminal shows each line as it is.
     assert [line for line in draft.text.split("\n") if not line.isprintable()] == []
@@ -230,7 +240,7 @@ def test_workflow_beside_another_has_a_name_of_its_own_and_is_no_default(
 ) -> None:
     _append(connection, [("new", 0), ("done", 1)])
     for number, name in enumerate(("standard", "drafted", "drafted_2")):
-        draft = drafts.draft(connection, "order")
+        draft = workflow_drafts.draft(connection, "order")
         assert draft.content["workflow_name"] == name
         assert draft.content["is_default"] == (number == 0)
         configuration = _loaded(draft, tmp_path / name)
@@ -240,7 +250,7 @@ def test_workflow_beside_another_has_a_name_of_its_own_and_is_no_default(
 def test_what_can_not_be_drafted_is_refused_in_words(connection: Connection) -> None:
     def refusal(entity_type: str) -> str:
         with pytest.raises(WorkflowError) as refused:
-            drafts.draft(connection, entity_type)
+            workflow_drafts.draft(connection, entity_type)
         return str(refused.value)
 
     assert refusal("ordre").startswith(
@@ -273,6 +283,6 @@ def test_drafts_of_the_demonstration_are_sound_and_applied(
     ).fetchall()
     assert len(recorded) == 11
     for (entity_type,) in recorded:
-        draft = drafts.draft(connection, entity_type)
+        draft = workflow_drafts.draft(connection, entity_type)
         configuration = _loaded(draft, tmp_path / entity_type)
         assert len(workflows.apply(connection, configuration).changed) == 1

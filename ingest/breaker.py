@@ -54,7 +54,14 @@ class Refusal(NamedTuple):
 
 
 class BrokenOffError(SourceError):
-    """Too many rows of a file are rejected; nothing more of it is written."""
+    """Too many rows of a file are rejected; nothing more of it is written.
+
+    refusals: the most frequent first.
+    """
+
+    def __init__(self, message: str, refusals: Sequence[Refusal]) -> None:
+        super().__init__(message)
+        self.refusals = refusals
 
 
 class Breaker:
@@ -93,7 +100,7 @@ class Breaker:
             row_count = known.row_count + refusal.row_count
             self._refusals[refusal.code] = known._replace(row_count=row_count)
         if self.rows >= BREAKER_ROWS and self.rejected > self._ratio * self.rows:
-            raise BrokenOffError(self._sentence())
+            raise BrokenOffError(self._sentence(), self.refusals)
 
     def _sentence(self) -> str:
         refusals = self.refusals

@@ -28,7 +28,7 @@ from dagster_project.cli.previews import preview_as_json, tell_preview
 from dagster_project.ignored import in_words
 from dagster_project.terminal import say, tell_json
 from ingest import Recorded, record
-from ingest.breaker import MAX_REJECTED_RATIO
+from ingest.breaker import MAX_REJECTED_RATIO, NAMED_CODES, BrokenOffError
 from ingest.delivery import NOTHING, DeliveryResult, Settings, deliver
 from ingest.files.from_database import copied
 from ingest.files.layout import Layout
@@ -116,7 +116,7 @@ def ingest(
             _rehearse(connection, paths, settings, as_json=as_json)
             return
         for path in paths:
-            with _progress(path.name) as progress:
+            with _progress(path.name) as progress, _telling_why(path, as_json=as_json):
                 delivery = deliver(connection, path, settings, progress)
             deliveries.append(delivery)
             total += delivery.result
@@ -130,6 +130,18 @@ def ingest(
     elif ignored:
         say(in_words(ignored))
     sys.exit(REJECTED if total.rejected else 0)
+
+
+@contextmanager
+def _telling_why(path: Path, *, as_json: bool) -> Iterator[None]:
+    """Tell as JSON, too, why a file was broken off."""
+    try:
+        yield
+    except BrokenOffError as error:
+        if as_json:
+            codes = [refusal._asdict() for refusal in error.refusals[:NAMED_CODES]]
+            tell_json({"broken_off": path.name, "why": str(error), "codes": codes})
+        raise
 
 
 def _rehearse(

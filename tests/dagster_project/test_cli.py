@@ -82,6 +82,19 @@ def test_ingest_ends_with_0_where_nothing_is_rejected_and_with_3_else(write) -> 
 
 
 @pytest.mark.usefixtures("installed_url")
+def test_why_a_file_was_broken_off_is_told_as_json_too(write) -> None:
+    rows = "".join(f"2026-03-01T09:00:00Z,parcel,{n},new\n" for n in range(200))
+    said = run("ingest", write("bad.csv", HEADER + rows), "--json")
+    assert said.code == 1
+    assert "broken off, 200 of 200 rows would be rejected" in said.err
+    found = json.loads(said.out)
+    (code,) = found["codes"]
+    assert (found["broken_off"], code["code"]) == ("bad.csv", "entity_type_is_known")
+    assert (code["row_count"], code["line_number"], code["value"]) == (200, 2, "parcel")
+    assert "add yours by a file" in found["why"]
+
+
+@pytest.mark.usefixtures("installed_url")
 def test_equal_rows_of_a_first_file_and_skipped_ones_are_told(write) -> None:
     row = "2026-03-01T09:00:00Z,order,1,new\n"
     twice = write("twice.csv", f"{HEADER}{row}{row}")

@@ -113,6 +113,7 @@ def bulk(server_url: str, csv: Path, others: dict[str, Path]) -> list[Figure]:
         at_least("ingest of CSV : \\copy", rate["csv"] / rate["copy"], 1.0),
         at_least("Parquet : CSV", rate["parquet"] / rate["csv"], 1.0),
         at_least("JSON Lines : CSV", rate["jsonl"] / rate["csv"], 0.5),
+        Figure("XES : CSV", rate["xes"] / rate["csv"], "ratio"),
         at_least("second delivery : first", rate["again"] / rate["csv"], 5),
         at_least(
             "ingest of CSV : \\copy with an upsert trigger",
@@ -173,6 +174,7 @@ def main(arguments: list[str]) -> int:
         others = {
             "parquet": rows.write_parquet(folder / "rows.parquet", csv),
             "jsonl": rows.write_json_lines(folder / "rows.jsonl", csv),
+            "xes": rows.write_xes(folder / "rows.xes", csv),
         }
         figures = [
             *bulk(url, csv, others),

@@ -30,8 +30,10 @@ class Layout(NamedTuple):
     encoding: str | None = None
     accepts_unended: bool = False
 
-    def check(self, found: list[str], name: str) -> None:
-        """Hold the header of the file `name` against the layout.
+    def check(
+        self, found: list[str], name: str, where: str = "line 1: the header"
+    ) -> None:
+        """Hold the header of the file `name`, or what else it is, against the layout.
 
         Raises:
             SourceError: a column is missing, unknown or there twice.
@@ -51,7 +53,7 @@ class Layout(NamedTuple):
                 names = _named(columns, NAMED_COLUMNS)
                 # What is there a person compares with what was meant.
                 there = "" if columns is repeated else f"; it has {_there(found)}"
-                msg = f"{name}, line 1: the header {words} {names}{there}."
+                msg = f"{name}, {where} {words} {names}{there}."
                 raise SourceError(f"{msg}{self._suspicion(found)}{hint}")
 
     def _suspicion(self, found: list[str]) -> str:

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import time
+import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -283,10 +284,20 @@ def _parquet(rows: list[list[str]], names: list[str]) -> bytes:
     return stream.getvalue()
 
 
+def _xes(rows: list[list[str]], names: list[str]) -> bytes:
+    log = ET.Element("log")
+    for row in rows:
+        event = ET.SubElement(log, "event")
+        for name, text in zip(names, row, strict=True):
+            ET.SubElement(event, "string", key=name, value=text.replace("\0", ""))
+    return ET.tostring(log)
+
+
 DATA = {
     "rows.csv": _csv(),
     "rows.jsonl": _json_lines(),
     "rows.parquet": _parquet(ROWS, HEADER[:4]),
+    "rows.xes": _xes(ROWS, HEADER[:4]),
 }
 
 
@@ -326,6 +337,7 @@ FILES = {
         json.dumps(dict(zip(NEEDED, row, strict=True))) + "\n" for row in SOUND
     ).encode(),
     "parquet": _parquet(SOUND, NEEDED),
+    "xes": _xes(SOUND, NEEDED),
 }
 _data_files = st.sampled_from(sorted(FILES)).flatmap(
     lambda kind: st.tuples(

@@ -21,7 +21,7 @@ from ingest.files.content import Content
 from ingest.files.layout import Layout
 from ingest.files.sources import read
 from ingest.store import database
-from ingest.transition import COLUMNS
+from simulator.simulation import SimulatedRow
 
 ROWS = 2_000_000
 ROUNDS = 3
@@ -88,7 +88,7 @@ def ingest(url: str, path: Path) -> int:
 
 def copy(url: str, path: Path) -> None:
     """Load a CSV file with psql's copy, as a user without this project does."""
-    columns = ", ".join(COLUMNS)
+    columns = ", ".join(SimulatedRow._fields)
     psql(url, f"\\copy peer ({columns}) from '{path}' (format csv, header)")
 
 

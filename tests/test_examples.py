@@ -159,7 +159,6 @@ def derive(
                 "select coalesce(entity_key, entity_id::text), current_status,"
                 " status_since, sla_deadline, is_overdue"
                 " from sla.entity_current_status"
-                " left join raw.entity_keys using (entity_type, entity_id)"
             ).fetchall()
         assert Counter(current) == Counter(
             (s.entity, s.status, s.entered_at, s.deadline, _is_past(s.deadline, as_of))

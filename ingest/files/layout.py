@@ -53,7 +53,9 @@ class Layout(NamedTuple):
             if columns:
                 names = _named(columns, NAMED_COLUMNS)
                 # What is there a person compares with what was meant.
-                there = f"; it has {_there(_nearest(found, columns[0]))}"
+                if columns is missing:
+                    found = _nearest(found, columns[0])
+                there = f"; it has {_there(found)}"
                 there = "" if columns is repeated else there
                 msg = f"{name}, {where} {words} {names}{there}."
                 raise SourceError(f"{msg}{self._suspicion(found)}{hint}")

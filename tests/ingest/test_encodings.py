@@ -146,7 +146,8 @@ def test_encoding_with_other_line_ends_is_a_source_error() -> None:
 def test_mapping_with_an_unknown_encoding_names_the_key(
     mapping: Callable[[str], Mapping],
 ) -> None:
-    with pytest.raises(SourceError, match="'encoding' 'klingon' is no encoding"):
+    words = "'encoding' can't be so: 'klingon' is no encoding"
+    with pytest.raises(SourceError, match=words):
         mapping(f"{NAMED}encoding: klingon\n")
 
 

@@ -358,7 +358,7 @@ MANY = ",".join(f"column {n}" for n in range(25))
 @pytest.mark.parametrize(
     ("header", "parts"),
     [
-        ("when,what", ("; it has 'when', 'what'. Another table",)),
+        ("when,what", ("; it has 'what', 'when'. Another table",)),
         (MANY, ("; it has 'column 0', 'column 1',", "'column 19' and 5 more. ")),
         ("x" * 200, (f"; it has '{'x' * 100}…'. Another",)),
         ("when;who,me;what", ("one column", "delimiter: ';'.")),

@@ -20,11 +20,11 @@ from ingest.store import database
 WARM_UP = 12
 PATH = ("new", "confirmed", "surveying", "scheduled")
 CREATE_BARE = """
-drop table if exists bare_transitions;
-create table bare_transitions (like raw.status_transitions including all)
+drop table if exists public.bare_transitions;
+create table public.bare_transitions (like raw.status_transitions including all)
 """
 INSERT = """
-insert into bare_transitions (
+insert into public.bare_transitions (
     id, created_at, entity_type, entity_id, from_status, to_status, transition_reason,
     business_context, triggered_by_system, batch_id, batch_row
 )

@@ -69,8 +69,9 @@ def map_command(
     if output is None:
         tell(text.rstrip("\n"))
     tell_preview(file.name, seen)
-    entity_type = drafted.content["entity_type"]["constant"]
-    if entity_type not in types:
+    told = drafted.content["entity_type"]
+    entity_type = told["constant"] if isinstance(told, dict) else None
+    if entity_type is not None and entity_type not in types:
         label = entity_type.capitalize()
         say(
             f"Add the entity type first, by a file with entity_types: [{{name: "

@@ -177,16 +177,22 @@ class _Drafter:
             self._say("nulls", list(self._nulls), "These stand for no value.")
 
     def _say_entity(self, source: str) -> None:
+        types = self._types()
+        if types is not None:
+            self._use(types)
         key = self._asked(self._answers.key) or self._key()
         entity_type = self._answers.entity_type or self._entity_type(key)
-        if entity_type is None:
+        if entity_type is None and types is None:
             msg = (
                 f"{self._path}: say what its entities are, as in --entity-type order; "
                 f"known are {', '.join(self._known_types)}, and a new one is a file, "
                 "as the README has it."
             )
             raise SourceError(msg)
-        self._say("entity_type", {"constant": entity_type}, "What the entities are.")
+        told: Any = {"constant": entity_type}
+        if types is not None and self._answers.entity_type is None:
+            told = types.name
+        self._say("entity_type", told, "What the entities are.")
         field: dict[str, Any] = {"column": key.name}
         if not key.is_bigint:
             field |= {"key": True, "namespace": source}
@@ -209,18 +215,25 @@ class _Drafter:
         )
         raise AssertionError
 
+    def _types(self) -> Column | None:
+        """The column of the entities' types, if they are all known."""
+        for column in self._columns:
+            if _words(column.name) == "entity type":
+                values = set(self._rows[column.name].drop_nulls())
+                return column if values <= set(self._known_types) else None
+        return None
+
     def _key(self) -> Column:
         rows = self._rows.height
         fit = [
             c
             for c in self._columns
-            if c.value_count == rows and c.times is None and c.distinct_count > 1
+            if c.value_count == rows and c.times is None and c.name not in self._used
         ]
         fit = [
             c for c in fit if self._named((*NO_KEY_WORDS, *EVENT_WORDS), [c]) is None
         ]
         by_end = [c for c in fit if _words(c.name).endswith(KEY_ENDS)]
-        # In a log an entity has several rows, in a table of entities it has one.
         found = self._named(KEY_WORDS, by_end) or self._named(KEY_WORDS, fit)
         if found is None:
             msg = (

@@ -107,6 +107,21 @@ def test_table_of_entities_makes_a_transition_of_each_instant(
 AMBIGUOUS = LOG.replace("13/", "03/").replace("14/", "04/").replace("15/", "06/")
 
 
+def test_columns_that_are_ours_are_found_again(drafted, installed_url: str) -> None:
+    history = (
+        "created_at,entity_type,entity_id,to_status\n"
+        "2026-03-02T09:00:00+01:00,order,1,new\n"
+        "2026-03-03T11:30:00+01:00,order,1,confirmed\n"
+    )
+    mapping, _, said = drafted(history.encode())
+    assert mapping.entity_types == []
+    assert "2 rows; 2 transitions of 1 entities, 0 rows would be rejected" in said
+    stored = _rows(installed_url, "entity_type, entity_id, to_status")
+    assert stored == [("order", 1, "new"), ("order", 1, "confirmed")]
+    mapping, _, _ = drafted(history.encode(), "--entity-type", "visit")
+    assert mapping.entity_types == ["visit"]
+
+
 def test_what_nobody_can_know_is_asked(drafted) -> None:
     log = AMBIGUOUS
     _, text, said = drafted(log.encode(), "--entity-type", "order")

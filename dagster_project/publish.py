@@ -83,7 +83,7 @@ class Manifest(msgspec.Struct):
 
 
 class Base(NamedTuple):
-    """The files to begin with, a query of the entities that changed since, their number.
+    """The files to begin with: which entities changed since, as a query; how many.
 
     In the tables that are named, nothing but rows of these entities did.
     """

@@ -27,7 +27,7 @@ SLICE_ROWS = 10_000
 
 
 class AppendResult(NamedTuple):
-    """Counts of transitions, or audit entries; read == appended + duplicate + rejected."""
+    """Counts of rows of a kind; read == appended + duplicate + rejected."""
 
     read: int
     appended: int
@@ -67,7 +67,9 @@ class Batch(NamedTuple):
 
 # As the table that its rows are for; of a batch that is not there yet.
 CREATE_STAGE = """
-create temporary table if not exists staged_{0} (like raw.{0}, row_number bigint not null);
+create temporary table if not exists staged_{0} (
+    like raw.{0}, row_number bigint not null
+);
 alter table staged_{0} alter column batch_id drop not null;
 truncate staged_{0};
 """

@@ -284,8 +284,9 @@ def replay(
         dry_run: count, and write nothing.
 
     Raises:
-        SourceError: the mapping doesn't fit a file's header, or is for another kind of
-            rows than the file's own, or the zone is none. Batches committed before stay.
+        SourceError: the mapping doesn't fit a file's header, or makes rows of another
+            kind than the file holds, or the zone is none. Batches committed before
+            stay.
     """
     given = Settings(
         mapping,
@@ -349,8 +350,9 @@ def _replay_file(
     meant, own = given._replace(mapping=mapping).kind, Settings(file.mapping).kind
     if meant is not own:
         msg = (
-            f"{file.name or file.source}: its rows are {own.noun}, and the mapping makes "
-            f"{meant.noun}. Name one of kind {own.name}, or select files by --file."
+            f"{file.name or file.source}: its rows are {own.noun}, and the mapping "
+            f"makes {meant.noun}. Name one of kind {own.name}, or select files by "
+            "--file."
         )
         raise SourceError(msg)
     own_zone = given.mapping.timezone if given.mapping else None

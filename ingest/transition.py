@@ -236,9 +236,10 @@ def column_of(code: str, columns: Sequence[str] = COLUMNS) -> str | None:
 
 
 def rules_of(schema: type[dy.Schema], columns: Sequence[str]) -> dict[str, str]:
-    """The rules of a schema, each with its sentence: of two broken ones, the first is told.
+    """The rules of a schema by name, each with its sentence.
 
-    They come in the order of the columns that they speak of, then those of whole rows.
+    Of several broken ones, the first is told: they come in the order of the columns
+    that they speak of, then those of whole rows.
     """
     found = {
         name: factory.validation_fn.__doc__

@@ -40,7 +40,8 @@ def validate(
 
     Args:
         texts: n rows; `row_number` Int64 and the kind's columns as String, null where
-            absent. Several rows may share a row_number: they stand or fall together (S20).
+            absent. Several rows may share a row_number: they stand or fall together
+            (S20).
         entity_types: the known ones.
         times: what local times mean; without a zone they are refused.
         latest: created_at may not be after it; no bound by default.

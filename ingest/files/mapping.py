@@ -369,7 +369,7 @@ def _event(identity: tuple[str, ...]) -> pl.Expr:
 
 
 def _ids(texts: pl.DataFrame, kind: Kind) -> pl.Series:
-    """The id of each row by its kind, its entity, its entry of the mapping, its event."""
+    """The id of each row by its kind, entity, entry of the mapping, and event."""
     marked = pl.concat_str(
         "entity_type", "entity_id", "place", "event", separator="\x00"
     ).fill_null("")

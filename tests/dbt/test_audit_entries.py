@@ -97,6 +97,7 @@ def _assert_as_counted(connection: Connection) -> None:
         infer_schema_length=None,
     ).rows(named=True)
     rows = published(connection, "audit_trail", AS_OF)
+    connection.execute("set time zone 'UTC'")
     found = 0
     for row in rows:
         user = row["triggered_by_user_id"]

@@ -187,8 +187,8 @@ LOGGED = [
 def _audit_log(path: Path) -> Path:
     """As the platform exports it."""
     rows = (
-        f"{uuid.uuid5(uuid.NAMESPACE_OID, f'{table} {record} {at}')},2026-{at}Z,{table},"
-        f"{record},update,{user},\n"
+        f"{uuid.uuid5(uuid.NAMESPACE_OID, f'{table} {record} {at}')},"
+        f"2026-{at}Z,{table},{record},update,{user},\n"
         for table, record, at, user in LOGGED
     )
     header = "id,created_at,table,record,action,user,changes\n"

@@ -1,4 +1,4 @@
-"""Entries of audit_logs: their rules, how files of them come in, and what is refused."""
+"""Entries of audit_logs: their rules, how files come in, and what is refused."""
 
 import json
 import uuid
@@ -97,8 +97,8 @@ def _all(connection: Connection, query: str) -> list[tuple[Any, ...]]:
 def _entries(connection: Connection) -> list[tuple[Any, ...]]:
     return _all(
         connection,
-        "select entity_id, created_at, action, triggered_by_user_id::text, changes::text"
-        " from raw.audit_entries order by entity_id, created_at, action",
+        "select entity_id, created_at, action, triggered_by_user_id::text,"
+        " changes::text from raw.audit_entries order by entity_id, created_at, action",
     )
 
 

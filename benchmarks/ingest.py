@@ -17,8 +17,11 @@ from benchmarks.live import measure_insert, measure_record
 from benchmarks.report import Figure, at_least, at_most, report, seconds
 from benchmarks.server import fresh_database, psql, server
 from ingest.configuration import workflows
+from ingest.files.content import Content
+from ingest.files.layout import Layout
+from ingest.files.sources import read
 from ingest.store import database
-from ingest.transition import COLUMNS
+from simulator.simulation import SimulatedRow
 
 ROWS = 2_000_000
 ROUNDS = 3
@@ -85,8 +88,21 @@ def ingest(url: str, path: Path) -> int:
 
 def copy(url: str, path: Path) -> None:
     """Load a CSV file with psql's copy, as a user without this project does."""
-    columns = ", ".join(COLUMNS)
+    columns = ", ".join(SimulatedRow._fields)
     psql(url, f"\\copy peer ({columns}) from '{path}' (format csv, header)")
+
+
+def read_alone(path: Path) -> float:
+    """Rows a second of a file that are read and go nowhere."""
+    rows_read = 0
+
+    def run() -> None:
+        nonlocal rows_read
+        with Content(path) as content:
+            rows_read = sum(chunk.row_count for chunk in read(content, Layout()))
+
+    taken = seconds(run)
+    return rows_read / taken
 
 
 def bulk(server_url: str, csv: Path, others: dict[str, Path]) -> list[Figure]:
@@ -113,6 +129,8 @@ def bulk(server_url: str, csv: Path, others: dict[str, Path]) -> list[Figure]:
         at_least("ingest of CSV : \\copy", rate["csv"] / rate["copy"], 1.0),
         at_least("Parquet : CSV", rate["parquet"] / rate["csv"], 1.0),
         at_least("JSON Lines : CSV", rate["jsonl"] / rate["csv"], 0.5),
+        Figure("XES : CSV", rate["xes"] / rate["csv"], "ratio"),
+        Figure("reading of XES alone", read_alone(others["xes"]), "rows/s"),
         at_least("second delivery : first", rate["again"] / rate["csv"], 5),
         at_least(
             "ingest of CSV : \\copy with an upsert trigger",
@@ -173,6 +191,7 @@ def main(arguments: list[str]) -> int:
         others = {
             "parquet": rows.write_parquet(folder / "rows.parquet", csv),
             "jsonl": rows.write_json_lines(folder / "rows.jsonl", csv),
+            "xes": rows.write_xes(folder / "rows.xes", csv),
         }
         figures = [
             *bulk(url, csv, others),

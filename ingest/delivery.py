@@ -184,7 +184,7 @@ def deliver(
     Args:
         connection: open, outside a transaction; each batch is one transaction, on it or
             on a second one to the same database, opened for as long.
-        path: a CSV, JSON Lines or Parquet file, plain or gzip.
+        path: a CSV, JSON Lines, Parquet or XES file, plain or gzip.
         settings: the mapping's own source and zone hold where these are not given.
         progress: called with the number of source rows done after each batch.
         known_as: what the ledger and messages call the file; its path by default.

@@ -69,10 +69,12 @@ def parse_time(frame: pl.DataFrame, column: str, times: LocalTimes) -> pl.DataFr
         The frame with `<column>_local` (the wall clock read), `_is_placed` (whether an
         offset or a zone is known), and the column itself, in UTC to the microsecond.
     """
-    parts = _by_iso(pl.col(f"{column}_text"))
-    frame = frame.with_columns(
-        parts.struct.unnest().name.map(lambda name: f"_{name}")
-    ).with_columns(_zone=pl.coalesce("_zone", pl.lit(times.timezone, pl.String)))
+    frame = _with_parts(frame, f"{column}_text")
+    default = pl.lit(times.timezone, pl.String)
+    # Few texts name a zone.
+    has_named = frame["_named"].null_count() < frame.height
+    zone = pl.coalesce("_named", default) if has_named else default
+    frame = frame.with_columns(_zone=zone)
     names = [name for name in frame["_zone"].unique() if name in zones()]
     local = pl.when(pl.col("_local").dt.year().is_between(1, 9999)).then("_local")
     has_offset = pl.col("_offset").is_not_null()
@@ -81,12 +83,14 @@ def parse_time(frame: pl.DataFrame, column: str, times: LocalTimes) -> pl.DataFr
         *(_in_zone(name, times) for name in names),
         pl.lit(None, pl.Datetime("us", "UTC")),
     )
-    is_known = pl.col("_zone").is_null() | pl.col("_zone").is_in(names)
+    if has_named:
+        is_known = pl.col("_zone").is_null() | pl.col("_zone").is_in(names)
+        local = pl.when(is_known | has_offset).then(local)
     return frame.with_columns(
-        pl.when(is_known | has_offset).then(local).alias(f"{column}_local"),
+        local.alias(f"{column}_local"),
         (has_offset | pl.col("_zone").is_not_null()).alias(f"{column}_is_placed"),
         pl.when(has_offset).then(by_offset).otherwise(by_zone).alias(column),
-    ).drop("_local", "_offset", "_zone")
+    ).drop("_local", "_offset", "_named", "_zone")
 
 
 def _in_zone(name: str, times: LocalTimes) -> pl.Expr:
@@ -127,23 +131,27 @@ def _placed(local: datetime, zone: ZoneInfo) -> datetime | None:
         return None
 
 
-def _by_iso(text: pl.Expr) -> pl.Expr:
-    """A struct: the local time, its offset (Duration), the zone named in brackets."""
-    parts = text.str.extract_groups(LOCAL_PATTERN + OFFSET_PATTERN)
-    day, time, offset, zone = (parts.struct.field(str(n)) for n in (1, 2, 3, 4))
-    # A date alone is its midnight, a time without seconds is on the minute.
-    time = pl.when(time.is_null() | (time == "")).then(pl.lit("00:00")).otherwise(time)
-    time = pl.when(time.str.len_bytes() == 5).then(time + pl.lit(":00")).otherwise(time)
-    local = (day + pl.lit("T") + time).str.to_datetime(
-        "%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False
+def _with_parts(frame: pl.DataFrame, column: str) -> pl.DataFrame:
+    """Add `_local` (Datetime), `_offset` (Duration), and `_named`, a bracketed zone."""
+    # A step of its own: an expression that is used several times is evaluated as often.
+    parts = pl.col(column).str.extract_groups(LOCAL_PATTERN + OFFSET_PATTERN)
+    frame = frame.with_columns(_iso=parts)
+    day, time, offset, zone = (
+        pl.col("_iso").struct.field(str(place)) for place in (1, 2, 3, 4)
     )
+    # A date alone is its midnight, a time without seconds is on the minute.
+    size = time.str.len_bytes().fill_null(0)
+    time = pl.when(size > 5).then(time).when(size == 5).then(time + pl.lit(":00"))
+    time = time.otherwise(pl.lit("00:00:00"))
     sign = pl.when(offset.str.starts_with("-")).then(-1).otherwise(1)
     hours = offset.str.slice(1, 2).cast(pl.Int64, strict=False).fill_null(0)
     minutes = offset.str.slice(3).str.strip_prefix(":")
     minutes = minutes.cast(pl.Int64, strict=False).fill_null(0)
     given = pl.when(offset.is_not_null() & (offset != ""))
-    return pl.struct(
-        local=local,
-        offset=pl.duration(minutes=given.then(sign * (hours * 60 + minutes))),
-        zone=pl.when(zone != "").then(zone),
-    )
+    return frame.with_columns(
+        _local=(day + pl.lit("T") + time).str.to_datetime(
+            "%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False
+        ),
+        _offset=pl.duration(minutes=given.then(sign * (hours * 60 + minutes))),
+        _named=pl.when(zone != "").then(zone),
+    ).drop("_iso")

@@ -49,6 +49,7 @@ FUNCTIONS = "ingest/store/functions"
 INBOX = "ingest/inbox.py"
 SHELVES = "ingest/shelves.py"
 PARQUET = "ingest/files/parquet.py"
+XES = "ingest/files/xes.py"
 
 UNIT = "tests/dbt/test_unit_tests.py"
 HISTORIES = "tests/dbt/test_histories.py"
@@ -77,6 +78,7 @@ AUDIT_TRAIL = "tests/dbt/test_audit_entries.py"
 AUDIT_LOGS = "tests/ingest/test_audit_logs.py"
 INBOX_TESTS = "tests/ingest/test_inbox.py"
 PARQUET_TESTS = "tests/ingest/test_parquet.py"
+XES_TESTS = "tests/ingest/test_xes.py"
 
 
 class Mutant(NamedTuple):
@@ -1561,6 +1563,77 @@ MUTANTS = (
         "        if parts and _has_dictionary(file, group, typed):\n",
         "        if False:\n",
         (PARQUET_TESTS,),
+    ),
+    Mutant(
+        "XES: a DOCTYPE of an event log is followed",
+        XES,
+        "        self._parser.StartDoctypeDeclHandler = self._refuse_doctype\n",
+        "",
+        (XES_TESTS,),
+    ),
+    Mutant(
+        "XES: a column that no event has is null",
+        XES,
+        "    if missing:\n        _search(",
+        "    if False:\n        _search(",
+        (XES_TESTS,),
+    ),
+    Mutant(
+        "XES: the events before a tear are lost",
+        XES,
+        "            if part.lines:\n                yield part\n            raise\n",
+        "            raise\n",
+        (XES_TESTS,),
+    ),
+    Mutant(
+        "XES: the first of two values of a key wins",
+        XES,
+        "            self._flaw = self._flaw or _Flaw(detail, [])\n"
+        '            self._flaw.repeated.append((given["key"], given["value"]))\n',
+        "            pass\n",
+        (XES_TESTS,),
+    ),
+    Mutant(
+        "XES: a trace's attributes behind its events are taken for the later ones",
+        XES,
+        "            if column in self._columns:\n                self._refuse(\n",
+        "            if not self._columns:\n                self._refuse(\n",
+        (XES_TESTS,),
+    ),
+    Mutant(
+        "XES: a trace's text does not count in its rows",
+        XES,
+        "ATTRIBUTE_BYTES * len(texts) + case.size",
+        "ATTRIBUTE_BYTES * len(texts)",
+        (XES_TESTS,),
+    ),
+    Mutant(
+        "XES: names of elements pile up",
+        XES,
+        "if len(self._names) > MOST_NAMES:",
+        "if False:",
+        (XES_TESTS,),
+    ),
+    Mutant(
+        "XES: an event of any size is held",
+        XES,
+        "if self._open_bytes > chunks.LONGEST_LINE:",
+        "if False:",
+        (XES_TESTS,),
+    ),
+    Mutant(
+        "XES: a tag of any size is held",
+        XES,
+        "if self._fed - self._parser.CurrentByteIndex > LONGEST_TAG:",
+        "if False:",
+        (XES_TESTS,),
+    ),
+    Mutant(
+        "XES: elements are open to any depth",
+        XES,
+        "        if depth > DEEPEST:",
+        "        if False:",
+        (XES_TESTS,),
     ),
 )
 

@@ -52,7 +52,7 @@ from ingest.store.database import Connection
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(["csv", "tsv", "jsonl", "parquet"]),
+    type=click.Choice(["csv", "tsv", "jsonl", "parquet", "xes"]),
     default="csv",
     show_default=True,
     help="Of standard input, which is the file named -.",
@@ -89,7 +89,7 @@ def ingest(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Append transitions, or audit entries, of CSV, JSON Lines or Parquet FILES.
+    """Append transitions, or audit entries, of CSV, JSON Lines, Parquet or XES FILES.
 
     Each may be gzip, a folder, or a pattern in quotes; - is standard input. The same
     file again appends nothing. Rows that can't be right are kept, with their bytes and

@@ -31,8 +31,10 @@ class Layout(NamedTuple):
     encoding: str | None = None
     accepts_unended: bool = False
 
-    def check(self, found: list[str], name: str) -> None:
-        """Hold the header of the file `name` against the layout.
+    def check(
+        self, found: list[str], name: str, where: str = "line 1: the header"
+    ) -> None:
+        """Hold the header of the file `name`, or what else it is, against the layout.
 
         Raises:
             SourceError: a column is missing, unknown or there twice.
@@ -53,7 +55,7 @@ class Layout(NamedTuple):
                 # What is there a person compares with what was meant.
                 there = f"; it has {_there(_nearest(found, columns[0]))}"
                 there = "" if columns is repeated else there
-                msg = f"{name}, line 1: the header {words} {names}{there}."
+                msg = f"{name}, {where} {words} {names}{there}."
                 raise SourceError(f"{msg}{self._suspicion(found)}{hint}")
 
     def _suspicion(self, found: list[str]) -> str:

@@ -20,6 +20,7 @@ from ingest.files.delimited import addressable, fields
 from ingest.files.layout import DELIMITERS, Layout
 from ingest.files.sources import format_of, read, suffix
 from ingest.files.time_formats import COUNTS, to_iso
+from ingest.files.xes import POSITION
 from ingest.instants import LocalTimes, parse_time
 from ingest.json_text import parse_json
 from ingest.transition import BIGINT_PATTERN, ORDER_PATTERN
@@ -27,6 +28,7 @@ from ingest.transition import BIGINT_PATTERN, ORDER_PATTERN
 # What is looked at to tell an encoding and a delimiter; and to guess with.
 HEAD_BYTES = 1 << 20
 HEAD_LINES = 100
+HEAD_EVENTS = 5_000
 SAMPLE_ROWS = 50_000
 # Distinct values of a column that times are tried on.
 TRIED_VALUES = 1_000
@@ -118,6 +120,8 @@ def sample(path: Path) -> Sample:
         elif kind == "parquet":
             names = pq.ParquetFile(content).schema_arrow.names
             layout = _open(names)
+        elif kind == "xes":
+            layout = _open(_attributes(content))
         else:
             layout = _open(_members(content, path))
         chunks = read(content, layout)
@@ -187,6 +191,17 @@ def _fit(lines: list[str], mark: str) -> tuple[float, int]:
     widths = Counter(len(fields(line, mark) or []) for line in lines)
     width = len(fields(lines[0], mark) or [])
     return (widths[width] / len(lines) if width > 1 else 0, width)
+
+
+def _attributes(content: Content) -> list[str]:
+    """The columns of the first events of a log; a row's origin has all of its own."""
+    names: dict[str, None] = {POSITION: None}
+    first = next(read(content, _open([POSITION])), None)
+    if first is not None:
+        places = list(range(1, min(first.row_count, HEAD_EVENTS) + 1))
+        for original in first.origins.of(places)["original"]:
+            names.update(dict.fromkeys(msgspec.json.decode(original)))
+    return list(names)
 
 
 def _members(content: Content, path: Path) -> list[str]:

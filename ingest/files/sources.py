@@ -1,7 +1,7 @@
-"""A file as bounded chunks of text rows: CSV, JSON Lines or Parquet, plain or gzip.
+"""A file as bounded chunks of text rows: CSV, JSON Lines, Parquet, XES; plain or gzip.
 
 Whether a value is right is decided in transition.py, which column means what in
-mapping.py, and how a format is read in delimited.py, json_lines.py and parquet.py.
+mapping.py, and how a format is read in delimited.py, json_lines.py, parquet.py, xes.py.
 """
 
 import gzip
@@ -18,6 +18,7 @@ from ingest.files.delimited import read_delimited, reread_record
 from ingest.files.json_lines import read_json_lines, reread_line
 from ingest.files.layout import Layout
 from ingest.files.parquet import read_parquet
+from ingest.files.xes import read_xes
 
 FORMATS = {
     ".csv": "csv",
@@ -25,6 +26,7 @@ FORMATS = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".parquet": "parquet",
+    ".xes": "xes",
 }
 
 
@@ -67,6 +69,9 @@ def read(content: Content, layout: Layout) -> Iterator[Chunk]:
         yield from read_parquet(content, layout)
         return
     try:
+        if kind == "xes":
+            yield from read_xes(lambda: _from_start(content), layout, str(path))
+            return
         text = TextAhead(_decompressed(content), str(path), layout.encoding)
         if kind == "csv":
             is_tsv = layout.delimiter is None and suffix(path) == ".tsv"
@@ -104,6 +109,11 @@ def suffix(path: Path) -> str:
     """The last suffix, .gz aside, in lower case."""
     suffixes = [s.lower() for s in path.suffixes if s.lower() != ".gz"]
     return suffixes[-1] if suffixes else ""
+
+
+def _from_start(content: Content) -> io.BufferedIOBase:
+    content.seek(0)
+    return _decompressed(content)
 
 
 def _decompressed(content: Content) -> io.BufferedIOBase:

@@ -128,23 +128,32 @@ def to_iso(text: pl.Expr, given: str) -> pl.Expr:
     """
     if given in COUNTS:
         return _counted(text, COUNTS[given])
-    parts = text.str.extract_groups(_pattern(given))
-    is_whole = parts.struct.field("whole").str.len_bytes() == text.str.len_bytes()
+    return text.map_batches(lambda texts: _read(texts, given), return_dtype=pl.String)
+
+
+def _read(texts: pl.Series, given: str) -> pl.Series:
+    # In steps: an expression that is used several times is evaluated as often.
+    frame = pl.DataFrame({"text": texts}).with_columns(
+        pl.col("text").str.extract_groups(_pattern(given)).struct.unnest()
+    )
+    is_whole = pl.col("whole").str.len_bytes() == pl.col("text").str.len_bytes()
     used = set(_DIRECTIVE.findall(given))
 
     def part(directive: str) -> pl.Expr | None:
-        return parts.struct.field(directive[1]) if directive in used else None
+        return pl.col(directive[1]) if directive in used else None
 
-    local = pl.when(is_whole).then(_local(part))
-    offset, zone = part("%z"), part("%Z")
+    frame = frame.with_columns(_local=pl.when(is_whole).then(_local(part)))
+    local, offset, zone = pl.col("_local"), part("%z"), part("%Z")
     if offset is not None:
         instant = local - _offset(offset)
         # Beyond the first year and the last there is no ISO 8601 of four digits.
         instant = pl.when(instant.dt.year().is_between(1, 9999)).then(instant)
-        return _spelled(instant) + pl.lit("Z")
-    if zone is not None:
-        return _spelled(local) + pl.lit("[") + zone + pl.lit("]")
-    return _spelled(local)
+        spelled = _spelled(instant) + pl.lit("Z")
+    elif zone is not None:
+        spelled = _spelled(local) + pl.lit("[") + zone + pl.lit("]")
+    else:
+        spelled = _spelled(local)
+    return frame.select(spelled).to_series()
 
 
 def _pattern(given: str) -> str:
@@ -170,33 +179,33 @@ def _escaped(character: str) -> str:
 
 
 def _local(part: Callable[[str], pl.Expr | None]) -> pl.Expr:
-    """The local time of the parts of a text."""
-    day = part("%d")
+    """The local time of the parts of a text; null where there is no such."""
+    day, fraction = part("%d"), part("%f")
+    clock = _joined(":", _hour(part), _digits(part("%M")), _digits(part("%S")))
+    if fraction is not None:
+        # To microseconds, as 5 is half a second.
+        digits = (fraction + pl.lit("00000")).str.slice(0, 6)
+        clock = _joined(".", clock, digits)
+    first = _joined("-", _year(part), pl.lit("01-01"))
     date = (
-        _of_year_day(_year(part), part("%j"))
-        if day is None
-        else _joined("-", _year(part), _month(part), _two(day)).str.to_date(
-            "%Y-%m-%d", strict=False
-        )
+        first if day is None else _joined("-", _year(part), _month(part), _digits(day))
     )
-    clock = _joined(":", _hour(part), _two(part("%M")), _two(part("%S")))
-    fraction = part("%f")
-    if fraction is None:
-        fraction = pl.lit("0")
-    clock = clock + pl.lit(".") + (fraction + pl.lit("000000")).str.slice(0, 6)
+    local = _joined("T", date, clock).str.to_datetime(
+        "%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False
+    )
+    if day is None:
+        local = _on_day(local, part("%j"))
+    second = part("%S")
     # A leap second is no instant.
-    time = clock.str.to_time("%H:%M:%S%.6f", strict=False)
-    is_leap = clock.str.slice(6, 1) == "6"
-    return pl.when(~is_leap).then(date.cast(pl.Datetime("us")).dt.combine(time))
+    return local if second is None else pl.when(second != "60").then(local)
 
 
 def _joined(mark: str, *parts: pl.Expr) -> pl.Expr:
     return pl.concat_str(parts, separator=mark)
 
 
-def _two(digits: pl.Expr | None) -> pl.Expr:
-    text = pl.lit("0") if digits is None else digits.str.strip_chars(" ")
-    return text.str.zfill(2)
+def _digits(text: pl.Expr | None) -> pl.Expr:
+    return pl.lit("00") if text is None else text.str.strip_chars(" ")
 
 
 def _year(part: Callable[[str], pl.Expr | None]) -> pl.Expr:
@@ -210,7 +219,7 @@ def _year(part: Callable[[str], pl.Expr | None]) -> pl.Expr:
 def _month(part: Callable[[str], pl.Expr | None]) -> pl.Expr:
     number = part("%m")
     if number is not None:
-        return _two(number)
+        return number
     full, short = part("%B"), part("%b")
     name = full if full is not None else short
     assert name is not None
@@ -221,16 +230,16 @@ def _month(part: Callable[[str], pl.Expr | None]) -> pl.Expr:
 def _hour(part: Callable[[str], pl.Expr | None]) -> pl.Expr:
     hour, half = part("%I"), part("%p")
     if hour is None or half is None:
-        return _two(part("%H"))
+        return _digits(part("%H"))
     number = hour.cast(pl.Int64) % 12
     is_afternoon = half.str.to_lowercase() == "pm"
     number = pl.when(is_afternoon).then(number + 12).otherwise(number)
-    return number.cast(pl.String).str.zfill(2)
+    return number.cast(pl.String)
 
 
-def _of_year_day(year: pl.Expr, number: pl.Expr | None) -> pl.Expr:
+def _on_day(first: pl.Expr, number: pl.Expr | None) -> pl.Expr:
+    """The same time on a day of the year, from its first."""
     assert number is not None
-    first = (year + pl.lit("-01-01")).str.to_date("%Y-%m-%d", strict=False)
     found = first + pl.duration(days=number.cast(pl.Int64) - 1)
     # The 366th day of a year of 365 is none.
     return pl.when(found.dt.year() == first.dt.year()).then(found)

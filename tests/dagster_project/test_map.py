@@ -156,6 +156,27 @@ def test_every_format_is_sampled(drafted, kind: str, tmp_path: Path) -> None:
     assert "          2  new" in said
 
 
+def test_event_log_in_xes_is_mapped_by_its_attributes(
+    drafted, installed_url: str
+) -> None:
+    event = (
+        '<event><string key="concept:name" value="{}"/>'
+        '<date key="time:timestamp" value="2026-03-01T09:00:00+01:00"/></event>'
+    )
+    traces = "".join(
+        f'<trace><string key="concept:name" value="{case}"/>'
+        f"{event.format('Open')}{event.format('Close')}</trace>"
+        for case in ("C-1", "C-2")
+    )
+    mapping, _, said = drafted(
+        f"<log>{traces}</log>".encode(), "--entity-type", "visit", name="log.xes"
+    )
+    assert mapping.order == ("xes:position",)
+    assert "4 rows; 4 transitions of 2 entities, 0 rows would be rejected" in said
+    stored = _rows(installed_url, "to_status, source_order")
+    assert sorted(stored) == [("Close", 2), ("Close", 2), ("Open", 1), ("Open", 1)]
+
+
 def test_cut_last_line_null_texts_and_new_types_are_told(drafted) -> None:
     text = LOG.replace(";Bad\n", ";?\n").rstrip("\n")
     options = ("--entity-type", "ticket", "--timezone", "UTC")

@@ -33,6 +33,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunks, "CHUNK_ROWS", 10)
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 512)
     monkeypatch.setattr("ingest.files.ahead.READ_BYTES", 128)
+    monkeypatch.setattr("ingest.files.xes.READ_BYTES", 128)
     monkeypatch.setattr("ingest.files.ahead.SAMPLE_BYTES", 64)
 
 
@@ -59,7 +60,24 @@ def _parquet(status: str) -> bytes:
     return buffer.getvalue()
 
 
-MAKERS = {"csv": _csv, "csv.gz": _csv, "jsonl": _jsonl, "parquet": _parquet}
+def _xes(status: str) -> bytes:
+    rows = (zip(COLUMNS, row, strict=True) for row in _rows(status))
+    events = "".join(
+        "<event>"
+        + "".join(f'<string key="{key}" value="{text}"/>' for key, text in row)
+        + "</event>\n"
+        for row in rows
+    )
+    return f"<log>\n{events}</log>".encode()
+
+
+MAKERS = {
+    "csv": _csv,
+    "csv.gz": _csv,
+    "jsonl": _jsonl,
+    "parquet": _parquet,
+    "xes": _xes,
+}
 
 
 def _overwrite(path: Path, other: bytes) -> None:

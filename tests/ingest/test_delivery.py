@@ -193,7 +193,7 @@ def test_reject_keeps_the_exact_bytes_of_its_row(
         b'?,2026-01-01T00:00:00Z,order,1,"new\r\n",\r\n',
         b",2026-01-01T00:00:00Z,order,1,\xff,\n",
         b",,\n",
-        b',2026-01-01,order,1," n""ew ",\n',
+        b',2026-1-1,order,1," n""ew ",\n',
         b",2026-01-01T00:00:00Z,order,1,new,al",
     ]
     path = write("rows.csv", HEADER.encode() + b"\r\n" + b"".join(originals))

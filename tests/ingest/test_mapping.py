@@ -406,6 +406,11 @@ def test_kept_mapping_is_the_one_that_was_loaded(mapping: Load) -> None:
         source: shop
         timezone: Europe/Amsterdam
         delimiter: "\\t"
+        fold: later
+        gap: forward
+        where: [{column: a, is: [b, 1, null, true]}, {column: a, matches: "^x"}]
+        identity: [a, b]
+        order: [n]
         nulls: ["", "?"]
         entity_type: {constant: order}
         entity_id: {columns: [b, a], separator: "-", key: true, namespace: "ü"}

@@ -200,7 +200,7 @@ def test_wide_row_is_replayed_whole_or_not_at_all(
         connection,
         write,
         mapping,
-        "A,2026-01-01T10:00,?\n"
+        "A,2026-01-01T10h,?\n"
         "B,2026-01-01T10:00:00,2026-01-02T10:00:00\n"
         "C,2026-01-01T10:00:00,?\n"
         "D,?,?\n"

@@ -407,7 +407,7 @@ def test_gzip_of_nothing_is_a_source_error(write: Write) -> None:
 )
 def test_unknown_ending_is_a_source_error(write: Write, name: str) -> None:
     with pytest.raises(
-        SourceError, match=r"\.csv, \.tsv, \.jsonl, \.ndjson, \.parquet"
+        SourceError, match=r"\.csv, \.tsv, \.jsonl, \.ndjson, \.parquet, \.xes"
     ):
         list(_chunks(write(name, "a,b\n"), OPEN))
 
@@ -435,7 +435,7 @@ def test_closed_layout_hands_on_every_column_of_a_transition(write: Write) -> No
     (chunk,) = _chunks(write("file.csv", f"{HEADER}\n{AT},order,1,new,\n"), Layout())
     assert chunk.records.columns == ["row_number", *COLUMNS]
     assert chunk.records.rows() == [
-        (1, None, AT, "order", "1", None, "new", *[None] * 7)
+        (1, None, AT, "order", "1", None, "new", *[None] * 8)
     ]
 
 

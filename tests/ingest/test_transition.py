@@ -27,6 +27,7 @@ GOOD: dict[str, str | None] = {
     "sla_deadline": "2026-03-02 00:00:00Z",
     "is_milestone": "t",
     "metadata": "{}",
+    "source_order": "-7",
 }
 NEW_YORK = {"times": LocalTimes("America/New_York")}
 
@@ -94,6 +95,11 @@ BROKEN: list[tuple[str, dict[str, str | None], dict[str, Any]]] = [
     ("is_milestone_is_boolean", {"is_milestone": "yes"}, {}),
     ("is_milestone_is_boolean", {"is_milestone": "1"}, {}),
     ("metadata_is_json_object", {"metadata": "null"}, {}),
+    ("source_order_is_whole", {"source_order": "1.0"}, {}),
+    ("source_order_is_whole", {"source_order": ""}, {}),
+    ("source_order_is_whole", {"source_order": "+1"}, {}),
+    ("source_order_is_whole", {"source_order": str(2**63 - 1)}, {}),
+    ("source_order_is_whole", {"source_order": str(-(2**63) - 1)}, {}),
     ("text_has_no_nul", {"from_status": "a\x00b"}, {}),
     ("text_has_no_nul", {"to_status": "a\x00b"}, {}),
     ("text_has_no_nul", {"transition_reason": "\x00"}, {}),
@@ -134,6 +140,7 @@ def test_good_row_is_parsed_exactly() -> None:
             "sla_deadline": datetime(2026, 3, 2, tzinfo=UTC),
             "is_milestone": True,
             "metadata": "{}",
+            "source_order": -7,
         }
     ]
 

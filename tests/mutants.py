@@ -926,7 +926,7 @@ MUTANTS = (
     Mutant(
         "S17: entries of later cuts are shown with an earlier one",
         "dbt/models/staging/stg_audit_entries.sql",
-        'inner join {{ ref("stg_batches") }} as batches using (batch_id)\n',
+        'inner join {{ ref("stg_batches") }} using (batch_id)\n',
         "",
         (AUDIT_TRAIL,),
     ),

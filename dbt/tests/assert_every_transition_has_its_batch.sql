@@ -11,10 +11,16 @@
 with
 
 appended as (
-    select id, batch_id, 'transitions' as kind
+    select
+        id,
+        batch_id,
+        'transitions' as kind
     from {{ source("raw", "status_transitions") }}
     union all
-    select id, batch_id, 'audit_logs' as kind
+    select
+        id,
+        batch_id,
+        'audit_logs' as kind
     from {{ source("raw", "audit_entries") }}
 )
 

@@ -8,5 +8,5 @@ select
     entries.triggered_by_user_id,
     entries.changes
 from {{ source("raw", "audit_entries") }} as entries
-inner join {{ ref("stg_batches") }} as batches using (batch_id)
+inner join {{ ref("stg_batches") }} using (batch_id)
 where {{ is_wanted("entries") }}

@@ -87,5 +87,4 @@ left join lateral (
         and bound.created_at + {{ moment }} >= entries.created_at
         -- Nobody's, where nobody is named.
         and bound.triggered_by_user_id is not distinct from entries.triggered_by_user_id
-) as audit
-    on true
+) as audit on true

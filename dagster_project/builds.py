@@ -48,7 +48,7 @@ select
     coalesce(sum(appended_count) filter (where cut <= built), 0)
 from raw.batches
 cross join (select min(cut) as built from sla.built_cuts) as built_cuts
-where cut <= %s
+where kind = 'transitions' and cut <= %s
 """
 
 

@@ -83,12 +83,12 @@ class Manifest(msgspec.Struct):
 
 
 class Base(NamedTuple):
-    """The files to begin with: their cut, and how many entities changed after it.
+    """The files to begin with: which entities changed since, as a query; how many.
 
     In the tables that are named, nothing but rows of these entities did.
     """
 
-    cut: int
+    changed: str
     changed_count: int
     tables: frozenset[str]
 
@@ -188,7 +188,8 @@ def _base(
     """
     try:
         last = read_manifest(current)
-        kept = _changed_by_entity(connection, schema, last.cut, manifest.cut, tables)
+        changed = _changed(schema, last.cut, manifest.cut)
+        kept = _changed_by_entity(connection, changed, last.cut, manifest.cut, tables)
         files = {t: last.tables[t] for t in kept}
     except (OSError, msgspec.MsgspecError, KeyError):
         return None
@@ -204,7 +205,7 @@ def _base(
         or any(manifest.tables[t].columns != said.columns for t, said in files.items())
     ):
         return None
-    changed_count = row_count(connection, f"{schema}.{LOG} where cut > {last.cut}")
+    changed_count = row_count(connection, f"({changed}) as changed")
     digests = {last.database: last.database_sha256}
     if not changed_count:
         digests |= {said.file: said.sha256 for said in files.values()}
@@ -215,17 +216,32 @@ def _base(
         return None
     for name in digests:
         shutil.copyfile(current / name, folder / name)
-    return Base(last.cut, changed_count, kept)
+    return Base(changed, changed_count, kept)
+
+
+def _changed(schema: str, since: int, until: int) -> str:
+    """A query of the entities of which rows changed between two cuts.
+
+    Builds log those of which they changed rows; audit entries change rows of a view.
+    """
+    return f"""
+        select entity_type, entity_id from {schema}.{LOG} where cut > {since}
+        union
+        select entries.entity_type, entries.entity_id
+        from raw.audit_entries as entries
+        inner join raw.batches using (batch_id)
+        where batches.cut > {since} and batches.cut <= {until}
+    """
 
 
 def _changed_by_entity(
     connection: Connection,
-    schema: str,
+    changed: str,
     since: int,
     until: int,
     tables: Sequence[Table],
 ) -> frozenset[str]:
-    """Tables of which between two cuts only rows of entities in the log changed."""
+    """Tables of which between two cuts only rows of these entities changed."""
     row = connection.execute(
         f"""
         with batches as (
@@ -239,11 +255,10 @@ def _changed_by_entity(
                 select from raw.entity_keys as keys
                 inner join batches using (batch_id)
                 where not exists (
-                    select from {schema}.{LOG} as changed
+                    select from ({changed}) as changed
                     where
                         changed.entity_type = keys.entity_type
                         and changed.entity_id = keys.entity_id
-                        and changed.cut > %(since)s
                 )
             )
         """,
@@ -324,8 +339,7 @@ def _unload(
     """Write the rows to convert as CSV, and the entities that changed, if any did."""
     queries = {table: f"select * from {schema}.{table}" for table in manifest.tables}
     if base and base.changed_count:
-        log = f"{schema}.{LOG} where cut > {base.cut}"
-        queries[LOG] = f"select entity_type, entity_id from {log}"
+        queries[LOG] = base.changed
         where = f"(entity_type, entity_id) in ({queries[LOG]})"
         if base.changed_count <= FEW:
             where = _named_entities(connection, queries[LOG])

@@ -8,7 +8,8 @@ What a table is, is said once, in its model's YAML: its description, and in its 
     sums          what `add` adds
     reads_clock   whether its rows tell the time (S15)
     is_by_entity  of a view, whether its rows change with their entity, of which builds
-                  tell, and with configuration, and with nothing else
+                  tell, with its audit entries and with configuration, and with nothing
+                  else
     is_published  whether it is written to the files
     is_compared   whether a verification holds it against a full build
 

@@ -15,8 +15,9 @@ import psycopg
 from ingest.errors import SourceError
 from ingest.files.chunks import FrameOrigins, Origins
 from ingest.frame_text import as_text
+from ingest.kinds import CODES, TRANSITIONS, Kind, column_of
 from ingest.store.database import Connection
-from ingest.transition import CODES, COLUMNS, NO_KEYS, REQUIRED, Reject, column_of
+from ingest.transition import COLUMNS, NO_KEYS, REQUIRED, Reject
 from ingest.validation import validate
 
 # A row from further ahead would stay the current status until then.
@@ -26,7 +27,7 @@ SLICE_ROWS = 10_000
 
 
 class AppendResult(NamedTuple):
-    """Counts of transitions; read == appended + duplicate + rejected."""
+    """Counts of rows of a kind; read == appended + duplicate + rejected."""
 
     read: int
     appended: int
@@ -43,11 +44,11 @@ class AppendResult(NamedTuple):
 class Batch(NamedTuple):
     """What one transaction takes.
 
-    good: `row_number` and COLUMNS, typed, in the order of the source; defects: one row
-    a refused source row (row_number, code, transition_count); origins: where rows came
-    from; keys: the text keys behind entity ids; refused: by row number, the value that
-    the first reject of a code is for, where that is one of a column; skipped_rows: of
-    source_rows, those that a mapping leaves out.
+    good: `row_number` and the kind's columns, typed, in the order of the source;
+    rejects: one a refused source row; origins: where rows came from; keys: the text
+    keys behind entity ids; refused: by row number, the value that the first reject of a
+    code is for, where that is one of a column; skipped_rows: of source_rows, those that
+    a mapping leaves out.
     """
 
     good: pl.DataFrame
@@ -61,28 +62,16 @@ class Batch(NamedTuple):
     file_name: str | None = None
     file_batch: int | None = None
     refused: Mapping[int, str | None] = MappingProxyType({})
+    kind: Kind = TRANSITIONS
 
 
+# As the table that its rows are for; of a batch that is not there yet.
 CREATE_STAGE = """
-create temporary table if not exists staged_transitions (
-    batch_row integer not null,
-    row_number bigint not null,
-    id uuid not null,
-    created_at timestamptz not null,
-    entity_type text not null,
-    entity_id bigint not null,
-    from_status text,
-    to_status text not null,
-    transition_reason text,
-    business_context jsonb,
-    triggered_by_user_id uuid,
-    triggered_by_system text,
-    sla_deadline timestamptz,
-    is_milestone boolean,
-    metadata jsonb,
-    source_order bigint
+create temporary table if not exists staged_{0} (
+    like raw.{0}, row_number bigint not null
 );
-truncate staged_transitions;
+alter table staged_{0} alter column batch_id drop not null;
+truncate staged_{0};
 """
 
 CREATE_KEY_STAGE = """
@@ -113,18 +102,11 @@ where
     is distinct from (staged_keys.namespace, staged_keys.entity_key)
 """
 
-_LIST = ", ".join(COLUMNS)
-# Compared as text: jsonb takes 1.0 and 1.00 for equal, the law does not (S20).
-_CONTENT = ", ".join(
-    f"{{0}}.{c}::text" if c in ("business_context", "metadata") else f"{{0}}.{c}"
-    for c in COLUMNS[1:]
-)
-
-APPEND_STAGED = f"""
-insert into raw.status_transitions ({_LIST}, batch_id, batch_row)
-select {_LIST}, %(batch_id)s, batch_row
+APPEND_STAGED = """
+insert into raw.{table} ({columns}, batch_id, batch_row)
+select {columns}, %(batch_id)s, batch_row
 from (
-    select distinct on (id) * from staged_transitions
+    select distinct on (id) * from staged_{table}
     where row_number <> all(%(refused)s)
     order by id, batch_row
 ) as firsts
@@ -132,15 +114,15 @@ order by id
 on conflict (id) do nothing
 """
 
-CONFLICTING_ROWS = f"""
+CONFLICTING_ROWS = """
 select staged.row_number
-from staged_transitions as staged
-join raw.status_transitions as stored using (id)
+from staged_{table} as staged
+join raw.{table} as stored using (id)
 where
     staged.row_number <> all(%(refused)s)
     and (stored.batch_id, stored.batch_row)
     is distinct from (%(batch_id)s, staged.batch_row)
-    and ({_CONTENT.format("staged")}) is distinct from ({_CONTENT.format("stored")})
+    and ({staged}) is distinct from ({stored})
 """
 
 
@@ -226,7 +208,7 @@ def append_batch(
     if is_new and (result := append_new(connection, batch, judge)) is not None:
         return result
     rows = _in_order(batch)
-    refused = _stage(connection, rows)
+    refused = _stage(connection, rows, batch.kind)
     rejects = [*batch.rejects, *_rejects("row_is_storable", refused, batch)]
     rows = rows.filter(~pl.col("row_number").is_in(refused))
     batch = batch._replace(rejects=rejects)
@@ -263,14 +245,14 @@ def _commit(
     batch: Batch,
     rows: pl.DataFrame,
     judge: Callable[[int, list[Reject]], None],
-    write: Callable[[Connection, pl.DataFrame, int, list[int]], Written],
+    write: Callable[[Connection, pl.DataFrame, int, list[int], Kind], Written],
 ) -> AppendResult:
     """One transaction: keys, rows, ledger and rejects, or nothing of them."""
     read = rows.height + sum(r.transition_count for r in batch.rejects)
     with connection.transaction():
         batch_id = _next_batch_id(connection)
         collided = _append_keys(connection, batch, rows, batch_id)
-        appended, conflicts = write(connection, rows, batch_id, collided)
+        appended, conflicts = write(connection, rows, batch_id, collided, batch.kind)
         rejects = [
             *batch.rejects,
             *_rejects("entity_key_is_distinct", collided, batch),
@@ -329,41 +311,65 @@ def _rejects(code: str, row_numbers: list[int], batch: Batch) -> list[Reject]:
 
 
 def _copy_new(
-    connection: Connection, rows: pl.DataFrame, batch_id: int, refused: list[int]
+    connection: Connection,
+    rows: pl.DataFrame,
+    batch_id: int,
+    refused: list[int],
+    kind: Kind,
 ) -> Written:
     """COPY rows whose ids are new straight into the table."""
     rows = rows.filter(~pl.col("row_number").is_in(refused)).select(
-        *COLUMNS, pl.lit(batch_id).alias("batch_id"), "batch_row"
+        *kind.columns, pl.lit(batch_id).alias("batch_id"), "batch_row"
     )
-    _copy(connection, "raw.status_transitions", rows)
+    _copy(connection, f"raw.{kind.table}", rows)
     return Written(rows.height, [])
 
 
 def _insert_staged(
-    connection: Connection, rows: pl.DataFrame, batch_id: int, refused: list[int]
+    connection: Connection,
+    rows: pl.DataFrame,
+    batch_id: int,
+    refused: list[int],
+    kind: Kind,
 ) -> Written:
     """Insert the staged rows that are not there; find those that conflict."""
     values = {"batch_id": batch_id, "refused": refused}
-    appended = connection.execute(APPEND_STAGED, values).rowcount
+    names = {
+        "table": kind.table,
+        "columns": ", ".join(kind.columns),
+        "staged": _content("staged", kind),
+        "stored": _content("stored", kind),
+    }
+    appended = connection.execute(APPEND_STAGED.format(**names), values).rowcount
     if appended == rows.filter(~pl.col("row_number").is_in(refused)).height:
         return Written(appended, [])
-    found = connection.execute(CONFLICTING_ROWS, values).fetchall()
+    found = connection.execute(CONFLICTING_ROWS.format(**names), values).fetchall()
     return Written(appended, [number for (number,) in found])
 
 
-def _stage(connection: Connection, rows: pl.DataFrame) -> list[int]:
+def _content(row: str, kind: Kind) -> str:
+    """All of a row but its id, to be compared."""
+    # As text: jsonb takes 1.0 and 1.00 for equal, the law does not (S20).
+    return ", ".join(
+        f"{row}.{c}::text" if c in kind.json_columns else f"{row}.{c}"
+        for c in kind.columns[1:]
+    )
+
+
+def _stage(connection: Connection, rows: pl.DataFrame, kind: Kind) -> list[int]:
     """Stage rows; returns the row numbers of those that PostgreSQL refuses."""
-    connection.execute(CREATE_STAGE)
-    refused = _copy_by_halves(connection, rows)
+    connection.execute(CREATE_STAGE.format(kind.table))
+    stage = f"staged_{kind.table}"
+    refused = _copy_by_halves(connection, rows, stage)
     if refused:
         # The transitions of one source row stand or fall together (S20).
-        connection.execute(
-            "delete from staged_transitions where row_number = any(%s)", [refused]
-        )
+        connection.execute(f"delete from {stage} where row_number = any(%s)", [refused])
     return refused
 
 
-def _copy_by_halves(connection: Connection, rows: pl.DataFrame) -> list[int]:
+def _copy_by_halves(
+    connection: Connection, rows: pl.DataFrame, stage: str
+) -> list[int]:
     """COPY rows into the stage; those PostgreSQL refuses are found by halving.
 
     Returns:
@@ -373,14 +379,16 @@ def _copy_by_halves(connection: Connection, rows: pl.DataFrame) -> list[int]:
         psycopg.Error: of any class but 22 (data) and 23 (integrity).
     """
     try:
-        _copy(connection, "staged_transitions", rows)
+        _copy(connection, stage, rows)
     except (psycopg.DataError, psycopg.IntegrityError):
         if rows.height == 1:
             return rows["row_number"].to_list()
         half = rows.height // 2
         halves = (rows[:half], rows[half:])
         return [
-            number for part in halves for number in _copy_by_halves(connection, part)
+            number
+            for part in halves
+            for number in _copy_by_halves(connection, part, stage)
         ]
     return []
 
@@ -442,10 +450,11 @@ def _write_ledger(
             rejected_count
         )
         overriding system value
-        values (%s, 'transitions', %s, %s, %s, %s, %s, %s, %s, %s, %s)
+        values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
         """,
         [
             batch_id,
+            batch.kind.name,
             batch.source,
             batch.file_id,
             batch.file_batch,

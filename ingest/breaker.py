@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ingest.errors import SourceError
+from ingest.kinds import CODES
 from ingest.names import printable
-from ingest.transition import CODES, TYPE_PATTERN, Reject
+from ingest.transition import TYPE_PATTERN, Reject
 
 MAX_REJECTED_RATIO = 0.5
 BREAKER_ROWS = 100

@@ -45,9 +45,10 @@ from ingest.files.layout import Layout
 from ingest.files.mapping import Mapped, Mapping
 from ingest.files.sources import read
 from ingest.instants import LocalTimes, check_zone
+from ingest.kinds import CODES, TRANSITIONS, Kind, column_of
 from ingest.names import readable_path
 from ingest.store.database import Connection, another
-from ingest.transition import CODES, NO_KEYS, Reject, column_of
+from ingest.transition import NO_KEYS, Reject
 from ingest.validation import validate
 
 NOTHING = AppendResult(0, 0, 0, 0)
@@ -84,7 +85,7 @@ order by file_batch, row_number
 
 
 class DeliveryResult(NamedTuple):
-    """What became of one file; `result` counts transitions, the others rows.
+    """What became of one file; `result` counts rows of its kind, the others its own.
 
     skipped_rows: of source_rows, those that the mapping leaves out. equal: of the
     duplicates of a source's first file, those that equal another of its transitions in
@@ -131,6 +132,11 @@ class Settings(NamedTuple):
         encoding = check_encoding(self.encoding) if self.encoding else layout.encoding
         is_accepted = self.accept_unended or layout.accepts_unended
         return layout._replace(encoding=encoding, accepts_unended=is_accepted)
+
+    @property
+    def kind(self) -> Kind:
+        """What its rows are."""
+        return self.mapping.kind if self.mapping else TRANSITIONS
 
     @property
     def sha256(self) -> str:
@@ -281,6 +287,8 @@ def _deliver_chunks(
 
 def _ignored(batch: Batch, unbound: Set[str]) -> dict[str, int]:
     """Transitions of a batch with a deadline, of types that no workflow binds."""
+    if batch.kind is not TRANSITIONS:
+        return {}
     is_ignored = pl.col("sla_deadline").is_not_null() & pl.col("entity_type").is_in(
         list(unbound)
     )
@@ -423,6 +431,7 @@ def validated(
         entity_types=types,
         times=settings.times,
         latest=clock + settings.max_future,
+        kind=settings.kind,
     )
     return Batch(
         good=valid.good,
@@ -432,12 +441,13 @@ def validated(
         source=settings.source or "",
         source_rows=chunk.row_count,
         skipped_rows=skipped,
-        refused=_refused(valid.defects, texts, types, settings.times),
+        refused=_refused(valid.defects, texts, types, settings),
+        kind=settings.kind,
     )
 
 
 def _refused(
-    defects: pl.DataFrame, texts: pl.DataFrame, types: list[str], times: LocalTimes
+    defects: pl.DataFrame, texts: pl.DataFrame, types: list[str], settings: Settings
 ) -> dict[int, str | None]:
     """By row number, what the first defect of each code found in its column."""
     found = {}
@@ -445,16 +455,17 @@ def _refused(
         column = column_of(defect["code"])
         if column is not None:
             row = texts.filter(pl.col("row_number") == defect["row_number"])
-            found[defect["row_number"]] = row[_place(row, types, times), column]
+            found[defect["row_number"]] = row[_place(row, types, settings), column]
     return found
 
 
-def _place(row: pl.DataFrame, types: list[str], times: LocalTimes) -> int:
+def _place(row: pl.DataFrame, types: list[str], settings: Settings) -> int:
     """Which of the transitions of a refused row is the first that is refused."""
     if row.height == 1:
         return 0
     apart = row.with_columns(row_number=pl.int_range(row.height, dtype=pl.Int64))
-    defects = validate(apart, entity_types=types, times=times).defects
+    times, kind = settings.times, settings.kind
+    defects = validate(apart, entity_types=types, times=times, kind=kind).defects
     # One that is too far ahead is refused by the clock alone.
     return int(defects["row_number"][0]) if defects.height else 0
 

@@ -15,16 +15,17 @@ from ingest.breaker import Breaker, Refusal, refusals_of
 from ingest.delivery import Settings, validated
 from ingest.files.content import Content
 from ingest.files.sources import read
+from ingest.kinds import TRANSITIONS
 from ingest.names import readable_path
 from ingest.store.database import Connection
 
-# Of each transition, to be counted at the end: some 60 bytes.
+# Of each row that is good, to be counted at the end, with what is told of its kind:
+# some 60 bytes.
 KEPT = {
     "id": pl.String(),
     "entity_type": pl.String(),
     "entity_id": pl.Int64(),
     "created_at": pl.Datetime("us", "UTC"),
-    "to_status": pl.String(),
 }
 
 
@@ -32,10 +33,11 @@ class Preview(NamedTuple):
     """What a file holds by its mapping.
 
     rows: of the source; skipped_rows: of them, those that the mapping leaves out;
-    transitions: those that would be appended or are there; repeated: of them, those
-    with the id of one before in the file; first_at, last_at: instants of the earliest
-    and the latest; statuses: how many transitions go to each, the most frequent first;
-    entities: how many there are; rejected: the refused rows by code.
+    kind: what they are; transitions: those (or audit entries) that would be appended or
+    are there; repeated: of them, those with the id of one before in the file; first_at,
+    last_at: instants of the earliest and the latest; statuses: how many transitions go
+    to each, the most frequent first (of audit entries: actions); entities: how many
+    there are; rejected: the refused rows by code.
     """
 
     rows: int
@@ -47,6 +49,7 @@ class Preview(NamedTuple):
     last_at: datetime | None
     statuses: dict[str, int]
     rejected: list[Refusal]
+    kind: str = TRANSITIONS.name
 
 
 def preview(
@@ -74,6 +77,8 @@ def preview(
     if takes_types and settings.mapping:
         types = [*types, *settings.mapping.entity_types]
     name = readable_path(path)
+    told = settings.kind.told
+    kept = {**KEPT, told: pl.String()}
     breaker = Breaker(name, 1, types)
     parts: list[pl.DataFrame] = []
     skipped = 0
@@ -82,18 +87,14 @@ def preview(
             batch = validated(chunk, settings, types, clock)
             breaker.count(batch.source_rows, refusals_of(batch.rejects, batch.refused))
             skipped += batch.skipped_rows
-            parts.append(batch.good.select(list(KEPT)))
+            parts.append(batch.good.select(list(kept)))
             progress(breaker.rows)
     good = (
         pl.concat(parts)
         if parts
-        else pl.DataFrame(schema=dict.fromkeys(KEPT, pl.String))
+        else pl.DataFrame(schema=dict.fromkeys(kept, pl.String))
     )
-    statuses = (
-        good["to_status"]
-        .value_counts()
-        .sort(["count", "to_status"], descending=[True, False])
-    )
+    statuses = good[told].value_counts().sort(["count", told], descending=[True, False])
     ends = good.select(
         first=pl.col("created_at").min(), last=pl.col("created_at").max()
     )
@@ -108,4 +109,5 @@ def preview(
         last_at=last_at,
         statuses=dict(statuses.iter_rows()),
         rejected=breaker.refusals,
+        kind=settings.kind.name,
     )

@@ -1,6 +1,7 @@
 """Rejects after the fact: counted, shown, and replayed once their cause is mended.
 
-How rows come to be rejected belongs in transition.py, sources.py and append.py.
+How rows come to be rejected belongs in transition.py, audit_entry.py, sources.py and
+append.py.
 """
 
 from collections import Counter
@@ -25,9 +26,10 @@ from ingest.files.chunks import Form, SourceRow, chunk_of_rows
 from ingest.files.layout import Layout
 from ingest.files.mapping import Mapping, restore_mapping
 from ingest.files.sources import reread
+from ingest.kinds import CODES
 from ingest.store.database import Connection
 from ingest.store.locks import Lock, holding
-from ingest.transition import CODES, Reject
+from ingest.transition import Reject
 
 UNKNOWN_FORM = "form_is_known"
 # Why a reject stays open: the codes of rejects, and one of replays alone.
@@ -104,7 +106,7 @@ class Detail(NamedTuple):
 class Replayed(NamedTuple):
     """What became of the rejects: n selected = resolved + the sum of `open_codes`.
 
-    result counts transitions of the resolved ones; open_codes, why the others stay.
+    result counts what the resolved ones became; open_codes, why the others stay.
     """
 
     selected: int
@@ -267,7 +269,7 @@ def replay(
 ) -> Replayed:
     """Judge the original bytes of open rejects again; append those that pass now.
 
-    Each batch is one transaction: its transitions, its ledger row, and a row in
+    Each batch is one transaction: its rows, its ledger row, and a row in
     raw.resolved_rejects for each reject that it resolves. Nothing is written about a
     row that still fails. Another replay waits, and finds what this one left.
 
@@ -282,8 +284,9 @@ def replay(
         dry_run: count, and write nothing.
 
     Raises:
-        SourceError: the mapping doesn't fit a file's header, or the zone is none.
-            Batches committed before stay.
+        SourceError: the mapping doesn't fit a file's header, or makes rows of another
+            kind than the file holds, or the zone is none. Batches committed before
+            stay.
     """
     given = Settings(
         mapping,
@@ -344,6 +347,14 @@ def _replay_file(
 ) -> Iterator[Replayed]:
     parameters = {**selection._asdict(), "file_id": file.file_id, "source": file.source}
     mapping = given.mapping or file.mapping
+    meant, own = given._replace(mapping=mapping).kind, Settings(file.mapping).kind
+    if meant is not own:
+        msg = (
+            f"{file.name or file.source}: its rows are {own.noun}, and the mapping "
+            f"makes {meant.noun}. Name one of kind {own.name}, or select files by "
+            "--file."
+        )
+        raise SourceError(msg)
     own_zone = given.mapping.timezone if given.mapping else None
     settings = given._replace(
         mapping=mapping,
@@ -427,7 +438,7 @@ def _resolve(
     connection: Connection, batch_id: int, batch: Batch, ids: dict[int, int]
 ) -> None:
     stored = connection.execute(
-        "select batch_row from raw.status_transitions where batch_id = %s", [batch_id]
+        f"select batch_row from raw.{batch.kind.table} where batch_id = %s", [batch_id]
     ).fetchall()
     numbers = batch.good["row_number"].to_list()
     made = Counter(numbers)

@@ -3,6 +3,7 @@
 How text is parsed belongs in validation.py, how a row gets its id in identity.py.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import dataframely as dy
@@ -67,7 +68,8 @@ class Reject(NamedTuple):
     original: bytes
 
 
-def _text_is_whole(column: str) -> pl.Expr:
+def text_is_whole(column: str) -> pl.Expr:
+    """Whether it holds no NUL."""
     return pl.col(column).is_null() | ~pl.col(column).str.contains("\x00", literal=True)
 
 
@@ -84,10 +86,11 @@ def _exists_once(column: str) -> pl.Expr:
     return local.is_null() | ~placed | pl.col(column).is_not_null()
 
 
-class Transition(dy.Schema):
-    """The rules of a row, each named by what must hold; the name is the reject's code.
+class Event(dy.Schema):
+    """The rules of whatever happened to an entity at an instant, by a user or none.
 
-    Evaluated over text beside its parsed values; the first broken rule is reported.
+    Each is named by what must hold; the name is the reject's code. Evaluated over text
+    beside its parsed values; the first broken rule is reported.
     """
 
     row_number = dy.Int64()
@@ -95,27 +98,12 @@ class Transition(dy.Schema):
     created_at = dy.Datetime(nullable=True, time_unit="us", time_zone="UTC")
     entity_type = dy.String(nullable=True)
     entity_id = dy.Int64(nullable=True)
-    from_status = dy.String(nullable=True)
-    to_status = dy.String(nullable=True)
-    transition_reason = dy.String(nullable=True)
-    business_context = dy.String(nullable=True)
     triggered_by_user_id = dy.String(nullable=True)
-    triggered_by_system = dy.String(nullable=True)
-    sla_deadline = dy.Datetime(nullable=True, time_unit="us", time_zone="UTC")
-    is_milestone = dy.String(nullable=True)
-    metadata = dy.String(nullable=True)
-    source_order = dy.Int64(nullable=True)
-    source_order_text = dy.String(nullable=True)
     latest = dy.Datetime(nullable=True, time_unit="us", time_zone="UTC")
     created_at_text = dy.String(nullable=True)
     created_at_local = dy.Datetime(nullable=True, time_unit="us")
     created_at_is_placed = dy.Bool()
-    sla_deadline_text = dy.String(nullable=True)
-    sla_deadline_local = dy.Datetime(nullable=True, time_unit="us")
-    sla_deadline_is_placed = dy.Bool()
     entity_type_is_listed = dy.Bool()
-    business_context_is_object = dy.Bool()
-    metadata_is_object = dy.Bool()
 
     @dy.rule()
     def id_is_uuid(cls) -> pl.Expr:
@@ -124,7 +112,7 @@ class Transition(dy.Schema):
 
     @dy.rule()
     def created_at_is_given(cls) -> pl.Expr:
-        """The instant of the transition is there."""
+        """The instant is there."""
         return pl.col("created_at_text").is_not_null()
 
     @dy.rule()
@@ -159,6 +147,32 @@ class Transition(dy.Schema):
         return pl.col("entity_id").is_not_null()
 
     @dy.rule()
+    def triggered_by_user_id_is_uuid(cls) -> pl.Expr:
+        """The user is named by a UUID, or not at all."""
+        user = pl.col("triggered_by_user_id")
+        return user.is_null() | user.str.contains(UUID_PATTERN)
+
+
+class Transition(Event):
+    """The rules of a transition."""
+
+    from_status = dy.String(nullable=True)
+    to_status = dy.String(nullable=True)
+    transition_reason = dy.String(nullable=True)
+    business_context = dy.String(nullable=True)
+    triggered_by_system = dy.String(nullable=True)
+    sla_deadline = dy.Datetime(nullable=True, time_unit="us", time_zone="UTC")
+    is_milestone = dy.String(nullable=True)
+    metadata = dy.String(nullable=True)
+    source_order = dy.Int64(nullable=True)
+    source_order_text = dy.String(nullable=True)
+    sla_deadline_text = dy.String(nullable=True)
+    sla_deadline_local = dy.Datetime(nullable=True, time_unit="us")
+    sla_deadline_is_placed = dy.Bool()
+    business_context_is_object = dy.Bool()
+    metadata_is_object = dy.Bool()
+
+    @dy.rule()
     def to_status_is_given(cls) -> pl.Expr:
         """The new status is there and not empty."""
         return pl.col("to_status").is_not_null() & (pl.col("to_status") != "")
@@ -173,12 +187,6 @@ class Transition(dy.Schema):
     def business_context_is_json_object(cls) -> pl.Expr:
         """The business context is a JSON object without repeated keys or NUL."""
         return pl.col("business_context_is_object")
-
-    @dy.rule()
-    def triggered_by_user_id_is_uuid(cls) -> pl.Expr:
-        """The user is named by a UUID, or not at all."""
-        user = pl.col("triggered_by_user_id")
-        return user.is_null() | user.str.contains(UUID_PATTERN)
 
     @dy.rule()
     def sla_deadline_is_instant(cls) -> pl.Expr:
@@ -216,14 +224,37 @@ class Transition(dy.Schema):
     def text_has_no_nul(cls) -> pl.Expr:
         """No text holds a NUL character, which PostgreSQL can't store."""
         texts = ("from_status", "to_status", "transition_reason", "triggered_by_system")
-        return pl.all_horizontal(*(_text_is_whole(column) for column in texts))
+        return pl.all_horizontal(*(text_is_whole(column) for column in texts))
 
 
-RULES: dict[str, str] = {
-    name: factory.validation_fn.__doc__
-    for name, factory in vars(Transition).items()
-    if hasattr(factory, "validation_fn")
-}
+def column_of(code: str, columns: Sequence[str] = COLUMNS) -> str | None:
+    """The column a code speaks of; None where it is the whole row."""
+    return next(
+        (c for c in columns if code.startswith((f"{c}_is", f"{c}_has", f"{c}_ex"))),
+        None,
+    )
+
+
+def rules_of(schema: type[dy.Schema], columns: Sequence[str]) -> dict[str, str]:
+    """The rules of a schema by name, each with its sentence.
+
+    Of several broken ones, the first is told: they come in the order of the columns
+    that they speak of, then those of whole rows.
+    """
+    found = {
+        name: factory.validation_fn.__doc__
+        for base in reversed(schema.__mro__)
+        for name, factory in vars(base).items()
+        if hasattr(factory, "validation_fn")
+    }
+    places = [*columns, None]
+    return {
+        name: found[name]
+        for name in sorted(found, key=lambda n: places.index(column_of(n, columns)))
+    }
+
+
+RULES = rules_of(Transition, COLUMNS)
 # What the readers and the database decide, beside the rules above.
 CODES: dict[str, str] = {
     **RULES,
@@ -234,11 +265,3 @@ CODES: dict[str, str] = {
     "id_conflict": "Another row with this id and other content came first (S20).",
     "row_is_storable": "PostgreSQL can store the row.",
 }
-
-
-def column_of(code: str) -> str | None:
-    """The column a code speaks of; None where it is the whole row."""
-    return next(
-        (c for c in COLUMNS if code.startswith((f"{c}_is", f"{c}_has", f"{c}_ex"))),
-        None,
-    )

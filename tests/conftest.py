@@ -271,8 +271,14 @@ def _check_conservation(connection: database.Connection) -> None:
                 batch_id,
                 (
                     select count(*)
-                    from raw.status_transitions
-                    where status_transitions.batch_id = batches.batch_id
+                    from (
+                        select 'transitions' as kind, batch_id
+                        from raw.status_transitions
+                        union all
+                        select 'audit_logs', batch_id from raw.audit_entries
+                    ) as appended
+                    where (appended.kind, appended.batch_id)
+                        = (batches.kind, batches.batch_id)
                 ) as appended_count,
                 (
                     select coalesce(sum(transition_count), 0)
@@ -280,7 +286,7 @@ def _check_conservation(connection: database.Connection) -> None:
                     where rejected_transitions.batch_id = batches.batch_id
                 ) as rejected_count
             from raw.batches
-            where kind = 'transitions'
+            where kind <> 'configuration'
         )
 
         select batches.*
@@ -296,8 +302,9 @@ def _check_conservation(connection: database.Connection) -> None:
     ).fetchall()
     assert wrong == []
     orphans = connection.execute(
-        "select id from raw.status_transitions left join raw.batches using (batch_id)"
-        " where batches.batch_id is null"
+        "select id from (select id, batch_id from raw.status_transitions"
+        " union all select id, batch_id from raw.audit_entries) as appended"
+        " left join raw.batches using (batch_id) where batches.batch_id is null"
     ).fetchall()
     assert orphans == []
     replayed = connection.execute(

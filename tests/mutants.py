@@ -32,6 +32,7 @@ TOUCHED = "dbt/models/building/touched_entities.sql"
 CURRENT = "dbt/models/sla/served/entity_current_status.sql"
 FUNCTION = "dbt/macros/postgres.sql"
 RESTATED = "dbt/models/sla/stored/restatements.sql"
+TRAIL = "dbt/models/sla/served/audit_trail.sql"
 SWAP = "dagster_project/swap.py"
 UNCHANGED = "dagster_project/unchanged.py"
 GUARD = "dagster_project/guard.py"
@@ -73,6 +74,8 @@ SETTINGS = "tests/dagster_project/test_settings.py"
 TERMINAL = "tests/dagster_project/test_terminal.py"
 YAML_TESTS = "tests/ingest/test_yaml_files.py"
 MAPPING_TESTS = "tests/ingest/test_mapping.py"
+AUDIT_TRAIL = "tests/dbt/test_audit_entries.py"
+AUDIT_LOGS = "tests/ingest/test_audit_logs.py"
 INBOX_TESTS = "tests/ingest/test_inbox.py"
 PARQUET_TESTS = "tests/ingest/test_parquet.py"
 XES_TESTS = "tests/ingest/test_xes.py"
@@ -876,6 +879,105 @@ MUTANTS = (
         "or exists (\n                select from raw.entity_keys",
         "or false and exists (\n                select from raw.entity_keys",
         (PUBLISHING,),
+    ),
+    Mutant(
+        "Audit logs: an entry exactly two seconds before is not beside its transition",
+        TRAIL,
+        "bound.created_at - {{ moment }} <= entries",
+        "bound.created_at - {{ moment }} < entries",
+        (AUDIT_TRAIL,),
+    ),
+    Mutant(
+        "Audit logs: an entry exactly two seconds after is not beside its transition",
+        TRAIL,
+        "bound.created_at + {{ moment }} >= entries",
+        "bound.created_at + {{ moment }} > entries",
+        (AUDIT_TRAIL,),
+    ),
+    Mutant(
+        "Audit logs: entries of other users are beside a transition",
+        TRAIL,
+        "        and bound.triggered_by_user_id is not distinct from "
+        "entries.triggered_by_user_id\n",
+        "",
+        (AUDIT_TRAIL,),
+    ),
+    Mutant(
+        "Audit logs: what nobody is named for has no entries",
+        TRAIL,
+        "bound.triggered_by_user_id is not distinct from",
+        "bound.triggered_by_user_id =",
+        (AUDIT_TRAIL,),
+    ),
+    Mutant(
+        "Audit logs: entries of other entity types are beside a transition",
+        TRAIL,
+        "        bound.entity_type = entries.entity_type\n        and bound.entity_id",
+        "        bound.entity_id",
+        (AUDIT_TRAIL,),
+    ),
+    Mutant(
+        "S1: instants of entries are told in the session's zone",
+        FUNCTION,
+        "{{ instant }} at time zone interval '0', 'YYYY",
+        "{{ instant }}, 'YYYY",
+        (AUDIT_TRAIL,),
+    ),
+    Mutant(
+        "S17: entries of later cuts are shown with an earlier one",
+        "dbt/models/staging/stg_audit_entries.sql",
+        'inner join {{ ref("stg_batches") }} using (batch_id)\n',
+        "",
+        (AUDIT_TRAIL,),
+    ),
+    Mutant(
+        "S20: batches of audit entries are not held against their table",
+        "dbt/tests/assert_every_read_transition_is_accounted_for.sql",
+        "batches.kind in ('transitions', 'audit_logs')",
+        "batches.kind in ('transitions')",
+        (AUDIT_TRAIL,),
+    ),
+    Mutant(
+        "Publishing: a late audit entry of an old transition is missed",
+        "dagster_project/publish.py",
+        "where batches.cut > {since} and batches.cut <= {until}",
+        "where false",
+        (AUDIT_TRAIL,),
+    ),
+    Mutant(
+        "Audit logs: a build of many entries builds all anew",
+        "dagster_project/builds.py",
+        "where kind = 'transitions' and cut <= %s",
+        "where cut <= %s",
+        ("tests/dagster_project/test_anew.py",),
+    ),
+    Mutant(
+        "Audit logs: a replay takes a mapping of another kind",
+        "ingest/rejects.py",
+        "if meant is not own:",
+        "if False:",
+        (AUDIT_LOGS,),
+    ),
+    Mutant(
+        "Audit logs: an entry has the id of a transition of the same content",
+        "ingest/kinds.py",
+        'mark="audit\\x00"',
+        'mark=""',
+        (AUDIT_LOGS,),
+    ),
+    Mutant(
+        "Audit logs: an event of both kinds has one id",
+        MAPPING,
+        'f"{kind.mark}identity',
+        'f"identity',
+        (AUDIT_LOGS,),
+    ),
+    Mutant(
+        "Audit logs: keys of another kind are taken and ignored",
+        "ingest/files/mapping_schema.py",
+        "        yield from _kind_defects(part, kind)\n",
+        "",
+        (AUDIT_LOGS,),
     ),
     Mutant(
         "Names: of several entities with one key, any is taken",

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ingest.files.time_formats import COUNTS, DIRECTIVES
-from ingest.transition import CODES
+from ingest.kinds import CODES
 
 PROJECT = Path(__file__).parents[1]
 DATA = PROJECT.parent / "shared" / "data"

@@ -1,4 +1,4 @@
-"""Bring transitions in: files and other databases, or one live transition."""
+"""Bring rows in: files and other databases, or one live transition."""
 
 import shutil
 import sys
@@ -18,6 +18,7 @@ from dagster_project.cli.options import (
     AS_JSON,
     ENCODING,
     EXIT_CODES,
+    KIND,
     MAPPING,
     MAX_FUTURE_SECONDS,
     REJECTED,
@@ -32,7 +33,7 @@ from ingest.breaker import MAX_REJECTED_RATIO, NAMED_CODES, BrokenOffError
 from ingest.delivery import NOTHING, DeliveryResult, Settings, deliver
 from ingest.files.from_database import copied
 from ingest.files.layout import Layout
-from ingest.files.mapping import load_mapping
+from ingest.files.mapping import load_mapping, own_mapping
 from ingest.files.sources import expand
 from ingest.preview import preview
 from ingest.store import database
@@ -57,6 +58,7 @@ from ingest.store.database import Connection
     help="Of standard input, which is the file named -.",
 )
 @MAPPING
+@KIND
 @click.option("--source", help="A name for where the rows come from.")
 @click.option("--timezone", help="IANA zone of times without an offset.")
 @ENCODING
@@ -77,6 +79,7 @@ def ingest(
     query: str | None,
     kind: str,
     mapping: Path | None,
+    row_kind: str | None,
     source: str | None,
     timezone: str | None,
     encoding: str | None,
@@ -86,7 +89,7 @@ def ingest(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Append transitions of CSV, JSON Lines, Parquet or XES FILES.
+    """Append transitions, or audit entries, of CSV, JSON Lines, Parquet or XES FILES.
 
     Each may be gzip, a folder, or a pattern in quotes; - is standard input. The same
     file again appends nothing. Rows that can't be right are kept, with their bytes and
@@ -96,8 +99,11 @@ def ingest(
     if (database_url is None) == (not files) or (database_url is None) != (not query):
         msg = "Name FILES, or a database with --from and --query."
         raise click.UsageError(msg)
+    if mapping and row_kind:
+        msg = "A mapping says by its key 'kind' what the rows are: leave out --kind."
+        raise click.UsageError(msg)
     settings = Settings(
-        load_mapping(mapping) if mapping else None,
+        load_mapping(mapping) if mapping else own_mapping(row_kind),
         source,
         timezone,
         timedelta(seconds=max_future),
@@ -122,7 +128,7 @@ def ingest(
             total += delivery.result
             ignored.update(delivery.ignored_deadlines)
             if not as_json:
-                _tell(delivery)
+                _tell(delivery, settings.kind.noun)
     if as_json:
         each = [_as_json(delivery) for delivery in deliveries]
         more = {"ignored_deadlines": ignored} if ignored else {}
@@ -207,7 +213,7 @@ class _progress:
             sys.stderr.write("\r\x1b[K")
 
 
-def _tell(delivery: DeliveryResult) -> None:
+def _tell(delivery: DeliveryResult, noun: str) -> None:
     result = delivery.result
     again = " (delivered before)" if delivery.is_repeated else ""
     skipped = delivery.skipped_rows
@@ -219,7 +225,7 @@ def _tell(delivery: DeliveryResult) -> None:
     )
     if delivery.equal:
         say(
-            f"  {delivery.equal:,} of {result.read:,} transitions equal another one in "
+            f"  {delivery.equal:,} of {result.read:,} {noun} equal another one in "
             "all that is mapped. If they are events of their own, name what tells them "
             "apart in the mapping, as in identity: [event_id]."
         )

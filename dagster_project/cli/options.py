@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ingest.append import MAX_FUTURE
+from ingest.kinds import KINDS
 
 REJECTED = 3
 LARGEST_ID = 2**63 - 1
@@ -40,6 +41,15 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON o
 
 MAPPING = click.option(
     "--mapping", type=click.Path(path_type=Path), help="YAML: which columns mean what."
+)
+
+
+KIND = click.option(
+    "--kind",
+    "row_kind",
+    type=click.Choice(list(KINDS)),
+    help="What the rows are, where no mapping says it; transitions by default. Of "
+    "audit_logs the columns are id, created_at, table, record, action, user, changes.",
 )
 
 

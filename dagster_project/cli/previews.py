@@ -6,6 +6,7 @@ What is counted belongs in ingest/preview.py.
 from typing import Any
 
 from dagster_project.terminal import say
+from ingest.kinds import KINDS
 from ingest.preview import Preview
 
 SHOWN_STATUSES = 12
@@ -15,9 +16,10 @@ SHOWN_REFUSALS = 5
 def tell_preview(name: str, found: Preview) -> None:
     """Say what a file would bring, on standard error."""
     skipped = f", {found.skipped_rows:,} of them skipped" if found.skipped_rows else ""
+    kind = KINDS[found.kind]
     refused = sum(refusal.row_count for refusal in found.rejected)
     say(
-        f"{name}: {found.rows:,} rows{skipped}; {found.transitions:,} transitions of "
+        f"{name}: {found.rows:,} rows{skipped}; {found.transitions:,} {kind.noun} of "
         f"{found.entities:,} entities, {refused:,} rows would be rejected"
     )
     if found.first_at is not None:
@@ -31,7 +33,7 @@ def tell_preview(name: str, found: Preview) -> None:
     for status, count in shown:
         say(f"  {count:>11,}  {status}")
     if len(found.statuses) > SHOWN_STATUSES:
-        say(f"  and {len(found.statuses) - SHOWN_STATUSES:,} more statuses")
+        say(f"  and {len(found.statuses) - SHOWN_STATUSES:,} more")
     for refusal in found.rejected[:SHOWN_REFUSALS]:
         say(f"  rejected: {refusal}")
 

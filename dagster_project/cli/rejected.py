@@ -150,7 +150,7 @@ def _tell_replay(replayed: rejects.Replayed, dry_run: bool) -> None:
     say(
         f"{'dry run, nothing is written: ' if dry_run else ''}"
         f"{replayed.selected:,} rejects; {replayed.resolved:,} resolved with "
-        f"{result.appended:,} transitions appended + {result.duplicate:,} duplicate; "
+        f"{result.appended:,} appended + {result.duplicate:,} duplicate; "
         f"{replayed.open_codes.total():,} still rejected"
     )
     for code, count in replayed.open_codes.most_common():

@@ -88,6 +88,13 @@
     )
 {%- endmacro %}
 
+{# An instant in ISO 8601, UTC: inside JSON it would be in the session's zone (S1). #}
+{% macro instant_text(instant) -%}
+    to_char(
+        {{ instant }} at time zone interval '0', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
+    )
+{%- endmacro %}
+
 {# A UUID that follows from a text. #}
 {% macro uuid_of(text) -%}
     md5({{ text }})::uuid

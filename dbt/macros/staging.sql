@@ -36,11 +36,11 @@ where {{ is_wanted() }}
 {%- endmacro %}
 
 {# Up to the instant of what a build as of it makes; of a sample, where one is verified. #}
-{% macro is_wanted() -%}
+{% macro is_wanted(rows="transitions") -%}
     {%- if var("frozen_as_of") is not none -%}
-        transitions.created_at <= {{ as_of() }}
+        {{ rows }}.created_at <= {{ as_of() }}
     {%- elif var("sample") is not none -%}
-        mod(transitions.entity_id, {{ var("sample") }}) = 0
+        mod({{ rows }}.entity_id, {{ var("sample") }}) = 0
     {%- else -%}
         true
     {%- endif -%}

@@ -1,8 +1,8 @@
 {{ config(
     meta={
         "description":
-            "The ledger agrees with the tables, batch by batch: read is appended, " ~
-            "duplicate and rejected (S20).",
+            "The ledger agrees with the tables, batch by batch: transitions and audit " ~
+            "entries that were read are appended, duplicate and rejected (S20).",
         "dagster": {"ref": {"name": "stg_batches"}},
     },
 ) }}
@@ -25,8 +25,17 @@ batches as (
 appended as (
     select
         batch_id,
+        'transitions' as kind,
         count(*) as row_count
     from {{ source("raw", "status_transitions") }}
+    where batch_id in (select batch_id from batches)
+    group by batch_id
+    union all
+    select
+        batch_id,
+        'audit_logs' as kind,
+        count(*) as row_count
+    from {{ source("raw", "audit_entries") }}
     where batch_id in (select batch_id from batches)
     group by batch_id
 ),
@@ -42,10 +51,10 @@ rejected as (
 
 select batch_id
 from batches
-left join appended using (batch_id)
+left join appended using (batch_id, kind)
 left join rejected using (batch_id)
 where
-    batches.kind = 'transitions'
+    batches.kind in ('transitions', 'audit_logs')
     and (
         batches.appended_count is distinct from coalesce(appended.row_count, 0)
         or batches.rejected_count is distinct from coalesce(rejected.row_count, 0)

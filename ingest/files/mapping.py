@@ -1,4 +1,4 @@
-"""Mapping files: how another table's columns make transitions.
+"""Mapping files: how another table's columns make transitions, or audit entries.
 
 What such a file may say belongs in mapping_schema.py. Wide tables, where each of
 several timestamp columns is one transition, list them under `transitions`.
@@ -15,19 +15,26 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from ingest import audit_entry
 from ingest.configuration.yaml_files import read_yaml
 from ingest.errors import SourceError
 from ingest.files.layout import Layout
-from ingest.files.mapping_schema import FIELDS, POLARS_RAISES, mapping_defects
+from ingest.files.mapping_schema import (
+    FIELDS,
+    JSON_COLUMNS,
+    POLARS_RAISES,
+    mapping_defects,
+)
 from ingest.files.time_formats import format_flaw, to_iso
 from ingest.identity import key_to_bigint, key_to_uuid, named_uuid
 from ingest.instants import Fold, Gap
-from ingest.transition import COLUMNS, JSON_COLUMNS, NO_KEYS
+from ingest.kinds import AUDIT_LOGS, KINDS, TRANSITIONS, Kind
+from ingest.transition import NO_KEYS
 
 
 @dataclass(frozen=True)
 class Field:
-    """Where one column of a transition comes from.
+    """Where one column of a row comes from.
 
     Exactly one of `column`, `columns` (joined by `separator`) and `constant`.
     `values` translates; `key` turns a text key into a stable id within `namespace`;
@@ -67,7 +74,7 @@ class Field:
 
 
 class Mapped(NamedTuple):
-    """texts: `row_number` and COLUMNS as String, one row a transition.
+    """texts: `row_number` and the kind's columns as String, one row a transition.
 
     keys: the text keys met: entity_type, entity_id, namespace, entity_key.
     skipped_rows: how many rows the mapping leaves out.
@@ -109,9 +116,11 @@ class _Part(NamedTuple):
 class Mapping:
     """A mapping file, checked; `apply` is all a caller needs.
 
-    content: all that it says, as `restore_mapping` reads it.
+    kind: what it makes; of audit logs, `transitions` is one entry, too. content: all
+    that it says, as `restore_mapping` reads it.
     """
 
+    kind: Kind
     transitions: tuple[Members[str, Field | Members[str, Field]], ...]
     is_wide: bool
     source: str | None
@@ -210,7 +219,7 @@ class Mapping:
             "row_number",
             place=pl.lit(place),
             event=_event(self.identity),
-            **{c: made.get(c, pl.lit(None)).cast(pl.String) for c in COLUMNS},
+            **{c: made.get(c, pl.lit(None)).cast(pl.String) for c in self.kind.columns},
         )
         if self.is_wide:
             texts = texts.filter(pl.col("created_at").is_not_null())
@@ -223,7 +232,7 @@ class Mapping:
             translate = partial(key_to_bigint, entity.namespace)
             texts = _translate(texts, "entity_id", translate)
         if self.identity:
-            texts = texts.with_columns(id=_ids(texts))
+            texts = texts.with_columns(id=_ids(texts, self.kind))
         return _Part(texts.drop("event"), keys)
 
 
@@ -250,10 +259,16 @@ def restore_mapping(content: str) -> Mapping:
     return _mapping(json.loads(content))
 
 
+def own_mapping(kind: str | None) -> Mapping | None:
+    """How a file is read that comes without a mapping; None: by its own columns."""
+    return _mapping(audit_entry.MAPPING) if kind == AUDIT_LOGS.name else None
+
+
 def _mapping(content: dict[str, Any]) -> Mapping:
     shared = _fields(content)
     entries = content.get("transitions", [{}])
     return Mapping(
+        kind=KINDS[content.get("kind") or TRANSITIONS.name],
         transitions=tuple({**shared, **_fields(entry)} for entry in entries),
         is_wide="transitions" in content,
         source=content.get("source"),
@@ -288,7 +303,9 @@ def _text(value: str | bool | float) -> str:
 
 def _fields(content: dict[str, Any]) -> dict[str, Field | dict[str, Field]]:
     return {
-        name: _members(value) if name in JSON_COLUMNS else _field(value)
+        name: _field(value)
+        if isinstance(value, str) or name not in JSON_COLUMNS
+        else _members(value)
         for name, value in content.items()
         if name in FIELDS and value is not None
     }
@@ -351,14 +368,15 @@ def _event(identity: tuple[str, ...]) -> pl.Expr:
     return pl.struct(named).struct.json_encode()
 
 
-def _ids(texts: pl.DataFrame) -> pl.Series:
-    """The id of each transition by its entity, its entry of the mapping, its event."""
+def _ids(texts: pl.DataFrame, kind: Kind) -> pl.Series:
+    """The id of each row by its kind, entity, entry of the mapping, and event."""
     marked = pl.concat_str(
         "entity_type", "entity_id", "place", "event", separator="\x00"
     ).fill_null("")
     contents = texts.select(marked).to_series()
     return pl.Series(
-        [named_uuid(f"identity\x00{text}") for text in contents], dtype=pl.String
+        [named_uuid(f"{kind.mark}identity\x00{text}") for text in contents],
+        dtype=pl.String,
     )
 
 

@@ -24,13 +24,14 @@ from ingest.errors import SourceError
 from ingest.files.encodings import check_encoding
 from ingest.files.time_formats import format_flaw
 from ingest.instants import check_zone
-from ingest.transition import COLUMNS, JSON_COLUMNS, TIMES
+from ingest.kinds import COLUMNS, KINDS, TRANSITIONS, Kind
 
 # Of what a mapping puts into each of the 50,000 rows of a chunk.
 LONGEST_TEXT = 1_000
 # The order has a key of its own, since several columns may make it.
 FIELDS = tuple(column for column in COLUMNS if column != "source_order")
-NEEDED = ("entity_type", "entity_id", "created_at", "to_status")
+TIMES = {column for kind in KINDS.values() for column in kind.times}
+JSON_COLUMNS = {column for kind in KINDS.values() for column in kind.json_columns}
 KEYED = ("entity_id", "triggered_by_user_id")
 # What polars takes for several columns, and the readers' own column.
 PATTERN = re.compile(r"\^.*\$$|\*$", re.DOTALL)
@@ -96,8 +97,11 @@ def _field(description: str, parts: dict[str, Schema]) -> Schema:
 
 _OWN_PARTS = {"entity_id": _OF_ENTITIES, "triggered_by_user_id": _OF_KEYS}
 _MEMBERS = {
-    "description": "The columns of a JSON object, by name where they are named.",
-    "type": ["array", "object", "null"],
+    "description": "A column that is a JSON object, or the columns that make one, by "
+    "name where they are named.",
+    "type": ["string", "array", "object", "null"],
+    "minLength": 1,
+    "maxLength": LONGEST_TEXT,
     "items": _COLUMN,
     "minItems": 1,
     "minProperties": 1,
@@ -118,6 +122,11 @@ _FIELDS: dict[str, Schema] = {
     for name in FIELDS
 }
 _OPTIONS: dict[str, Schema] = {
+    "kind": key(
+        {"type": "string", "enum": list(KINDS)},
+        "What the rows are: transitions (the default), or entries of audit_logs.",
+        or_null=True,
+    ),
     "source": key(
         _TEXT, "The source's name in the ledger; the file's by default.", or_null=True
     ),
@@ -233,8 +242,9 @@ def mapping_defects(content: Located) -> Iterator[str]:
                 check(content[name])
             except SourceError as error:
                 yield f"{content.at(name)}: {shown(name)} can't be so: {error}"
+    kind = KINDS[content.get("kind") or TRANSITIONS.name]
     entries = content.get("transitions", [content])
-    for name in NEEDED:
+    for name in kind.required:
         if any(entry.get(name, content.get(name)) is None for entry in entries):
             yield (
                 f"{content.at()}: key {name!r} is missing: name its column, or a "
@@ -243,8 +253,19 @@ def mapping_defects(content: Located) -> Iterator[str]:
     yield from _row_defects(content, entries)
     parts = [content, *(entry for entry in entries if entry is not content)]
     for part in parts:
+        yield from _kind_defects(part, kind)
         for name in part.keys() & set(FIELDS):
             yield from _field_defects(part, name)
+
+
+def _kind_defects(part: Located, kind: Kind) -> Iterator[str]:
+    """Keys that say something of rows of another kind."""
+    others = () if kind is TRANSITIONS else ("order", "transitions")
+    for name in part.keys() & {*FIELDS, *others} - set(kind.columns):
+        yield (
+            f"{part.at(name)}: {shown(name)} is no key of a mapping of {kind.noun}. "
+            "Leave it out, or say by 'kind' what the rows are."
+        )
 
 
 def _row_defects(content: Located, entries: list[Located]) -> Iterator[str]:

@@ -64,9 +64,9 @@ def _refresh_statistics(connection: Connection, cut: Cut) -> None:
     ).fetchone()
     if row is not None and row[0]:
         connection.execute(
-            "analyze raw.status_transitions, raw.batches, raw.status_workflows, "
-            "raw.status_workflow_steps, raw.user_accounts, raw.business_entities, "
-            "raw.calendars, raw.calendar_pages"
+            "analyze raw.status_transitions, raw.audit_entries, raw.batches, "
+            "raw.status_workflows, raw.status_workflow_steps, raw.user_accounts, "
+            "raw.business_entities, raw.calendars, raw.calendar_pages"
         )
 
 

@@ -24,6 +24,14 @@ def _ingest(folder: Path, first: int, number: int) -> None:
     assert run("ingest", file).code == 0
 
 
+def _log(folder: Path, number: int) -> None:
+    file = folder / "audit.csv"
+    rows = [f",2026-01-01T00:00:00Z,order,{n},update,,\n" for n in range(number)]
+    header = "id,created_at,table,record,action,user,changes\n"
+    file.write_text("".join([header, *rows]))
+    assert run("ingest", "--kind", "audit_logs", file).code == 0
+
+
 def _build() -> str:
     said = run("build")
     assert said.code == 0
@@ -53,6 +61,9 @@ def test_a_build_of_which_most_is_new_builds_all(
     with database.connect(installed_url) as connection:
         _ingest(tmp_path, 10, 4)
         monkeypatch.setattr(builds, "WORTH_ANEW", 4)
+        assert _asked(connection, warehouse) == ""
+        # No build makes anything of these.
+        _log(tmp_path, 10)
         assert _asked(connection, warehouse) == ""
         _ingest(tmp_path, 20, 1)
         assert _asked(connection, warehouse) == ANEW

@@ -115,6 +115,22 @@ def test_equal_rows_of_a_first_file_and_skipped_ones_are_told(write) -> None:
 
 
 @pytest.mark.usefixtures("installed_url")
+def test_an_audit_log_comes_in_by_its_kind(write) -> None:
+    row = ",2026-03-01T09:00:00Z,order,1,update,,\n"
+    header = "id,created_at,table,record,action,user,changes\n"
+    file = write("audit.csv", f"{header}{row}{row}")
+    said = run("ingest", "--kind", "audit_logs", "--dry-run", file)
+    assert "2 rows; 2 audit entries of 1 entities, 0 rows would be rejected" in said.err
+    said = run("ingest", "--kind", "audit_logs", file)
+    assert said.code == 0
+    assert "read 2 = 1 appended + 1 duplicate + 0 rejected" in said.err
+    assert "no column" in run("ingest", file).err
+    assert run("ingest", "--kind", "transitions", write("good.csv", GOOD)).code == 0
+    said = run("ingest", file, "--kind", "audit_logs", "--mapping", file)
+    assert (said.code, "leave out --kind" in said.err) == (2, True)
+
+
+@pytest.mark.usefixtures("installed_url")
 def test_json_is_one_object_with_every_count(write) -> None:
     files = [
         write("a.csv", GOOD),
@@ -156,7 +172,7 @@ def test_rejects_are_listed_shown_and_replayed(write, installed_url: str) -> Non
     assert said == (
         3,
         "",
-        "2 rejects; 1 resolved with 1 transitions appended + 0 duplicate; "
+        "2 rejects; 1 resolved with 1 appended + 0 duplicate; "
         "1 still rejected\n  1 entity_id_is_bigint: The entity id is a whole number "
         "from 0 to 2^63-1, in digits only.\n",
     )

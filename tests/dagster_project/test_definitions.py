@@ -17,6 +17,7 @@ from ingest.shelves import file_away, take
 
 ASSETS = {
     "raw": {
+        "audit_entries",
         "batches",
         "business_entities",
         "calendar_pages",
@@ -33,6 +34,7 @@ ASSETS = {
         "user_accounts",
     },
     "staging": {
+        "stg_audit_entries",
         "stg_batches",
         "stg_business_entities",
         "stg_calendar_pages",

@@ -15,6 +15,8 @@ import pytest
 from facts import append_rows, apply, calendar, step, workflow
 
 from dagster_project.publish import DATABASE_NAME, publish
+from ingest import Settings, deliver
+from ingest.files.mapping import own_mapping
 from ingest.store.cuts import Cut
 from ingest.store.database import PROJECT, Connection
 
@@ -160,11 +162,38 @@ ANSWERS: list[Answer] = [
     [("North", 2), ("South", 1)],
     [("Bob", 2)],
     [("order", 2, "in_progress", "Bob", "wrong_role", f"Bob ({BOB}) is no planner")],
+    # Nobody logged one, and the entry near the other is of Anna.
+    [("internal_task", 12, "open", "Bob"), ("order", 6, "done", "Bob")],
     [("in_progress",)],
     [("internal_task", 12), ("order", 3)],
     [("order", 1)],
     [(0.75,)],
 ]
+
+
+# The audit log of the platform: of all moves since the middle of February but two.
+LOGGED = [
+    ("internal_task", 10, "03-03T09:00:00", BOB),
+    ("order", 3, "03-03T16:00:01", ANNA),
+    ("order", 4, "03-02T08:59:58", ANNA),
+    ("order", 5, "03-04T09:00:02", ANNA),
+    ("order", 6, "02-16T09:00:00", ANNA),
+    ("order", 6, "02-16T10:00:00", ANNA),
+    ("order", 7, "02-16T09:00:00", ANNA),
+    ("order", 7, "02-16T11:00:00", BOB),
+]
+
+
+def _audit_log(path: Path) -> Path:
+    """As the platform exports it."""
+    rows = (
+        f"{uuid.uuid5(uuid.NAMESPACE_OID, f'{table} {record} {at}')},"
+        f"2026-{at}Z,{table},{record},update,{user},\n"
+        for table, record, at, user in LOGGED
+    )
+    header = "id,created_at,table,record,action,user,changes\n"
+    path.write_text("".join([header, *rows]))
+    return path
 
 
 def _queries() -> list[str]:
@@ -192,6 +221,9 @@ def test_questions_have_the_answers_that_were_counted_by_hand(
         connection, tmp_path / "files", datetime(2026, 1, 1, tzinfo=UTC), *CONFIGURATION
     )
     append_rows(connection, HISTORY)
+    log = _audit_log(tmp_path / "audit.csv")
+    delivered = deliver(connection, log, Settings(own_mapping("audit_logs")))
+    assert delivered.result.appended == len(LOGGED)
     build(database_url, AS_OF)
     connection.execute(
         "insert into sla.tested_cuts select max(cut) from sla.built_cuts"

@@ -24,6 +24,7 @@ with connect(sys.argv[1]) as connection:
     upgrade(connection)
 """
 APPEND_ONLY = (
+    "audit_entries",
     "calendars",
     "calendar_pages",
     "calendar_windows",

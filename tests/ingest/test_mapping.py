@@ -70,7 +70,6 @@ def _one(mapping: Mapping, column: str, **row: str | None) -> object:
         ("from_status: {column: a, key: true}\n", "key"),
         ("sla_deadline: {column: a, format: 5}\n", "format"),
         ("triggered_by_user_id: {column: a, key: 1}\n", "key"),
-        ("business_context: text\n", "business_context"),
         ("metadata: 5\n", "metadata"),
         ("timezone: Europe/Nowhere\n", "timezone"),
         ("timezone: 5\n", "timezone"),

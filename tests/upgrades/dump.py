@@ -61,6 +61,10 @@ def _fill(release: Path, home: Path, *, is_built: bool) -> None:
     if is_built:
         _say(release, home, "build")
     _say(release, home, "ingest", str(HISTORY / "late.csv"))
+    if any((release / "ingest").rglob("audit_entry.py")):
+        _say(
+            release, home, "ingest", "--kind", "audit_logs", str(HISTORY / "audit.csv")
+        )
     commands = (release / "dagster_project").rglob("*.py")
     if any(re.search(r"def record(_command)?\(", p.read_text()) for p in commands):
         _say(release, home, "record", "order", "7", "new", "--first")

@@ -1,6 +1,7 @@
 {{ config(materialized="standing_view") }}
--- One row per transition, built or not, with the user, the workflow, the batch and the
--- violations of it (S18, S19).
+-- One row per transition, built or not, with the user, the workflow, the batch, the
+-- violations and the entries of the audit logs of it (S18, S19).
+{% set moment = "interval '" ~ var("audit_moment_seconds") ~ " seconds'" %}
 with
 
 {{ bound_ctes(ref("stg_transitions"), live_configuration()) }},
@@ -41,7 +42,10 @@ select
         select string_agg(found.violation, ', ' order by found.violation)
         from {{ ref("workflow_violations") }} as found
         where found.transition_id = bound.id
-    ) as violations
+    ) as violations,
+    audit.entry_count > 0 as has_audit_entry,
+    audit.entry_count as audit_entry_count,
+    audit.entries as audit_entries
 from bound
 inner join {{ ref("stg_batches") }} as batches using (batch_id)
 left join versions
@@ -60,3 +64,27 @@ left join users as approvers
     on
         bound.approved_by_user_id = approvers.user_id::text
         and {{ is_within("bound.created_at", "approvers.in_force") }}
+left join lateral (
+    select
+        count(*) as entry_count,
+        coalesce(
+            jsonb_agg(
+                jsonb_build_object(
+                    'id', entries.id,
+                    'created_at', {{ instant_text("entries.created_at") }},
+                    'action', entries.action,
+                    'changes', entries.changes
+                )
+                order by entries.created_at, entries.id
+            ),
+            '[]'
+        ) as entries
+    from {{ ref("stg_audit_entries") }} as entries
+    where
+        bound.entity_type = entries.entity_type
+        and bound.entity_id = entries.entity_id
+        and bound.created_at - {{ moment }} <= entries.created_at
+        and bound.created_at + {{ moment }} >= entries.created_at
+        -- Nobody's, where nobody is named.
+        and bound.triggered_by_user_id is not distinct from entries.triggered_by_user_id
+) as audit on true

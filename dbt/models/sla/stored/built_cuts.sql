@@ -1,6 +1,7 @@
 {{ config(materialized="publication") }}
 -- depends_on: {{ ref("touched_entities") }}
 -- dbt holds a model back for a test only if it has all parents of that test.
+-- depends_on: {{ source("raw", "audit_entries") }}
 -- depends_on: {{ source("raw", "rejected_transitions") }}
 -- One row per stored table: the cut that it is of (S17). It is made after them all; dbt
 -- wants them named here.

@@ -97,7 +97,12 @@ def _chunks(path: Path, layout: Layout = LAYOUT) -> Iterator[Chunk]:
 
 def _rows(path: Path, layout: Layout = LAYOUT) -> list[tuple[Any, ...]]:
     frames = [chunk.records for chunk in _chunks(path, layout)]
-    return pl.concat(frames).select(layout.columns).rows() if frames else []
+    # By name: a column may be called *, which polars takes for all of them.
+    return [
+        tuple(row[name] for name in layout.columns)
+        for frame in frames
+        for row in frame.iter_rows(named=True)
+    ]
 
 
 def _malformed(path: Path, layout: Layout = ANY) -> list[tuple[Any, ...]]:

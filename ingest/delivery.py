@@ -211,12 +211,15 @@ def deliver(
             all_chunks = chain([first], chunks)
             ignored = _deliver_chunks(connection, file, all_chunks, progress)
         delivery = _complete(connection, name, file_id, identity)
-        delivery = delivery._replace(ignored_deadlines=ignored)
         duplicate = delivery.result.duplicate
-        if not duplicate or _has_ids(mapping, first):
-            return delivery
-        is_first = _is_first(connection, source, file_id)
-        return delivery._replace(equal=duplicate if is_first else 0)
+        has_equal = (
+            duplicate
+            and not _has_ids(mapping, first)
+            and _is_first(connection, source, file_id)
+        )
+        return delivery._replace(
+            ignored_deadlines=ignored, equal=duplicate if has_equal else 0
+        )
 
 
 def _has_ids(mapping: Mapping | None, first: Chunk | None) -> bool:

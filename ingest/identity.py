@@ -22,15 +22,15 @@ def key_to_bigint(namespace: str, key: str) -> int:
 
 def key_to_uuid(key: str) -> str:
     """The UUID that stands for a text key, such as a user's name."""
-    return str(uuid.uuid5(NAMESPACE, key))
+    return named_uuid(key)
 
 
 def content_uuid(values: Iterable[str | None]) -> str:
     """The id of a row that came without one, as `validate` gives it.
 
     Args:
-        values: of CONTENT, in its order, as stored; instants in UTC, to
-            the microsecond, without an offset.
+        values: of a kind's content, in its order, as stored; instants in UTC, to the
+            microsecond, without an offset.
     """
     return named_uuid(
         "\x00".join("" if value is None else f"={value}" for value in values)

@@ -104,17 +104,11 @@ def _in_zone(name: str, times: LocalTimes) -> pl.Expr:
     forward = local.map_batches(
         lambda given: _forward(given, name), return_dtype=pl.Datetime("us", "UTC")
     )
-    is_gap = (
-        local.is_not_null()
-        & local.dt.replace_time_zone(
-            name, ambiguous="earliest", non_existent="null"
-        ).is_null()
-    )
-    return pl.when(is_gap).then(forward).otherwise(found)
+    return pl.coalesce(found, forward)
 
 
 def _forward(given: pl.Series, name: str) -> pl.Series:
-    """Local times that never were, by the offset before their gap."""
+    """Local times that never were, by the offset before their gap; null for others."""
     zone = ZoneInfo(name)
     placed = given.dt.replace_time_zone(name, ambiguous="earliest", non_existent="null")
     missing = given.filter(placed.is_null()).drop_nulls().unique().to_list()

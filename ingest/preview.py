@@ -89,11 +89,7 @@ def preview(
             skipped += batch.skipped_rows
             parts.append(batch.good.select(list(kept)))
             progress(breaker.rows)
-    good = (
-        pl.concat(parts)
-        if parts
-        else pl.DataFrame(schema=dict.fromkeys(kept, pl.String))
-    )
+    good = pl.concat([pl.DataFrame(schema=kept), *parts])
     statuses = good[told].value_counts().sort(["count", told], descending=[True, False])
     ends = good.select(
         first=pl.col("created_at").min(), last=pl.col("created_at").max()

@@ -27,11 +27,11 @@ from ingest.errors import (
 )
 from ingest.identity import content_uuid
 from ingest.json_text import canonical_json
+from ingest.kinds import TRANSITIONS
 from ingest.store.database import Connection
 from ingest.transition import (
     CODES,
     COLUMNS,
-    CONTENT,
     JSON_COLUMNS,
     LONGEST_STATUS,
     TIMES,
@@ -233,7 +233,8 @@ def _well_formed(texts: Mapping[str, str]) -> dict[str, str]:
     if len(found) < len(texts) or not found.keys() >= REQUIRED:
         return _validated(texts)
     if "created_at" in found and "id" not in found:
-        found["id"] = content_uuid(_content(c, found.get(c)) for c in CONTENT)
+        columns = TRANSITIONS.content
+        found["id"] = content_uuid(_content(c, found.get(c)) for c in columns)
     return found
 
 

@@ -25,8 +25,6 @@ COLUMNS = (
     "metadata",
     "source_order",
 )
-# What makes a row the same as another that came without an id, too (S20).
-CONTENT = COLUMNS[1:-1]
 REQUIRED = ("created_at", "entity_type", "entity_id", "to_status")
 TIMES = ("created_at", "sla_deadline")
 JSON_COLUMNS = ("business_context", "metadata")

@@ -1193,7 +1193,7 @@ MUTANTS = (
     ),
     Mutant(
         "Words: a draft takes the place of a file",
-        "dagster_project/cli/configuration.py",
+        "dagster_project/cli/output.py",
         'path.open("x", encoding="utf-8")',
         'path.open("w", encoding="utf-8")',
         ("tests/dagster_project/test_workflow_cli.py",),
@@ -1447,7 +1447,7 @@ MUTANTS = (
     Mutant(
         "S1: a gap is passed over",
         "ingest/instants.py",
-        "return pl.when(is_gap).then(forward).otherwise(found)",
+        "return pl.coalesce(found, forward)",
         "return found",
         ("tests/ingest/test_transition.py",),
     ),

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from dagster_project.cli.options import AS_JSON, Instant
+from dagster_project.cli.output import OUTPUT, write_new
 from dagster_project.cli.workflow_text import (
     calendar_text,
     headline,
@@ -19,7 +20,6 @@ from dagster_project.terminal import (
     tell_table,
 )
 from ingest.configuration import in_force, workflow_drafts, workflows
-from ingest.errors import WorkflowError
 from ingest.store import database
 
 WORKFLOW_FILES = click.argument("path", type=click.Path(path_type=Path))
@@ -121,12 +121,7 @@ def show_command(
 
 @workflows_group.command(name="draft")
 @click.argument("entity_type")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    help="A new file for it; standard output by default.",
-)
+@OUTPUT
 def draft_command(entity_type: str, output: Path | None) -> None:
     """Write a workflow file that says what was recorded for ENTITY_TYPE so far.
 
@@ -139,22 +134,9 @@ def draft_command(entity_type: str, output: Path | None) -> None:
     if output is None:
         tell(draft.text.rstrip("\n"))
         return
-    _write_new(output, draft.text)
+    write_new(output, draft.text)
     steps = draft.content["steps"]
     say(
         f"{len(steps):,} statuses are drafted in {output}. Read it, correct it and set "
         f"sla_hours; then: status-engine workflows check {output}"
     )
-
-
-def _write_new(path: Path, text: str) -> None:
-    """Write a file that is not there yet, or none."""
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError as error:
-        msg = f"{path} is there already. Name another file, or move it away."
-        raise WorkflowError(msg) from error
-    except OSError as error:
-        msg = f"{path} can't be written: {error.strerror or error}. Check the path."
-        raise WorkflowError(msg) from error

@@ -9,11 +9,11 @@ from pathlib import Path
 import click
 
 from dagster_project.cli.options import AS_JSON
+from dagster_project.cli.output import OUTPUT, write_new
 from dagster_project.cli.previews import preview_as_json, tell_preview
 from dagster_project.terminal import say, tell, tell_json
 from ingest.append import known_types
 from ingest.delivery import Settings
-from ingest.errors import SourceError
 from ingest.files.mapping import load_mapping
 from ingest.files.mapping_draft import Answers, Draft, draft
 from ingest.files.profile import profile, sample
@@ -24,7 +24,7 @@ from ingest.store.database import Connection
 
 @click.command(name="map")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write it there.")
+@OUTPUT
 @click.option("--entity-type", help="What all its entities are, such as order.")
 @click.option("--timezone", help="IANA zone of times without an offset.")
 @click.option("--key", help="The column that says which entity a row is of.")
@@ -37,7 +37,15 @@ from ingest.store.database import Connection
 )
 @AS_JSON
 def map_command(
-    file: Path, output: Path | None, as_json: bool, **answers: str | bool | None
+    file: Path,
+    output: Path | None,
+    entity_type: str | None,
+    timezone: str | None,
+    key: str | None,
+    status: str | None,
+    time: str | None,
+    month_first: bool | None,
+    as_json: bool,
 ) -> None:
     """Draft a mapping for a FILE of history, and say what would come of it.
 
@@ -49,8 +57,8 @@ def map_command(
     with database.session() as connection:
         types = known_types(connection)
         found = sample(file)
-        given = Answers(**answers)  # type: ignore[arg-type]
-        drafted = draft(file, found, profile(found.rows), types, given)
+        answers = Answers(entity_type, timezone, key, status, time, month_first)
+        drafted = draft(file, found, profile(found.rows), types, answers)
         text = _text(file, drafted)
         seen = _previewed(connection, file, text)
         if any(refusal.code == "row_is_ended" for refusal in seen.rejected):
@@ -61,7 +69,7 @@ def map_command(
             text = _text(file, drafted)
             seen = _previewed(connection, file, text)
     if output is not None:
-        _write(output, text)
+        write_new(output, text)
     if as_json:
         shown = {"mapping": text, "questions": drafted.questions}
         tell_json({**shown, "preview": preview_as_json(file.name, seen)})
@@ -69,8 +77,6 @@ def map_command(
     if output is None:
         tell(text.rstrip("\n"))
     tell_preview(file.name, seen)
-    told = drafted.content["entity_type"]
-    entity_type = told["constant"] if isinstance(told, dict) else None
     if entity_type is not None and entity_type not in types:
         label = entity_type.capitalize()
         say(
@@ -86,15 +92,6 @@ def map_command(
         say(f"Still to be answered: {question}")
     named = output or "MAPPING"
     say(f"Look it over, then: status-engine ingest {file} --mapping {named}")
-
-
-def _write(output: Path, text: str) -> None:
-    try:
-        with output.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        msg = f"{output}: {error.strerror or error}. Name another file."
-        raise SourceError(msg) from error
 
 
 def _text(file: Path, drafted: Draft) -> str:

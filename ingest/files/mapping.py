@@ -58,9 +58,7 @@ class Field:
     def text(self) -> pl.Expr:
         """The value as text, before keys are translated."""
         if self.constant is not None:
-            is_flag = isinstance(self.constant, bool)
-            text = str(self.constant)
-            return pl.lit(text.lower() if is_flag else text)
+            return pl.lit(_text(self.constant))
         if self.column is None:
             # A row without one of the parts is joined from the others.
             joined = pl.concat_str(
@@ -195,8 +193,9 @@ class Mapping:
             records = records.with_columns(
                 pl.when(~cleaned.is_in(self.nulls)).then(cleaned)
             )
-        wanted = (condition.holds() for condition in self.where)
-        kept = records.filter(pl.all_horizontal(pl.lit(value=True), *wanted))
+        kept = records
+        for condition in self.where:
+            kept = kept.filter(condition.holds())
         parts = [
             self._transitions(kept, fields, place)
             for place, fields in enumerate(self.transitions)

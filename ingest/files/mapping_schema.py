@@ -32,7 +32,6 @@ LONGEST_TEXT = 1_000
 FIELDS = tuple(column for column in COLUMNS if column != "source_order")
 TIMES = {column for kind in KINDS.values() for column in kind.times}
 JSON_COLUMNS = {column for kind in KINDS.values() for column in kind.json_columns}
-KEYED = ("entity_id", "triggered_by_user_id")
 # What polars takes for several columns, and the readers' own column.
 PATTERN = re.compile(r"\^.*\$$|\*$", re.DOTALL)
 TAKEN = ("", "row_number")
@@ -254,14 +253,16 @@ def mapping_defects(content: Located) -> Iterator[str]:
     parts = [content, *(entry for entry in entries if entry is not content)]
     for part in parts:
         yield from _kind_defects(part, kind)
-        for name in part.keys() & set(FIELDS):
-            yield from _field_defects(part, name)
+        for name in part:
+            if name in FIELDS:
+                yield from _field_defects(part, name)
 
 
 def _kind_defects(part: Located, kind: Kind) -> Iterator[str]:
     """Keys that say something of rows of another kind."""
     others = () if kind is TRANSITIONS else ("order", "transitions")
-    for name in part.keys() & {*FIELDS, *others} - set(kind.columns):
+    strange = {*FIELDS, *others}.difference(kind.columns)
+    for name in filter(strange.__contains__, part):
         yield (
             f"{part.at(name)}: {shown(name)} is no key of a mapping of {kind.noun}. "
             "Leave it out, or say by 'kind' what the rows are."
@@ -306,12 +307,10 @@ def _flaw_of_pattern(pattern: str) -> str | None:
 def _field_defects(within: Located, name: str) -> Iterator[str]:
     """What is wrong with a field, and with the members of a JSON column."""
     field = within[name]
-    if isinstance(field, str):
-        yield from _column_defects(field, within.at(name), name)
-    elif isinstance(field, list):
+    if isinstance(field, list):
         for column in field:
             yield from _column_defects(column, within.at(name), name)
-    elif name in JSON_COLUMNS and field is not None:
+    elif isinstance(field, Located) and name in JSON_COLUMNS:
         for member in field:
             yield from _part_defects(field, member)
     elif field is not None:

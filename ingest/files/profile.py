@@ -118,8 +118,7 @@ def sample(path: Path) -> Sample:
         if kind == "csv":
             layout = _delimited(content, path)
         elif kind == "parquet":
-            names = pq.ParquetFile(content).schema_arrow.names
-            layout = _open(names)
+            layout = _open(pq.read_schema(content).names)
         elif kind == "xes":
             layout = _open(_attributes(content))
         else:

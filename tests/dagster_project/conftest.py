@@ -3,10 +3,11 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from first_run import AS_OF, HISTORY, PARTS, Built
 
 from ingest.store import database
 
@@ -70,6 +71,33 @@ def kept(fresh_database: FreshDatabase) -> Kept:
             yield copy
 
     return keep
+
+
+@pytest.fixture(scope="session")
+def first_run(
+    installation: Installation, kept: Kept, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Built]:
+    """What a run leaves, made once; not to be changed."""
+    # Once Dagster is asked for, and not by every test.
+    from dagster_project.resources import Warehouse
+    from dagster_project.run import run
+
+    home = tmp_path_factory.mktemp("first_run")
+    with ExitStack() as until_the_end:
+        with installation(home, "order.yml", "office_nl.yml") as url:
+            (home / "inbox").mkdir()
+            (home / "inbox" / "history.csv").write_text(HISTORY)
+            run(Warehouse(), PARTS, as_of=AS_OF)
+            copy = until_the_end.enter_context(kept(url))
+        yield Built(copy, home)
+
+
+@pytest.fixture(scope="module")
+def built(first_run: Built, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The same with a home folder of the module's own."""
+    home = tmp_path_factory.mktemp("home")
+    shutil.copytree(first_run.home, home, symlinks=True, dirs_exist_ok=True)
+    return first_run._replace(home=home)
 
 
 @pytest.fixture

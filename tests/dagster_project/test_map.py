@@ -249,7 +249,9 @@ def test_nothing_is_overwritten_and_nothing_else_is_written(tmp_path: Path) -> N
     path.write_text(LOG)
     output.write_text("mine")
     options = ("--entity-type", "order", "--timezone", "UTC")
-    assert_one_sentence(run("map", path, "-o", output, *options), "File exists")
+    assert_one_sentence(
+        run("map", path, "-o", output, *options), "is there already. Name another"
+    )
     assert output.read_text() == "mine"
     said = run("map", path, *options)
     assert said.code == 0

@@ -3,12 +3,13 @@
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, suppress
-from datetime import UTC, datetime, timedelta
+from contextlib import AbstractContextManager, suppress
+from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
+from first_run import NEXT, PARTS, Built
 
 from dagster_project import dbt_process
 from dagster_project.aside import verify
@@ -20,41 +21,7 @@ from ingest.store import cuts
 from ingest.store.database import Connection
 from ingest.store.locks import Lock, holding
 
-PARTS = ["configuration", "inbox", "cut", "build", "publish"]
-AS_OF = datetime(2026, 3, 10, 12, tzinfo=UTC)
-NEXT = AS_OF + timedelta(days=2)
-HISTORY = """\
-created_at,entity_type,entity_id,to_status
-2026-03-01T09:00:00Z,order,1,new
-2026-03-01T10:00:00Z,order,1,confirmed
-2026-03-09T13:00:00Z,order,2,new
-"""
-
-
 Installation = Callable[..., AbstractContextManager[str]]
-
-
-class Built(NamedTuple):
-    """The database that the first run left, to be copied, and its home folder."""
-
-    url: str
-    home: Path
-
-
-@pytest.fixture(scope="module")
-def built(
-    installation: Installation,
-    kept: Callable[[str], AbstractContextManager[str]],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Built]:
-    home = tmp_path_factory.mktemp("home")
-    with ExitStack() as until_the_end:
-        with installation(home, "order.yml", "office_nl.yml") as url:
-            (home / "inbox").mkdir()
-            (home / "inbox" / "history.csv").write_text(HISTORY)
-            run(Warehouse(), PARTS, as_of=AS_OF)
-            copy = until_the_end.enter_context(kept(url))
-        yield Built(copy, home)
 
 
 @pytest.fixture

@@ -1,8 +1,7 @@
 """Verifications that fail, and what checks show: by the instance's own records."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
-from datetime import UTC, datetime, timedelta
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +10,7 @@ import duckdb
 import pytest
 from commands import assert_one_sentence
 from commands import run as at_terminal
+from first_run import NEXT, PARTS, Built
 
 from dagster_project.aside import verify
 from dagster_project.definitions import build_definitions
@@ -20,15 +20,6 @@ from dagster_project.verifications import standing_failure
 from ingest import record
 from ingest.store.database import Connection
 
-PARTS = ["configuration", "inbox", "cut", "build", "publish"]
-AS_OF = datetime(2026, 3, 10, 12, tzinfo=UTC)
-NEXT = AS_OF + timedelta(days=2)
-HISTORY = """\
-created_at,entity_type,entity_id,to_status
-2026-03-01T09:00:00Z,order,1,new
-2026-03-01T10:00:00Z,order,1,confirmed
-2026-03-09T13:00:00Z,order,2,new
-"""
 STAYS = dg.AssetKey(["sla", "status_intervals"])
 # Of files, which judge all of them each time.
 OTHER_CHECKS = {"every_file_was_accepted", "files_hold_what_the_manifest_says"}
@@ -47,35 +38,15 @@ class Shown(NamedTuple):
     judged: str
 
 
-@pytest.fixture(scope="module")
-def template(
-    installation: Installation,
-    kept: Callable[[str], AbstractContextManager[str]],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[tuple[str, Path]]:
-    """The database that a first run left, to be copied, and its home folder."""
-    home = tmp_path_factory.mktemp("home")
-    with ExitStack() as until_the_end:
-        with installation(home, "order.yml", "office_nl.yml") as url:
-            (home / "inbox").mkdir()
-            (home / "inbox" / "history.csv").write_text(HISTORY)
-            run(Warehouse(), PARTS, as_of=AS_OF)
-            copy = until_the_end.enter_context(kept(url))
-        yield copy, home
+@pytest.fixture
+def database_url(installation: Installation, built: Built) -> Iterator[str]:
+    with installation(built.home, template=built.url) as url:
+        yield url
 
 
 @pytest.fixture
-def database_url(
-    installation: Installation, template: tuple[str, Path]
-) -> Iterator[str]:
-    url, home = template
-    with installation(home, template=url) as copy:
-        yield copy
-
-
-@pytest.fixture
-def warehouse(database_url: str, template: tuple[str, Path]) -> Warehouse:
-    return Warehouse(database_url=database_url, home=str(template[1]))
+def warehouse(database_url: str, built: Built) -> Warehouse:
+    return Warehouse(database_url=database_url, home=str(built.home))
 
 
 @pytest.fixture

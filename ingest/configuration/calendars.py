@@ -61,13 +61,6 @@ def _time(since_midnight: timedelta, *, is_end: bool = False) -> str:
     return f"{text}:{seconds:02}" if seconds else text
 
 
-class Window(NamedTuple):
-    """An opening window [opens_at, closes_at), in UTC, without a zone."""
-
-    opens_at: datetime
-    closes_at: datetime
-
-
 class Page(NamedTuple):
     """The windows that begin in a span of days, after the one before them.
 

@@ -29,7 +29,6 @@ from ingest.transition import BIGINT_PATTERN, ORDER_PATTERN
 HEAD_BYTES = 1 << 20
 HEAD_LINES = 100
 HEAD_EVENTS = 5_000
-SAMPLE_ROWS = 50_000
 # Distinct values of a column that times are tried on.
 TRIED_VALUES = 1_000
 FIRST_TRIED = 10
@@ -74,14 +73,12 @@ COUNTED_YEARS = (1990, 2060)
 class Sample(NamedTuple):
     """The first rows of a file as text, and how it is to be read.
 
-    rows: of String, those texts null that stand for no value; nulls: these texts;
-    is_whole: whether that is all of the file.
+    rows: of String, those texts null that stand for no value; nulls: these texts.
     """
 
     rows: pl.DataFrame
     layout: Layout
     nulls: tuple[str, ...]
-    is_whole: bool
 
 
 class Times(NamedTuple):
@@ -123,9 +120,7 @@ def sample(path: Path) -> Sample:
             layout = _open(_attributes(content))
         else:
             layout = _open(_members(content, path))
-        chunks = read(content, layout)
-        first = next(chunks, None)
-        is_whole = first is None or next(chunks, None) is None
+        first = next(read(content, layout), None)
     if first is None or first.records.is_empty():
         msg = f"{path}: no row of it can be read. Look at its first lines."
         raise SourceError(msg)
@@ -135,7 +130,7 @@ def sample(path: Path) -> Sample:
     ).row(0, named=True)
     nulls = tuple(text for text, is_there in found.items() if is_there)
     rows = rows.with_columns(pl.when(~pl.all().is_in(nulls)).then(pl.all()))
-    return Sample(rows, layout, nulls, is_whole)
+    return Sample(rows, layout, nulls)
 
 
 def profile(rows: pl.DataFrame) -> list[Column]:

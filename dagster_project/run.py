@@ -115,7 +115,7 @@ def run(
 
     Args:
         warehouse: the database and the home folder.
-        parts: of configuration, inbox, cut, build and publish.
+        parts: of configuration, inbox, cut, build, publish and alerts.
         as_of: the run's instant; the database's clock by default.
         paths: files to deliver before the inbox is emptied.
         workflows: a folder of workflow files to apply.

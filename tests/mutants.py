@@ -1200,7 +1200,7 @@ MUTANTS = (
     ),
     Mutant(
         "Words: an instant that clocks show twice is told without its offset",
-        "dagster_project/cli/explain.py",
+        "dagster_project/explain.py",
         'f" {local:%z}" if again.utcoffset() != local.utcoffset() else ""',
         '""',
         ("tests/dbt/test_explanations.py",),

@@ -38,7 +38,7 @@ def every_file_was_accepted(warehouse: Warehouse) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(asset=["raw", "alert_deliveries"])
+@dg.asset_check(asset=["alerts", "alert_deliveries"])
 def every_alert_was_delivered(warehouse: Warehouse) -> dg.AssetCheckResult:
     """No channel of alerts lacks its address, or did not take what is due for it."""
     with warehouse.session() as connection:

@@ -149,7 +149,11 @@ def run(
 
 
 def _selection(parts: Sequence[str]) -> dg.AssetSelection:
-    groups = {"build": ("staging", "building", "sla"), "publish": ("published",)}
+    groups = {
+        "build": ("staging", "building", "sla"),
+        "publish": ("published",),
+        "alerts": ("alerts",),
+    }
     selection: dg.AssetSelection = dg.AssetSelection.assets()
     for part in parts:
         if part in groups:

@@ -25,7 +25,7 @@ def alert_assets(tables: Tables) -> dg.AssetsDefinition:
     filled = tables.filled_by("alerts")
     specs = [
         dg.AssetSpec(
-            ["raw", table.name],
+            ["alerts", table.name],
             deps=[DUE],
             description=f"{table.description} Alerts that are due are sent through "
             "their channels, in order, until each was taken.",
@@ -57,7 +57,7 @@ def alert_assets(tables: Tables) -> dg.AssetsDefinition:
             for table in filled:
                 rows = row_count(connection, f"raw.{table.name}")
                 yield dg.MaterializeResult(
-                    asset_key=["raw", table.name],
+                    asset_key=["alerts", table.name],
                     metadata={**metadata, "dagster/row_count": rows},
                 )
 

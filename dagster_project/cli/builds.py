@@ -136,7 +136,7 @@ def run(as_json: bool) -> None:
     if counts["refused_files"]:
         say(f"Error: files were refused; why is in {database.home() / 'refused'}.")
         sys.exit(1)
-    if result.metadata["raw/alert_deliveries"]["failed"]:
+    if result.metadata["alerts/alert_deliveries"]["failed"]:
         say("Error: alerts were not delivered. Why: status-engine alerts deliver")
         sys.exit(1)
     sys.exit(REJECTED if counts["rejected"] else 0)

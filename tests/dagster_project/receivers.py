@@ -1,4 +1,4 @@
-"""Receivers of alerts on this machine: one of HTTP, one of mail; both fail when told."""
+"""Receivers of alerts, one of HTTP and one of mail; both fail when they are told."""
 
 import json
 import socket

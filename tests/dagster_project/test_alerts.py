@@ -9,10 +9,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import psycopg
 import pytest
+from click.testing import CliRunner
 from receivers import HttpReceiver, MailReceiver
 
+from dagster_project import sensors
 from dagster_project.alerts import channels
 from dagster_project.alerts.delivery import (
     ChannelResult,
@@ -20,6 +23,9 @@ from dagster_project.alerts.delivery import (
     deliverable,
     standing_failures,
 )
+from dagster_project.cli import main
+from dagster_project.definitions import build_definitions
+from dagster_project.resources import Warehouse
 from ingest.configuration import workflows
 from ingest.delivery import deliver
 from ingest.store import database
@@ -243,7 +249,6 @@ def test_a_channel_gets_what_its_lists_name_and_in_the_hours_of_its_calendar(
     build: Build,
     channel: Channel,
     history: Rows,
-    receiver: HttpReceiver,
 ) -> None:
     channel("everything", digest_above=0)
     channel("fleet", business_entities="[Fleet]")
@@ -449,9 +454,12 @@ def test_where_the_database_goes_away_the_next_delivery_heals_it(
     history("1 0 new")
     build(database_url, _after(2))
     with database.connect(database_url) as other:
-        receiver.before_answer = lambda: connection.execute(
-            "select pg_terminate_backend(%s)", [other.info.backend_pid]
-        ) and None
+
+        def end_session() -> None:
+            end = "select pg_terminate_backend(%s)"
+            connection.execute(end, [other.info.backend_pid])
+
+        receiver.before_answer = end_session
         with pytest.raises(psycopg.OperationalError):
             deliver_alerts(other, as_of=_after(9))
     receiver.before_answer = lambda: None
@@ -476,3 +484,97 @@ def test_two_that_deliver_at_once_tell_each_alert_once(
     assert _deliver_in_a_process(database_url).wait(60) == 0
     assert sorted(int(title.split()[2]) for title in receiver.titles) == [*range(1, 13)]
     assert len(_told(connection)) == 12
+
+
+def test_dagster_asks_for_a_delivery_makes_it_and_says_who_got_none(
+    database_url: str,
+    build: Build,
+    channel: Channel,
+    history: Rows,
+    receiver: HttpReceiver,
+    tmp_path: Path,
+) -> None:
+    channel()
+    history("1 0 new")
+    build(database_url, _after(2))
+    warehouse = Warehouse(database_url=database_url, home=str(tmp_path))
+    definitions = build_definitions(warehouse)
+    job = definitions.resolve_job_def("deliver_alerts")
+
+    with dg.instance_for_test() as instance:
+
+        def tick() -> object:
+            context = dg.build_sensor_context(instance)
+            return sensors.alerts_fall_due(context, warehouse=warehouse)
+
+        def run() -> tuple[dict[str, Any], bool]:
+            result = job.execute_in_process(instance=instance)
+            told = result.asset_materializations_for_node("alerts")[0].metadata
+            (check,) = result.get_asset_check_evaluations()
+            assert check.severity is dg.AssetCheckSeverity.ERROR
+            return {name: value.value for name, value in told.items()}, check.passed
+
+        assert isinstance(tick(), dg.RunRequest)
+        receiver.statuses = [500]
+        told, passed = run()
+        assert (told["due"], told["delivered"], told["failed"], passed) == (
+            3,
+            0,
+            1,
+            False,
+        )
+        assert "planning: failed, 0 of 3 in 1 messages" in told["channels"]
+        assert isinstance(tick(), dg.RunRequest)
+        told, passed = run()
+        assert (told["due"], told["delivered"], told["failed"], passed) == (
+            3,
+            3,
+            0,
+            True,
+        )
+        assert isinstance(tick(), dg.SkipReason)
+        # A run of it that goes on is enough.
+        history("2 0 new")
+        build(database_url, _after(2))
+        assert isinstance(tick(), dg.RunRequest)
+        instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+        assert isinstance(tick(), dg.SkipReason)
+
+
+def test_commands_list_deliver_and_try_channels(
+    database_url: str,
+    build: Build,
+    channel: Channel,
+    history: Rows,
+    receiver: HttpReceiver,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+
+    def call(*arguments: str) -> tuple[int, str]:
+        result = CliRunner().invoke(main, ["alerts", *arguments])
+        return result.exit_code, result.output
+
+    history("1 0 new")
+    build(database_url, _after(2))
+    assert "dry run: no channel is configured" in call("deliver")[1]
+    assert "nobody is told" in call("list")[1]
+    channel()
+    code, said = call("list")
+    assert (code, said.count("planning  alert")) == (0, 3)
+    assert call("deliver", "--dry-run") == (
+        0,
+        "alerts to planning: dry run, 0 of 3 in 0 messages (asked for)\n",
+    )
+    assert call("test", "planning") == (0, "Channel planning took it.\n")
+    receiver.statuses = [500]
+    code, said = call("deliver")
+    assert (code, "planning: 3 are due, and it failed: " in said) == (1, True)
+    assert call("deliver")[0] == 0
+    assert call("deliver") == (0, "nothing is due\n")
+    assert len(receiver.taken) == 4
+    code, said = call("test", "nobody")
+    assert (code, "There is no channel 'nobody'; in force are planning." in said) == (
+        1,
+        True,
+    )

@@ -20,6 +20,7 @@ UNENDED = [
 
 @dg.sensor(
     job=status_engine,
+    description="A normal run as soon as files wait in the inbox, within 30 s.",
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
@@ -35,6 +36,7 @@ def files_in_the_inbox(warehouse: Warehouse) -> dg.RunRequest | dg.SkipReason:
 
 @dg.sensor(
     job=deliver_alerts,
+    description="A delivery of alerts as soon as one is due, within 30 s.",
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
 )

@@ -1,12 +1,20 @@
 """Tables of schema raw as assets: configuration, the inbox, the pinned cut."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 
 import dagster as dg
+from pydantic import Field
 
-from dagster_project.assets import OWNERS, narrate
+from dagster_project.assets import (
+    EVERY_TICK,
+    OWNERS,
+    WHEN_RED,
+    Stopwatch,
+    narrate,
+)
+from dagster_project.columns import schemas_of_raw
 from dagster_project.resources import (
     Named,
     Warehouse,
@@ -17,35 +25,71 @@ from ingest.configuration import workflows
 from ingest.delivery import NOTHING, deliver
 from ingest.inbox import Passed, Taken, take_in
 from ingest.store import cuts
+from ingest.store.cuts import Cut
 from ingest.store.database import Connection, row_count
+
+# By the server's clock, whatever the run takes for now.
+_LAG: LiteralString = """
+select round(extract(epoch from clock_timestamp() - max(recorded_at)), 3)
+from raw.batches
+where cut <= %s
+"""
+FILLED_BY = {
+    "configuration": "Each run applies the workflow, calendar and other files that "
+    "changed, as new versions.",
+    "inbox": "Each run takes in what lies in the inbox; `status-engine ingest` and "
+    "`record` write here at any time.",
+    "cut": "Each run pins one: the batches that were committed by then are what it "
+    "reads.",
+}
 
 
 class CutConfig(dg.Config):
-    """The run's instant, ISO 8601 with an offset; the database's clock by default."""
+    """When a run is."""
 
-    as_of: str | None = None
+    as_of: str | None = Field(
+        default=None,
+        description="The instant that is now for this run, ISO 8601 with an offset, as "
+        "2026-03-07T12:05:00+00:00: what is overdue is overdue as of it. By default, "
+        "and for what the schedule starts, the clock.",
+    )
 
 
 def _specs(tables: Sequence[Table]) -> list[dg.AssetSpec]:
     return [
-        dg.AssetSpec(
-            ["raw", table.name],
-            description=table.description,
-            group_name="raw",
-            owners=OWNERS,
-            kinds={"postgres", "python"},
+        dg.apply_freshness_policy(
+            dg.AssetSpec(
+                ["raw", table.name],
+                description=f"{table.description} {FILLED_BY[table.filled_by]}\n\n"
+                f"{WHEN_RED['raw']}",
+                group_name="raw",
+                owners=OWNERS,
+                kinds={"postgres", "python", "table"},
+            ),
+            EVERY_TICK,
         )
         for table in tables
     ]
 
 
-def _row_counts(
-    connection: Connection, tables: Sequence[Table]
+def tables_filled(
+    connection: Connection,
+    tables: Sequence[Table],
+    stopwatch: Stopwatch,
+    said: Mapping[str, Any],
+    group: str = "raw",
 ) -> Iterator[dg.MaterializeResult[Any]]:
+    """Tables of schema raw after a step: rows, columns, its seconds, what it says."""
+    schemas = schemas_of_raw(connection, tables)
     for table in tables:
-        rows = row_count(connection, f"raw.{table.name}")
         yield dg.MaterializeResult(
-            asset_key=["raw", table.name], metadata={"dagster/row_count": rows}
+            asset_key=[group, table.name],
+            metadata={
+                "dagster/row_count": row_count(connection, f"raw.{table.name}"),
+                "dagster/column_schema": schemas[table.name],
+                "seconds": stopwatch.seconds,
+                **said,
+            },
         )
 
 
@@ -61,15 +105,17 @@ def configuration_assets(tables: Tables) -> dg.AssetsDefinition:
     ) -> Iterator[Any]:
         """Apply the workflow files that changed (S7)."""
         folder = named.workflows or warehouse.folder / "workflows"
+        stopwatch, changed = Stopwatch(), 0
         with warehouse.session() as connection:
             if named.workflows or folder.exists():
                 applied = workflows.apply(connection, workflows.load(folder))
+                changed = len(applied.changed)
                 narrate(
                     context,
-                    f"workflows: {len(applied.changed)} new versions, "
-                    f"{applied.unchanged} unchanged",
+                    f"workflows: {changed} new versions, {applied.unchanged} unchanged",
                 )
-            yield from _row_counts(connection, filled)
+            said = {"new_versions": changed}
+            yield from tables_filled(connection, filled, stopwatch, said)
 
     return configuration
 
@@ -86,6 +132,7 @@ def inbox_assets(tables: Tables) -> dg.AssetsDefinition:
     ) -> Iterator[Any]:
         """Deliver the files that are named, then those in the inbox (S18, S20)."""
         total, refused, passed = NOTHING, 0, 0
+        stopwatch = Stopwatch()
         with warehouse.session() as connection:
             for path in named.paths:
                 result = deliver(connection, path).result
@@ -104,8 +151,7 @@ def inbox_assets(tables: Tables) -> dg.AssetsDefinition:
                 "refused_files": refused,
                 "passed_over": passed,
             }
-            for table in _row_counts(connection, filled):
-                yield table._replace(metadata={**(table.metadata or {}), **counts})
+            yield from tables_filled(connection, filled, stopwatch, counts)
 
     return inbox
 
@@ -127,9 +173,16 @@ def describe(result: AppendResult) -> str:
     )
 
 
+def _lag(connection: Connection, pinned: Cut) -> dict[str, float]:
+    """How old the newest batch is as its cut is pinned; nothing where there is none."""
+    row = connection.execute(_LAG, [pinned.number]).fetchone()
+    return {"lag_seconds": float(row[0])} if row and row[0] is not None else {}
+
+
 def cut_asset(tables: Tables) -> dg.AssetsDefinition:
     """The cut that a run reads: all that is raw comes before it."""
-    (spec,) = _specs(tables.filled_by("cut"))
+    filled = tables.filled_by("cut")
+    (spec,) = _specs(filled)
     before = [*tables.filled_by("configuration"), *tables.filled_by("inbox")]
 
     @dg.asset(
@@ -139,24 +192,25 @@ def cut_asset(tables: Tables) -> dg.AssetsDefinition:
         group_name=spec.group_name,
         owners=OWNERS,
         kinds=spec.kinds,
+        freshness_policy=EVERY_TICK,
     )
     def cut(
         context: dg.AssetExecutionContext, config: CutConfig, warehouse: Warehouse
     ) -> dg.MaterializeResult[Any]:
         """Pin the cut of this run; its instant is the tick's (S15)."""
         as_of = datetime.fromisoformat(config.as_of) if config.as_of else None
+        stopwatch = Stopwatch()
         with warehouse.session() as connection:
             pinned = cuts.pin(connection, context.run.run_id, as_of)
-            rows = row_count(connection, "raw.cuts")
+            said = {
+                "cut": pinned.number,
+                "as_of": dg.MetadataValue.timestamp(pinned.as_of),
+                **_lag(connection, pinned),
+            }
+            (result,) = tables_filled(connection, filled, stopwatch, said)
         narrate(
             context, f"cut {pinned.number} pinned, as of {pinned.as_of.isoformat()}"
         )
-        return dg.MaterializeResult(
-            metadata={
-                "cut": pinned.number,
-                "as_of": dg.MetadataValue.timestamp(pinned.as_of),
-                "dagster/row_count": rows,
-            }
-        )
+        return result
 
     return cut

@@ -3,7 +3,7 @@
 import dagster as dg
 from pydantic import Field
 
-from dagster_project.assets import OWNERS, in_a_sentence, narrate
+from dagster_project.assets import in_a_sentence, narrate
 from dagster_project.resources import Warehouse
 from ingest import rejects
 from ingest.errors import StatusEngineError
@@ -70,7 +70,6 @@ def replay(
 
 
 @dg.job(
-    owners=OWNERS,
     description="Judge refused rows again, once their cause is mended: a workflow, "
     "calendar or entity type that was missing. What passes now is appended, once, and "
     "is built by the next run; what still fails stays, with its reason. Rows of files "

@@ -8,7 +8,6 @@ from typing import Any
 
 import dagster as dg
 
-from dagster_project.assets import OWNERS
 from dagster_project.assets.derived import EQUALS_A_FULL_BUILD
 from dagster_project.dead_runs import end_dead_runs
 
@@ -28,7 +27,6 @@ def job_of(selection: dg.AssetSelection) -> Any:
         "changed, empty the inbox, pin a cut, build and test what it touches, publish "
         "the files, send the alerts that are due. Launch it where you don't want to "
         "wait for the next tick; it needs no configuration.",
-        owners=OWNERS,
         executor_def=dg.in_process_executor,
     )
 
@@ -59,7 +57,6 @@ full_refresh = dg.define_asset_job(
     "it in the place of what there is once its tests passed; readers notice nothing. "
     "Launch it where a check of group sla failed or a verification found a difference.",
     config=run_config(full_refresh=True),
-    owners=OWNERS,
     executor_def=dg.in_process_executor,
 )
 
@@ -69,7 +66,6 @@ verify = dg.define_asset_job(
     description="Hold what is published against a full build of the same cut, row by "
     "row; nothing is changed. It runs each night. Launch it where you doubt a figure: "
     "where rows differ, nothing is published until job full_refresh mended it.",
-    owners=OWNERS,
     executor_def=dg.in_process_executor,
 )
 
@@ -79,7 +75,6 @@ publish = dg.define_asset_job(
     description="Write the files of the built and tested cut, and hold them against "
     "their manifest; nothing is taken in or built. Launch it where the files are "
     "damaged, or the disk was full.",
-    owners=OWNERS,
     executor_def=dg.in_process_executor,
 )
 
@@ -89,7 +84,6 @@ deliver_alerts = dg.define_asset_job(
     description="Send the alerts that are due; asked for by a sensor as they fall due. "
     "Launch it where a channel was mended and you don't want to wait for its next try, "
     "or with dry_run to see what would be sent.",
-    owners=OWNERS,
     executor_def=dg.in_process_executor,
 )
 

@@ -61,7 +61,7 @@ def telling_origin(
     """The same columns, each with those that it is made of: the UI shows no lineage."""
     columns = []
     for column in schema.columns:
-        origin = [f"{c.table}.{c.name}" for c in made_of.get(column.name, ())]
+        origin = [".".join(c) for c in made_of.get(column.name, ())]
         others = len(origin) - NAMED
         named = ", ".join(origin[:NAMED]) + (f" and {others} more" * (others > 0))
         description = f"{column.description or ''} From: {named}.".strip()

@@ -20,8 +20,9 @@ SHOWN_AT_ONCE = 1_000
 WEEKS = 26
 TYPES = 8
 LETTERS = 17
-# What a browser reads unescaped in the data of an image, between < and > of markdown.
-KEPT = " =:/'.,-#()"
+# What a browser reads unescaped in the data of an image, between < and > of markdown; a
+# # would end it.
+KEPT = " =:/'.,-()"
 _COMPLIANCE: LiteralString = """
 select
     date_trunc('week', entered_on)::date,
@@ -94,9 +95,9 @@ def draw_compliance(weeks: Sequence[tuple[date, float]]) -> str:
     return _image(
         f"Compliance by week up to {last}, {ratio:.1%}",
         f"<svg xmlns='http://www.w3.org/2000/svg' width='{width + 50}' height='108' "
-        "font-family='sans-serif' font-size='11' fill='#888'>"
-        f"<path d='{bars}' stroke='#3a7' stroke-width='9'/>"
-        f"<path d='M2 10h{width}M2 90h{width}' stroke='#888'/>"
+        "font-family='sans-serif' font-size='11' fill='gray'>"
+        f"<path d='{bars}' stroke='seagreen' stroke-width='9'/>"
+        f"<path d='M2 10h{width}M2 90h{width}' stroke='gray'/>"
         f"<text x='{width + 6}' y='14'>100 %</text>"
         f"<text x='{width + 6}' y='94'>0</text>"
         f"<text x='2' y='105'>{weeks[0][0]}</text>"
@@ -122,8 +123,8 @@ def draw_overdue(types: Sequence[Overdue]) -> str:
         "Overdue by type, of all that have a deadline",
         f"<svg xmlns='http://www.w3.org/2000/svg' width='330' "
         f"height='{16 * len(shown) + 8}' font-family='sans-serif' font-size='11' "
-        f"fill='#888'><path d='M160 4v{16 * len(shown)}M320 4v{16 * len(shown)}' "
-        f"stroke='#888'/><path d='{bars}' stroke='#c54' stroke-width='10'/>"
+        f"fill='gray'><path d='M160 4v{16 * len(shown)}M320 4v{16 * len(shown)}' "
+        f"stroke='gray'/><path d='{bars}' stroke='indianred' stroke-width='10'/>"
         f"<text>{lines}</text></svg>",
     )
     # Of names that take more than a letter for a letter.

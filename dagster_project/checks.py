@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import duckdb
@@ -11,7 +10,6 @@ from dagster_project.alerts.delivery import standing_failures
 from dagster_project.aside import verify
 from dagster_project.assets import in_a_sentence
 from dagster_project.assets.derived import EQUALS_A_FULL_BUILD
-from dagster_project.failures import TO_DO
 from dagster_project.judged import EVERYTHING, JUDGED
 from dagster_project.publish import DATABASE_NAME, read_manifest
 from dagster_project.resources import Warehouse
@@ -36,15 +34,15 @@ def every_file_was_accepted(warehouse: Warehouse) -> dg.AssetCheckResult:
             "reasons": "\n".join(map(_reason, refused)),
             "left": "\n".join(left),
             "passed_over": "\n".join(map(str, found.passed)),
-            **_to_do(
-                refused or left,
-                "Mend each file by the reason above and put it into the folder `inbox` "
-                "again; what came in of it before is not doubled. Delete it, with its "
-                "`.txt`, from the folder `refused` then. The next run takes up what is "
-                "left; what stays there can't be moved: look at the rights of the "
-                "folder, and at the room on the disk.",
-            ),
         },
+        description=_to_do(
+            refused or left,
+            "Mend each file by the reason below and put it into the folder `inbox` "
+            "again; what came in of it before is not doubled. Delete it, with its "
+            "`.txt`, from the folder `refused` then. The next run takes up what is "
+            "left; what stays there can't be moved: look at the rights of the "
+            "folder, and at the room on the disk.",
+        ),
     )
 
 
@@ -57,20 +55,20 @@ def every_alert_was_delivered(warehouse: Warehouse) -> dg.AssetCheckResult:
         passed=not standing,
         metadata={
             "channels": "\n".join(standing) or "all took what is due for them",
-            **_to_do(
-                standing,
-                "Set the environment variable of a channel without an address, and "
-                "start the UI anew; where a receiver refuses, try "
-                "`status-engine alerts test CHANNEL`. Nothing is lost meanwhile; job "
-                "`deliver_alerts` tries at once.",
-            ),
         },
+        description=_to_do(
+            standing,
+            "Set the environment variable of a channel without an address, and "
+            "start the UI anew; where a receiver refuses, try "
+            "`status-engine alerts test CHANNEL`. Nothing is lost meanwhile; job "
+            "`deliver_alerts` tries at once.",
+        ),
     )
 
 
-def _to_do(failed: object, what: str) -> dict[str, dg.MetadataValue[Any]]:
-    """What to do, where there is something."""
-    return {TO_DO: dg.MetadataValue.md(what)} if failed else {}
+def _to_do(failed: object, what: str) -> str | None:
+    """What to do, where there is something; the UI shows it beside the result."""
+    return what if failed else None
 
 
 def _reason(path: Path) -> str:
@@ -109,13 +107,13 @@ def published_files(warehouse: Warehouse) -> Iterator[dg.AssetCheckResult]:
         metadata={
             "cut": manifest.cut,
             "wrong": wrong,
-            **_to_do(
-                wrong,
-                "Launch job `publish`: it writes all files of the built cut. Where it "
-                "fails too, look at the room on the disk, and at what else writes into "
-                "the folder `published`.",
-            ),
         },
+        description=_to_do(
+            wrong,
+            "Launch job `publish`: it writes all files of the built cut. Where it "
+            "fails too, look at the room on the disk, and at what else writes into "
+            "the folder `published`.",
+        ),
     )
     if wrong:
         tables = "; ".join(f"{table}: {rows}" for table, rows in wrong.items())
@@ -151,14 +149,14 @@ def verification(warehouse: Warehouse) -> Iterator[dg.AssetCheckResult]:
             "rows": dict(verified.rows),
             "differing": len(verified.differences),
             "first_differing": verified.first_lines,
-            **_to_do(
-                verified.differences,
-                "Launch job `full_refresh`; until then nothing is published. The lines "
-                "above name the entities; `status-engine explain TYPE ID` tells how "
-                "each came to be. Keep them: it is a defect, or somebody changed a "
-                "table of schema sla by hand.",
-            ),
         },
+        description=_to_do(
+            verified.differences,
+            "Launch job `full_refresh`; until then nothing is published. The lines "
+            "below name the entities; `status-engine explain TYPE ID` tells how "
+            "each came to be. Keep them: it is a defect, or somebody changed a "
+            "table of schema sla by hand.",
+        ),
     )
     try:
         with warehouse.session() as connection:

@@ -14,7 +14,7 @@ import psycopg
 from ingest.store.cuts import Cut
 from ingest.store.database import Connection
 
-# Keys of metadata: of a check where its query is and what to do, of a result the same.
+# Keys of a check's metadata: where its query is, and what to do.
 QUERY_FILE = "query_file"
 TO_DO = "what_to_do"
 FIRST = 10
@@ -75,25 +75,33 @@ def query_file(node: Mapping[str, Any]) -> str:
 
 
 def described(
-    connection: Connection, spec: dg.AssetCheckSpec, target: Path, cut: Cut
-) -> dict[str, dg.MetadataValue[Any]]:
-    """Metadata of a failed test.
+    connection: Connection,
+    failed: dg.AssetCheckResult,
+    spec: dg.AssetCheckSpec,
+    target: Path,
+    cut: Cut,
+) -> dg.AssetCheckResult:
+    """The result of a failed test, with what a person needs.
+
+    What to do and the first rows are its description, which the UI shows at once;
+    markdown of metadata it shows when asked.
 
     Args:
         connection: open, outside a transaction.
+        failed: as dbt has it.
         spec: the check, with what its metadata says of it.
         target: the folder of dbt's run.
         cut: what was judged.
     """
-    said: dict[str, dg.MetadataValue[Any]] = {
-        TO_DO: dg.MetadataValue.md(spec.metadata[TO_DO])
-    }
-    files = (target / "compiled").glob(f"*/{spec.metadata[QUERY_FILE]}")
-    for file in files:
+    told = {**failed.metadata}
+    said = [spec.metadata[TO_DO]]
+    for file in (target / "compiled").glob(f"*/{spec.metadata[QUERY_FILE]}"):
         query = Query(file.read_text(encoding="utf-8"), cut)
-        said["first_rows"] = dg.MetadataValue.md(_first_rows(connection, query))
-        said["query"] = dg.MetadataValue.md(f"```\n{query.to_paste}\n```")
-    return said
+        rows = _first_rows(connection, query)
+        said.append(rows)
+        told["first_rows"] = dg.MetadataValue.md(rows)
+        told["query"] = dg.MetadataValue.md(f"```\n{query.to_paste}\n```")
+    return failed._replace(metadata=told, description="\n\n".join(said))
 
 
 def _first_rows(connection: Connection, query: Query) -> str:

@@ -116,7 +116,7 @@ def draw_overdue(types: Sequence[Overdue]) -> str:
     )
     lines = "".join(
         f"<tspan x='2' y='{16 + 16 * n}'>"
-        f"{html.escape(row.entity_type[:LETTERS])} {row.overdue}</tspan>"
+        f"{_text(row.entity_type)} {row.overdue}</tspan>"
         for n, row in enumerate(shown)
     )
     picture = _image(
@@ -129,6 +129,11 @@ def draw_overdue(types: Sequence[Overdue]) -> str:
     )
     # Of names that take more than a letter for a letter.
     return picture if len(picture) < SHOWN_AT_ONCE else draw_overdue(shown[:-1])
+
+
+def _text(name: str) -> str:
+    """As XML; what can't be printed could not be read as such."""
+    return html.escape("".join(c for c in name if c.isprintable())[:LETTERS])
 
 
 def _image(title: str, svg: str) -> str:

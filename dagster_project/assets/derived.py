@@ -59,8 +59,14 @@ STILL = "nothing in this run: the failure stands"
 
 
 KINDS = {"standing_view": "view", "owner_function": "function"}
-# Dagster-dbt's name for what is called seconds here.
-DURATION = "Execution Duration"
+# What dagster-dbt tells, by the names that it has here, the same for each step; what
+# no operator asks for has none.
+NAMED = {
+    "Execution Duration": "seconds",
+    "dagster_dbt/failed_row_count": "failed_rows",
+    "unique_id": "",
+    "invocation_id": "",
+}
 # The model that changes all tables at once.
 LAST = "built_cuts"
 EQUALS_A_FULL_BUILD = dg.AssetCheckKey(
@@ -115,14 +121,12 @@ class Translator(DagsterDbtTranslator):
             metadata["dagster/column_lineage"] = lineage_of(made_of)
         node = manifest["nodes"].get(unique_id) or manifest["sources"][unique_id]
         made_as = node["config"].get("materialized", "")
-        spec = spec.replace_attributes(
+        return spec.replace_attributes(
             owners=OWNERS,
             metadata=metadata,
             kinds={*spec.kinds, KINDS.get(made_as, "table")},
+            freshness_policy=EVERY_TICK if spec.group_name == "sla" else None,
         )
-        if spec.group_name == "sla":
-            return dg.apply_freshness_policy(spec, EVERY_TICK)
-        return spec
 
     def get_description(self, dbt_resource_props: Any) -> str:
         """What the rows are, what it is for, and what to do when it is red."""
@@ -285,8 +289,7 @@ def _judge(
                     if isinstance(event, dg.AssetCheckResult) and not event.passed:
                         failed.append(str(event.check_name))
                         spec = _spec_of(context, event)
-                        found = failures.described(connection, spec, target, cut)
-                        event = event._replace(metadata={**event.metadata, **found})
+                        event = failures.described(connection, event, spec, target, cut)
                     yield event
         except BuildError as error:
             if not failed:
@@ -356,14 +359,15 @@ def _standing(spec: dg.AssetCheckSpec, said: str) -> dg.AssetCheckResult:
 
 
 def _saying(event: dg.AssetCheckResult, said: str) -> dg.AssetCheckResult:
-    metadata = {**_timed(event.metadata), JUDGED: dg.MetadataValue.text(said)}
+    metadata = {**_named(event.metadata), JUDGED: dg.MetadataValue.text(said)}
     return event._replace(metadata=metadata)
 
 
-def _timed(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The same, where what dbt took has the name that it has of other steps."""
-    named = {DURATION: "seconds"}
-    return {named.get(name, name): value for name, value in metadata.items()}
+def _named(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The same under the names that it has here."""
+    named = {NAMED.get(name, name): value for name, value in metadata.items()}
+    named.pop("", None)
+    return named
 
 
 def _spec_of(
@@ -427,7 +431,7 @@ class _Told:
                 yield self._of_test(event)
 
     def _of_table(self, event: dg.Output[Any]) -> dg.Output[Any]:
-        metadata = _timed(event.metadata)
+        metadata = _named(event.metadata)
         table = self.counted.get(_table_of(self.context, event) or "")
         if table is not None:
             rows = row_count(self.connection, f"{self.build.schema}.{table.name}")
@@ -442,8 +446,9 @@ class _Told:
             self.passed.append(spec.key)
         else:
             narrate(self.context, f"test {event.check_name} failed")
-            found = failures.described(self.connection, spec, self.target, self.pinned)
-            event = event._replace(metadata={**event.metadata, **found})
+            event = failures.described(
+                self.connection, event, spec, self.target, self.pinned
+            )
         if self.waiting.pop(spec.key, None) is None:
             return event
         part = spec.metadata[JUDGES]

@@ -95,6 +95,7 @@ class Translator(DagsterDbtTranslator):
     def __init__(self, made_of: Lineage) -> None:
         super().__init__()
         self.made_of = made_of
+        self.specs: dict[str, dg.AssetSpec] = {}
 
     def get_asset_key(self, dbt_resource_props: Any) -> dg.AssetKey:
         """The layer, such as sla, and the table's name."""
@@ -111,7 +112,17 @@ class Translator(DagsterDbtTranslator):
     def get_asset_spec(
         self, manifest: Any, unique_id: str, project: DbtProject | None
     ) -> dg.AssetSpec:
-        """Of one team, fresh at each tick, with the origin of its columns."""
+        """Of one team, fresh at each tick, with the origin of its columns.
+
+        Each is asked for again for whatever reads it.
+        """
+        if unique_id not in self.specs:
+            self.specs[unique_id] = self._spec(manifest, unique_id, project)
+        return self.specs[unique_id]
+
+    def _spec(
+        self, manifest: Any, unique_id: str, project: DbtProject | None
+    ) -> dg.AssetSpec:
         spec: dg.AssetSpec = super().get_asset_spec(manifest, unique_id, project)
         made_of = self.made_of.get(spec.key.path[-1], {})
         metadata = dict(spec.metadata)

@@ -126,7 +126,8 @@ def _first_rows(connection: Connection, query: Query) -> str:
 
 def in_markdown(names: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A table; what is in a cell is text, whatever it looks like."""
-    lines = [names, ["---"] * len(names), *([_cell(v) for v in row] for row in rows)]
+    cells = [[_cell(value) for value in row] for row in (names, *rows)]
+    lines = [cells[0], ["---"] * len(names), *cells[1:]]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -20,6 +20,8 @@ SHOWN_AT_ONCE = 1_000
 WEEKS = 26
 TYPES = 8
 LETTERS = 17
+# For the dates of the first and the last week beside each other.
+ROOM = 150
 # What a browser reads unescaped in the data of an image, between < and > of markdown; a
 # # would end it.
 KEPT = " =:/'.,-()"
@@ -90,7 +92,7 @@ def draw_compliance(weeks: Sequence[tuple[date, float]]) -> str:
     if not weeks:
         return "Nothing was due yet."
     bars = "".join(f"M{8 + 12 * n} 90v-{80 * r:.0f}" for n, (_, r) in enumerate(weeks))
-    width = 12 * len(weeks)
+    width = max(12 * len(weeks), ROOM)
     last, ratio = weeks[-1]
     return _image(
         f"Compliance by week up to {last}, {ratio:.1%}",
@@ -115,8 +117,7 @@ def draw_overdue(types: Sequence[Overdue]) -> str:
         for n, row in enumerate(shown)
     )
     lines = "".join(
-        f"<tspan x='2' y='{16 + 16 * n}'>"
-        f"{_text(row.entity_type)} {row.overdue}</tspan>"
+        f"<tspan x='2' y='{16 + 16 * n}'>{_text(row.entity_type)} {row.overdue}</tspan>"
         for n, row in enumerate(shown)
     )
     picture = _image(

@@ -15,6 +15,7 @@ from dagster_project.cli import (
     questions,
     rejected,
     servers,
+    watching,
 )
 from dagster_project.cli.options import EXIT_CODES
 from dagster_project.terminal import sentences
@@ -66,6 +67,7 @@ for _command in (
     builds.build,
     builds.verify_command,
     questions.as_of_command,
+    watching.watch_command,
     builds.publish,
     builds.docs_command,
     builds.run,

@@ -68,18 +68,20 @@ def build_definitions(
         assets=[
             raw.configuration_assets(known),
             raw.inbox_assets(known),
+            raw.source_asset(known),
             raw.cut_asset(known),
             derived.derived_assets(dbt_project()),
             published.published_assets(known),
         ],
         asset_checks=[
             checks.every_file_was_accepted,
+            checks.sources_that_were_read,
             checks.published_files,
             checks.verification,
         ],
         jobs=[job, schedules.verify],
         schedules=[] if part else [schedules.every_five_minutes, schedules.every_night],
-        sensors=[] if part else [sensors.files_in_the_inbox],
+        sensors=[] if part else [sensors.arrivals],
         loggers={"console": narration},
         # Of what the UI runs by hand: outputs are kept in no other process.
         executor=dg.in_process_executor,

@@ -305,7 +305,7 @@ def _changes(
 def _row(*values: Any) -> Change:
     """Of a row; instants in UTC, whatever the session's zone."""
     in_utc = (v.astimezone(UTC) if isinstance(v, datetime) else v for v in values)
-    return Change(*in_utc, position="")
+    return Change._make((*in_utc, ""))
 
 
 def _close(connection: Connection, position: Position, cut: int) -> None:

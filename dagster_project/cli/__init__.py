@@ -10,6 +10,7 @@ import click
 from dagster_project.cli import (
     builds,
     configuration,
+    following,
     ingestion,
     mappings,
     questions,
@@ -61,6 +62,7 @@ for _command in (
     configuration.workflows_group,
     mappings.map_command,
     ingestion.ingest,
+    following.sources_group,
     rejected.rejects_group,
     questions.explain_command,
     ingestion.record_command,

@@ -20,7 +20,7 @@ from dagster_project.terminal import (
 from ingest.store import database
 from ingest.store.on_disk import make_folder
 
-ALL_PARTS = ["configuration", "inbox", "cut", "build", "publish"]
+ALL_PARTS = ["configuration", "inbox", "sources", "cut", "build", "publish"]
 
 
 @click.command()

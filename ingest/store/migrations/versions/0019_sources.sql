@@ -6,8 +6,8 @@ create table raw.source_readings (
     is_whole boolean not null,
     row_count bigint not null,
     known_reject_count bigint not null,
+    appended_count bigint not null,
     watermark text,
-    delivery_id bigint references raw.deliveries,
     refusal text
 );
 
@@ -15,8 +15,10 @@ comment on table raw.source_readings is
 'One row per reading of a source that is followed: what it brought, and up to which watermark; or why it could not be read.';
 comment on column raw.source_readings.definition_sha256 is
 'Of the query, the watermark and the mapping; another one is read whole.';
+comment on column raw.source_readings.row_count is
+'The rows that were delivered, most of them duplicates of the overlap.';
 comment on column raw.source_readings.known_reject_count is
-'Of row_count, rows that were refused before, as they are, and were not delivered again.';
+'Rows beside those that were refused before, as they are, and not delivered again.';
 comment on column raw.source_readings.watermark is
 'The largest seen so far, as its database writes it; null before the first row.';
 

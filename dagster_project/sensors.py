@@ -1,4 +1,4 @@
-"""Between two ticks of the schedule: a run as soon as something waits."""
+"""Between two ticks of the schedule: a run as soon as something waits, or is due."""
 
 import hashlib
 import time
@@ -6,9 +6,10 @@ from typing import LiteralString
 
 import dagster as dg
 
+from dagster_project.alerts.delivery import deliverable
 from dagster_project.dead_runs import UNFINISHED, end_dead_runs
 from dagster_project.resources import Warehouse
-from dagster_project.schedules import status_engine
+from dagster_project.schedules import deliver_alerts, status_engine
 from ingest.errors import SourceError
 from ingest.followed_source import FOLDER, load_source, source_paths
 from ingest.following import state_of
@@ -28,6 +29,14 @@ where cut is null and (appended_count > 0 or kind = 'configuration')
 order by batch_id desc
 limit 1
 """
+
+UNENDED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
 
 
 @dg.sensor(
@@ -90,3 +99,21 @@ def _sources(connection: Connection, warehouse: Warehouse) -> list[object]:
         if state.is_due:
             due.append((source.name, state.reading_id))
     return due
+
+
+@dg.sensor(
+    job=deliver_alerts,
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+)
+def alerts_fall_due(
+    context: dg.SensorEvaluationContext, warehouse: Warehouse
+) -> dg.RunRequest | dg.SkipReason:
+    """One run while alerts are due that a channel can take now, and none goes on."""
+    waiting = dg.RunsFilter(job_name=deliver_alerts.name, statuses=UNENDED)
+    if context.instance.get_run_records(waiting, limit=1):
+        return dg.SkipReason("a delivery goes on")
+    with warehouse.session() as connection:
+        if not deliverable(connection):
+            return dg.SkipReason("no alert is due that a channel can take now")
+    return dg.RunRequest()

@@ -178,7 +178,8 @@ def describe(result: AppendResult) -> str:
 def cut_asset(tables: Tables) -> dg.AssetsDefinition:
     """The cut that a run reads: all that is raw comes before it."""
     (spec,) = _specs(tables.filled_by("cut"))
-    before = [table for table in tables.raw if table.filled_by != "cut"]
+    fillers = ("configuration", "inbox", "sources")
+    before = [table for filler in fillers for table in tables.filled_by(filler)]
 
     @dg.asset(
         key=spec.key,

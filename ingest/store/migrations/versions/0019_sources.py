@@ -3,7 +3,7 @@
 from ingest.store.migrations import run_beside
 
 revision = "0019"
-down_revision = "0016"
+down_revision = "0017"
 branch_labels = None
 depends_on = None
 

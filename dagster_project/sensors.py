@@ -30,14 +30,6 @@ order by batch_id desc
 limit 1
 """
 
-UNENDED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
-
 
 @dg.sensor(
     job=status_engine,
@@ -110,7 +102,7 @@ def alerts_fall_due(
     context: dg.SensorEvaluationContext, warehouse: Warehouse
 ) -> dg.RunRequest | dg.SkipReason:
     """One run while alerts are due that a channel can take now, and none goes on."""
-    waiting = dg.RunsFilter(job_name=deliver_alerts.name, statuses=UNENDED)
+    waiting = dg.RunsFilter(job_name=deliver_alerts.name, statuses=AT_WORK)
     if context.instance.get_run_records(waiting, limit=1):
         return dg.SkipReason("a delivery goes on")
     with warehouse.session() as connection:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from dagster_project.cli import (
+    automation,
     builds,
     configuration,
     ingestion,
@@ -63,6 +64,7 @@ for _command in (
     rejected.rejects_group,
     questions.explain_command,
     ingestion.record_command,
+    automation.automate,
     builds.build,
     builds.verify_command,
     questions.as_of_command,

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from ingest.configuration.yaml_files import Located
 
 CONDITIONS = ("after_hours", "when_context", "when_children", "when_parent")
-# Ways along rules that are followed in search of a loop. Rules are written by hand: this
-# is never reached by those of one workflow, and what it leaves unseen stops at run time.
+# Ways along rules that are followed in search of a loop. Rules are written by hand, so
+# no workflow comes near; what is left unseen is stopped by the limit of a run.
 MOST_WAYS = 10_000
 Fit = Callable[[Any, Any], bool]
 

@@ -62,7 +62,7 @@ def append_moves(connection: Connection, moves: Iterable[Move]) -> Moved:
         moves: of entities that differ.
 
     Returns:
-        Counts of moves. What is refused is written nowhere: the entity moved on meanwhile
+        Counts of moves. What is refused is written nowhere: its entity moved on since
         (`moved_on`, or a code of `record`), or the move is not legal.
     """
     appended, refused = 0, Counter[str]()

@@ -79,3 +79,4 @@ left join steps as targets
     on
         ruled.workflow_id = targets.workflow_id
         and {{ json_text("rules.rule", "to") }} = targets.status_name
+where rules.rule_number is not null or not ruled.is_sound

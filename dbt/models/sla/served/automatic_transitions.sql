@@ -72,7 +72,7 @@ due as (
             "coalesce(timed.when_children -> 'all', timed.when_children -> 'any')"
         ) }} as children_statuses
     from timed
-    -- Of each key the last value that was told, since jsonb keeps that; null tells none.
+    -- Of each key the last value that was told: jsonb keeps that. Null tells nothing.
     left join
         lateral (
             select

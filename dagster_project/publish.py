@@ -103,10 +103,22 @@ def publish(connection: Connection, home: Path, schema: str = "sla") -> Publishe
 
     Raises:
         PublishError: nothing is built, the tables are of different cuts, the cut's
-            tests did not pass, or a verification failed. What is published stays as it
-            was.
+            tests did not pass, a verification failed, or the files can't be written,
+            as on a full disk. What is published stays as it was.
     """
     root = home / "published"
+    try:
+        return _publish(connection, root, schema)
+    except (OSError, duckdb.IOException) as error:
+        reason = str(error).partition("\n")[0]
+        msg = (
+            f"The files can't be written to {root}: {reason}. What was published "
+            "before stays; make room, then run: status-engine publish."
+        )
+        raise PublishError(msg) from error
+
+
+def _publish(connection: Connection, root: Path, schema: str) -> Published:
     root.mkdir(parents=True, exist_ok=True)
     with (root / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -14,8 +14,8 @@ from dagster_project.automation import (
     outlook,
     reason_of,
 )
-from dagster_project.cli.explain import require_views
 from dagster_project.cli.options import AS_JSON, Instant
+from dagster_project.explain import require_views
 from dagster_project.terminal import say, tell_json, tell_table
 from ingest.automation import Moved
 from ingest.store import database

@@ -23,7 +23,7 @@ from facts import append_rows, apply, at, calendar, step, workflow
 
 from dagster_project.automation import Outlook, make_moves, outlook
 from dagster_project.cli import main
-from dagster_project.cli.explain import explain, narrate
+from dagster_project.explain import explain, narrate
 from ingest.automation import Move, append_moves
 from ingest.record import record
 from ingest.store import database

@@ -4,6 +4,7 @@ It comes after the build, by the database's clock: an instant that a run was giv
 nothing. What it appends is seen at once (S16), and is in the next cut.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -13,6 +14,7 @@ from dagster_project import automation
 from dagster_project.assets import OWNERS, narrate
 from dagster_project.resources import Warehouse
 
+KEY = dg.AssetKey(["actions", "automatic_transitions"])
 WITHIN_LIMIT = "moves_are_within_the_limit"
 
 
@@ -22,19 +24,23 @@ class AutomationConfig(dg.Config):
     limit: int = Field(default=automation.LIMIT, ge=1)
 
 
-@dg.asset(
-    key=["actions", "automatic_transitions"],
-    description="The moves that rules of workflow steps make without anybody, appended "
-    "to raw.status_transitions one by one. What it would do next is in "
-    "sla.automatic_transitions, or: status-engine automate.",
-    deps=[["sla", "automatic_rules"], ["sla", "automatic_transitions"]],
-    group_name="actions",
-    owners=OWNERS,
-    kinds={"postgres", "python"},
+@dg.multi_asset(
+    specs=[
+        dg.AssetSpec(
+            KEY,
+            deps=[["sla", "automatic_rules"], ["sla", "automatic_transitions"]],
+            description="The moves that rules of workflow steps make without anybody, "
+            "appended to raw.status_transitions one by one. What it would do next is in "
+            "sla.automatic_transitions, or: status-engine automate.",
+            group_name="actions",
+            owners=OWNERS,
+            kinds={"postgres", "python"},
+        )
+    ],
     check_specs=[
         dg.AssetCheckSpec(
             WITHIN_LIMIT,
-            asset=["actions", "automatic_transitions"],
+            asset=KEY,
             description="No more was due than a run moves. Where that is meant, the "
             "next runs move the rest; where not, apply the workflow without its rule.",
         )
@@ -42,7 +48,7 @@ class AutomationConfig(dg.Config):
 )
 def automatic_transitions(
     context: dg.AssetExecutionContext, config: AutomationConfig, warehouse: Warehouse
-) -> dg.MaterializeResult[Any]:
+) -> Iterator[Any]:
     """Append what rules move now, at most `limit` of it (S18)."""
     with warehouse.session() as connection:
         found = automation.outlook(connection, config.limit)
@@ -55,7 +61,8 @@ def automatic_transitions(
         severity=dg.AssetCheckSeverity.WARN,
         metadata={"due": found.due_count, "limit": config.limit},
     )
-    return dg.MaterializeResult(
+    yield dg.MaterializeResult(
+        asset_key=KEY,
         metadata={
             "due": found.due_count,
             "appended": moved.appended,

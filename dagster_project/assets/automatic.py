@@ -30,8 +30,8 @@ class AutomationConfig(dg.Config):
             KEY,
             deps=[["sla", "automatic_rules"], ["sla", "automatic_transitions"]],
             description="The moves that rules of workflow steps make without anybody, "
-            "appended to raw.status_transitions one by one. What it would do next is in "
-            "sla.automatic_transitions, or: status-engine automate.",
+            "appended to raw.status_transitions one by one. What is next: "
+            "sla.automatic_transitions, or status-engine automate.",
             group_name="actions",
             owners=OWNERS,
             kinds={"postgres", "python"},

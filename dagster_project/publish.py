@@ -107,19 +107,24 @@ def publish(connection: Connection, home: Path, schema: str = "sla") -> Publishe
             as on a full disk. What is published stays as it was.
     """
     root = home / "published"
+    root.mkdir(parents=True, exist_ok=True)
     try:
         return _publish(connection, root, schema)
-    except (OSError, duckdb.IOException) as error:
+    # On a full disk DuckDB's first complaint may be of a table that is not there.
+    except (OSError, duckdb.Error) as error:
         reason = str(error).partition("\n")[0]
         msg = (
-            f"The files can't be written to {root}: {reason}. What was published "
-            "before stays; make room, then run: status-engine publish."
+            f"The files can't be written to {root}, where {_free(root)} are free: "
+            f"{reason}. What was published before stays. Run: status-engine publish."
         )
         raise PublishError(msg) from error
 
 
+def _free(folder: Path) -> str:
+    return f"{shutil.disk_usage(folder.parent).free / 2**20:,.0f} MB"
+
+
 def _publish(connection: Connection, root: Path, schema: str) -> Published:
-    root.mkdir(parents=True, exist_ok=True)
     with (root / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         # Of publications that were killed.

@@ -1706,7 +1706,7 @@ MUTANTS = (
     Mutant(
         "S17: a full disk is no sentence",
         "dagster_project/publish.py",
-        "except (OSError, duckdb.IOException) as error:\n        reason",
+        "except (OSError, duckdb.Error) as error:\n        reason",
         "except ZeroDivisionError as error:\n        reason",
         ("tests/dagster_project/test_publish.py",),
     ),

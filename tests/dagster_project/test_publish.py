@@ -506,7 +506,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own with room for few files."""
     folder = tmp_path / "small"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", str(folder)]
     if subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("this user may not mount a file system")
     yield folder
@@ -521,7 +521,7 @@ def test_a_full_disk_leaves_what_is_published_and_the_next_publication_heals_it(
     filler = small_disk / "filler"
     refusals = []
     # Whatever it is that is written when the room runs out.
-    for left in count(0, 250_000):
+    for left in count(0, 8_000_000):
         room = shutil.disk_usage(small_disk).free
         filler.write_bytes(bytes(max(room - left, 0)))
         try:

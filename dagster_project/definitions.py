@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from dagster_project import checks, schedules, sensors
-from dagster_project.assets import alerts, derived, published, raw
+from dagster_project.assets import alerts, automatic, derived, published, raw
 from dagster_project.dbt_process import dbt_cli, dbt_project, known_tables
 from dagster_project.resources import Named, Warehouse
 from dagster_project.terminal import shown
@@ -72,6 +72,7 @@ def build_definitions(
             raw.cut_asset(known),
             derived.derived_assets(dbt_project()),
             published.published_assets(known),
+            automatic.automatic_transitions,
             alerts.alert_assets(known),
         ],
         asset_checks=[

@@ -115,7 +115,7 @@ def run(
 
     Args:
         warehouse: the database and the home folder.
-        parts: of configuration, inbox, cut, build, publish and alerts.
+        parts: of configuration, inbox, cut, build, publish, alerts and automate.
         as_of: the run's instant; the database's clock by default.
         paths: files to deliver before the inbox is emptied.
         workflows: a folder of workflow files to apply.
@@ -152,6 +152,7 @@ def _selection(parts: Sequence[str]) -> dg.AssetSelection:
     groups = {
         "build": ("staging", "building", "sla"),
         "publish": ("published",),
+        "automate": ("actions",),
         "alerts": ("alerts",),
     }
     selection: dg.AssetSelection = dg.AssetSelection.assets()

@@ -19,7 +19,8 @@ def job_of(selection: dg.AssetSelection) -> Any:
     return dg.define_asset_job(
         "status_engine",
         selection=selection - NIGHTLY,
-        description="Apply workflows, empty the inbox, pin, build, publish, alert.",
+        description="Apply workflows, empty the inbox, pin, build, publish, alert; "
+        "move entities by rules.",
         executor_def=dg.in_process_executor,
     )
 

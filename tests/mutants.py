@@ -55,7 +55,12 @@ FOLLOWING = "ingest/following.py"
 FROM_DATABASE = "ingest/files/from_database.py"
 SENSORS = "dagster_project/sensors.py"
 
+AUTOMATIC = "dbt/models/sla/served/automatic_transitions.sql"
+MOVES = "ingest/automation.py"
+RULES = "ingest/configuration/rule_checks.py"
+
 UNIT = "tests/dbt/test_unit_tests.py"
+AUTOMATION = "tests/dbt/test_automatic_transitions.py"
 HISTORIES = "tests/dbt/test_histories.py"
 CONFIGURATION = "tests/dbt/test_configuration.py"
 CUTS_TESTS = "tests/dbt/test_clock_and_cuts.py"
@@ -1746,6 +1751,42 @@ MUTANTS = (
         "except (OSError, duckdb.Error) as error:\n        reason",
         "except ZeroDivisionError as error:\n        reason",
         ("tests/dagster_project/test_publish.py",),
+    ),
+    Mutant(
+        "Automation: an entity is moved that left and came back",
+        MOVES,
+        "if last_two != [(recorded.id,), (move.last_transition_id,)]:",
+        "if False:",
+        (AUTOMATION,),
+    ),
+    Mutant(
+        "Automation: no child is all of them",
+        AUTOMATIC,
+        "when due.is_all then children.reached_count = children.child_count",
+        "when due.is_all then children.reached_count is not distinct from"
+        " children.child_count",
+        (AUTOMATION,),
+    ),
+    Mutant(
+        "Automation: the first context of a key counts",
+        AUTOMATIC,
+        "                        transitions.created_at,\n",
+        "                        transitions.created_at desc,\n",
+        (AUTOMATION,),
+    ),
+    Mutant(
+        "Automation: the instant at which hours are up is too early",
+        AUTOMATIC,
+        "where timed.holds_from <= {{ as_of() }}",
+        "where timed.holds_from < {{ as_of() }}",
+        (AUTOMATION,),
+    ),
+    Mutant(
+        "Automation: rules turn in a circle",
+        RULES,
+        "        if end == start:",
+        "        if False:",
+        ("tests/ingest/test_workflows.py",),
     ),
 )
 

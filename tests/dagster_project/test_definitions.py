@@ -65,6 +65,8 @@ ASSETS = {
     },
     "sla": {
         "audit_trail",
+        "automatic_rules",
+        "automatic_transitions",
         "built_cuts",
         "business_deadline",
         "business_entities",
@@ -93,6 +95,7 @@ ASSETS = {
         "workflow_violations",
         "workflows",
     },
+    "actions": {"automatic_transitions"},
     "published": {
         "analytics",
         "audit_trail",

@@ -5,15 +5,19 @@ schema raw belongs to no run, and stays.
 """
 
 import os
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 import dagster as dg
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
-from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
+from dagster._core.storage.event_log import (
+    EventLogStorage,
+    SqlEventLogStorage,
+    SqliteEventLogStorage,
+)
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
+from sqlalchemy import select
 
 from ingest.errors import StatusEngineError
 
@@ -44,12 +48,7 @@ def kept_days() -> int:
     return int(said)
 
 
-def prune(
-    instance: dg.DagsterInstance,
-    checks: Iterable[dg.AssetCheckKey],
-    before: datetime,
-    most: int = MOST,
-) -> Pruned:
+def prune(instance: dg.DagsterInstance, before: datetime, most: int = MOST) -> Pruned:
     """Delete the oldest runs that ended, were made before an instant, and tell nothing.
 
     A run stays as long as the last materialization or observation of an asset is of it,
@@ -57,11 +56,10 @@ def prune(
 
     Args:
         instance: Dagster's, any storage.
-        checks: those whose last results stay.
         before: the instant, with a zone.
         most: how many at once; what is left, the next time deletes.
     """
-    needed = _runs_that_tell_the_latest(instance, checks)
+    needed = _runs_that_tell_the_latest(instance)
     ended = dg.RunsFilter(statuses=FINISHED_STATUSES, created_before=before)
     count = instance.get_runs_count(ended)
     oldest = instance.get_run_records(
@@ -74,21 +72,34 @@ def prune(
     return Pruned(len(deleted), kept, count - len(deleted) - kept)
 
 
-def _runs_that_tell_the_latest(
-    instance: dg.DagsterInstance, checks: Iterable[dg.AssetCheckKey]
-) -> set[str]:
+def _runs_that_tell_the_latest(instance: dg.DagsterInstance) -> set[str]:
     """The runs of what the UI shows as the state of assets and checks."""
     assets = [record.asset_entry for record in instance.get_asset_records()]
     last = {entry.last_run_id for entry in assets}
     for entry in assets:
         for event in (entry.last_materialization, entry.last_observation):
             last.add(event.run_id if event else None)
-    found = instance.event_log_storage.get_asset_check_summary_records(list(checks))
+    events = instance.event_log_storage
+    found = events.get_asset_check_summary_records(_checks(events))
     for check in found.values():
         last.update((check.last_run_id, check.last_completed_run_id))
         record = check.last_check_execution_record
         last.add(record.run_id if record else None)
     return {run_id for run_id in last if run_id}
+
+
+def _checks(events: EventLogStorage) -> list[dg.AssetCheckKey]:
+    """Those that have a result."""
+    if not isinstance(events, SqlEventLogStorage):
+        return []
+    results = AssetCheckExecutionsTable.c
+    names = select(results.asset_key, results.check_name).distinct()
+    with events.index_connection() as connection:
+        found = connection.execute(names).fetchall()
+    keys = (
+        (dg.AssetKey.from_db_string(str(asset)), str(name)) for asset, name in found
+    )
+    return [dg.AssetCheckKey(asset, name) for asset, name in keys if asset]
 
 
 def _delete(instance: dg.DagsterInstance, run_id: str) -> None:
@@ -115,11 +126,7 @@ def _delete(instance: dg.DagsterInstance, run_id: str) -> None:
 def prune_runs(context: dg.OpExecutionContext) -> None:
     """Delete runs beyond their time; says how many, and how many are left."""
     days = kept_days()
-    pruned = prune(
-        context.instance,
-        context.repository_def.asset_graph.asset_check_keys,
-        datetime.now(UTC) - timedelta(days=days),
-    )
+    pruned = prune(context.instance, datetime.now(UTC) - timedelta(days=days))
     context.add_output_metadata({"kept_days": days, **pruned._asdict()})
 
 

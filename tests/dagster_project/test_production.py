@@ -40,7 +40,7 @@ BIN = Path(sys.executable).parent
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yml").read_text())
 SERVICES = ("code", "daemon", "web")
 # Seconds, on a machine that does much else.
-LONG = 240
+LONG = 500
 LAUNCH = """
 mutation { launchRun(executionParams: {selector: {
   repositoryName: "__repository__", pipelineName: "status_engine",

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from dagster_project import checks, schedules, sensors
+from dagster_project import checks, retention, schedules, sensors
 from dagster_project.assets import alerts, automatic, derived, published, raw
 from dagster_project.dbt_process import dbt_cli, dbt_project, known_tables
 from dagster_project.resources import Named, Warehouse
@@ -82,8 +82,19 @@ def build_definitions(
             checks.published_files,
             checks.verification,
         ],
-        jobs=[job, schedules.verify, schedules.deliver_alerts],
-        schedules=[] if part else [schedules.every_five_minutes, schedules.every_night],
+        jobs=[
+            job,
+            schedules.verify,
+            schedules.deliver_alerts,
+            retention.prune_history,
+        ],
+        schedules=[]
+        if part
+        else [
+            schedules.every_five_minutes,
+            schedules.every_night,
+            schedules.clear_every_night,
+        ],
         sensors=[] if part else [sensors.arrivals, sensors.alerts_fall_due],
         loggers={"console": narration},
         # Of what the UI runs by hand: outputs are kept in no other process.

@@ -69,6 +69,7 @@ GROWTH = "tests/dbt/test_growth.py"
 RESTATEMENTS = "tests/dbt/test_restatements.py"
 UNCHANGED_TESTS = "tests/dagster_project/test_unchanged.py"
 VERIFYING = "tests/dagster_project/test_verifications.py"
+RETENTION_TESTS = "tests/dagster_project/test_retention.py"
 PUBLISHING = "tests/dagster_project/test_publish.py"
 WEB = "tests/dagster_project/test_web.py"
 DEFINITIONS_TESTS = "tests/dagster_project/test_definitions.py"
@@ -1276,8 +1277,8 @@ MUTANTS = (
     Mutant(
         "Files: settings of Dagster that were half written are taken",
         "dagster_project/run.py",
-        "if not _is_whole(settings):",
-        "if not settings.exists():",
+        "if not _is_whole(settings) or ",
+        "if not settings.exists() or ",
         (TERMINAL,),
     ),
     Mutant(
@@ -1787,6 +1788,34 @@ MUTANTS = (
         "        if end == start:",
         "        if False:",
         ("tests/ingest/test_workflows.py",),
+    ),
+    Mutant(
+        "the last run of an asset goes with the old ones",
+        "dagster_project/retention.py",
+        "[i for i in ids if i not in needed][:most]",
+        "ids[:most]",
+        (RETENTION_TESTS,),
+    ),
+    Mutant(
+        "a run that is going on is deleted",
+        "dagster_project/retention.py",
+        "dg.RunsFilter(statuses=FINISHED_STATUSES, created_before=before)",
+        "dg.RunsFilter(created_before=before)",
+        (RETENTION_TESTS,),
+    ),
+    Mutant(
+        "a retry is dead as long as it has the tag of its parent",
+        "dagster_project/dead_runs.py",
+        "if process and process != _process_of_parent(instance, run):",
+        "if process:",
+        (DEFINITIONS_TESTS,),
+    ),
+    Mutant(
+        "Dagster's storage has the environment of dbt",
+        "dagster_project/dbt_program.py",
+        "return {PREFIX + name: value for name, value in environment.items()}",
+        "return dict(environment)",
+        ("tests/dagster_project/test_dbt_runs.py",),
     ),
 )
 

@@ -81,7 +81,13 @@ def build_definitions(
         ],
         jobs=[job, schedules.verify, schedules.deliver_alerts],
         schedules=[] if part else [schedules.every_five_minutes, schedules.every_night],
-        sensors=[] if part else [sensors.files_in_the_inbox, sensors.alerts_fall_due],
+        sensors=[]
+        if part
+        else [
+            sensors.files_in_the_inbox,
+            sensors.alerts_fall_due,
+            sensors.pipeline_alerts,
+        ],
         loggers={"console": narration},
         # Of what the UI runs by hand: outputs are kept in no other process.
         executor=dg.in_process_executor,

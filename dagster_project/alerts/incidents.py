@@ -53,7 +53,7 @@ class Looked(NamedTuple):
 
 
 class Incident(msgspec.Struct):
-    """A trouble from its beginning to its end, and what followed within half an hour."""
+    """A trouble from beginning to end, and what followed within half an hour."""
 
     cause: str
     title: str
@@ -99,8 +99,8 @@ def observe(incidents: Incidents, looks: Iterable[Looked], now: float) -> None:
 
 def _note(incidents: Incidents, seen: Observation, now: float) -> None:
     known = incidents.get(seen.cause)
-    # What comes and goes is one trouble.
-    if known is None or (known.ended_at and now - known.ended_at >= HALF_HOUR):
+    # What comes and goes is one trouble, until all who are told know that it is over.
+    if known is None:
         incidents[seen.cause] = Incident(
             seen.cause, seen.title, seen.said, now, now, seen.count, seen.mark
         )
@@ -144,13 +144,24 @@ def after(telling: Telling, now: float) -> Told:
     return Told(incident.began_at, incident.count, now, telling.is_over)
 
 
-def is_settled(incident: Incident, told: Told | None, now: float) -> bool:
-    """Whether a channel needs to hear of it no more, whatever comes."""
+def forget(
+    incidents: Incidents, told: Sequence[Mapping[str, Told]], now: float
+) -> None:
+    """Drop what ended and no channel needs to hear of any more."""
+    for cause, incident in list(incidents.items()):
+        # Without a channel, who comes later is told of what stands then.
+        if incident.ended_at is not None and all(
+            _is_settled(incident, known.get(cause), now) for known in told
+        ):
+            del incidents[cause]
+
+
+def _is_settled(incident: Incident, told: Told | None, now: float) -> bool:
+    """Whether a channel knows that it is over, and would be told of another at once."""
     return (
-        incident.ended_at is not None
-        and now - incident.ended_at >= HALF_HOUR
-        and told is not None
+        told is not None
         and told.is_over
+        and now - told.at >= HALF_HOUR
         and (told.began_at, told.count) == (incident.began_at, incident.count)
     )
 

@@ -33,7 +33,7 @@ from dagster_project.alerts.incidents import (
     after,
     compose,
     due,
-    is_settled,
+    forget,
     observe,
 )
 from dagster_project.alerts.remembered import (
@@ -59,17 +59,18 @@ def alarm(
     home: Path, findings: Sequence[Finding], *, now: float | None = None
 ) -> list[str]:
     """Tell of what health found, and of what is over; what was done, in words."""
-    return tell(home, lambda _memory, _connection: [looked_at(findings)], now=now)
+    return tell(home, lambda memory, _: [looked_at(findings, memory)], now=now)
 
 
-def looked_at(findings: Sequence[Finding]) -> Looked:
-    """What failed of what health looked at. What it could not ask stands as it was."""
+def looked_at(findings: Sequence[Finding], memory: Memory) -> Looked:
+    """What failed of what health looked at; what it could not ask is as it was."""
     failed = [
         Observation(f"health/{f.name}", f"{f.name} failed", f.said, is_level=True)
         for f in findings
         if f.state == "fail"
     ]
-    return Looked("health/", failed)
+    asked = {f"health/{f.name}" for f in findings}
+    return Looked("health/", failed, frozenset(memory.incidents) - asked)
 
 
 def tell(
@@ -98,6 +99,11 @@ def tell(
         channels = _channels(home, connection)
         if connection:
             recall(connection, memory, channels)
+        memory.told = {
+            channel.channel_name: memory.told.get(channel.channel_name, {})
+            for channel in channels
+        }
+        forget(memory.incidents, list(memory.told.values()), instant)
         observe(memory.incidents, look(memory, connection), instant)
         keep(home, memory)
         said = [
@@ -107,7 +113,6 @@ def tell(
         ]
         if connection:
             _record(connection, memory)
-        _forget(memory, channels, instant)
         return said if channels else [NOBODY]
 
 
@@ -144,7 +149,7 @@ def _tell(
     now: float,
 ) -> Iterator[str]:
     """One message with all that a channel is to be told; why it was not sent."""
-    told = memory.told.setdefault(channel.channel_name, {})
+    told = memory.told[channel.channel_name]
     tellings = due(memory.incidents, told, now)
     if not tellings:
         return
@@ -242,16 +247,3 @@ def _record(connection: Connection, memory: Memory) -> None:
         except psycopg.Error:
             return
         memory.unrecorded.pop(0)
-
-
-def _forget(memory: Memory, channels: Sequence[Channel], now: float) -> None:
-    """Drop what no channel needs to hear of any more, and channels that are gone."""
-    names = {channel.channel_name for channel in channels}
-    told = {name: known for name, known in memory.told.items() if name in names}
-    for cause, incident in list(memory.incidents.items()):
-        # Without a channel, who comes later is told of what stands then.
-        if incident.ended_at is not None and all(
-            is_settled(incident, told[n].get(cause), now) for n in told
-        ):
-            del memory.incidents[cause]
-    memory.told = told

@@ -129,7 +129,7 @@ def tell_of_pipeline(
             failed_ticks(instance, memory, instant),
             refused_files(home),
             *(rejected_shares(connection) if connection else []),
-            looked_at([f for f in findings if f.name not in TOLD_OTHERWISE]),
+            looked_at([f for f in findings if f.name not in TOLD_OTHERWISE], memory),
         ]
 
     return tell(home, look, conninfo=conninfo, now=instant)
@@ -329,7 +329,7 @@ def lost_freshness(instance: dg.DagsterInstance, graph: Any, now: float) -> Look
 def failed_ticks(instance: dg.DagsterInstance, memory: Memory, now: float) -> Looked:
     """Schedules and sensors of which a tick failed since the last look."""
     found, still = [], set()
-    for state in instance.all_instigator_state():
+    for state in filter(lambda s: s.is_running, instance.all_instigator_state()):
         where = state.instigator_origin_id, state.selector_id
         name = f"{state.instigator_type.value.lower()} {state.name}"
         cause = f"tick/{name}"

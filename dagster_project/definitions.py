@@ -68,6 +68,7 @@ def build_definitions(
         assets=[
             raw.configuration_assets(known),
             raw.inbox_assets(known),
+            raw.source_asset(known),
             raw.cut_asset(known),
             derived.derived_assets(dbt_project()),
             published.published_assets(known),
@@ -75,6 +76,7 @@ def build_definitions(
         ],
         asset_checks=[
             checks.every_file_was_accepted,
+            checks.sources_that_were_read,
             checks.every_alert_was_delivered,
             checks.published_files,
             checks.verification,
@@ -84,7 +86,7 @@ def build_definitions(
         sensors=[]
         if part
         else [
-            sensors.files_in_the_inbox,
+            sensors.arrivals,
             sensors.alerts_fall_due,
             sensors.pipeline_alerts,
         ],

@@ -40,7 +40,8 @@ select
     ))::float,
     (select max(cut) from raw.cuts)
 """
-# What waits is little, and what is built is most: by the index on cut, from its end.
+# What waits is little, and what is built is most: by the index on cut, from its end. A
+# batch of duplicates changes nothing that is built.
 _BUILT = """
 select
     built.cut,
@@ -50,10 +51,10 @@ select
 from (select min(cut) as cut from sla.built_cuts) as built
 left join raw.cuts using (cut)
 left join lateral (
-    select batch_id, recorded_at from raw.batches where cut is null
+    select * from raw.batches where cut is null
     union all
-    select batch_id, recorded_at from raw.batches where batches.cut > built.cut
-) as waiting on true
+    select * from raw.batches where batches.cut > built.cut
+) as waiting on waiting.appended_count > 0 or waiting.kind = 'configuration'
 group by built.cut, cuts.pinned_at
 """
 

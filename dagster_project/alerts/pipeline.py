@@ -9,7 +9,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -59,6 +59,8 @@ def alarm(
     home: Path, findings: Sequence[Finding], *, now: float | None = None
 ) -> list[str]:
     """Tell of what health found, and of what is over; what was done, in words."""
+    if not home.exists():
+        return [NOBODY]
     return tell(home, lambda memory, _: [looked_at(findings, memory)], now=now)
 
 
@@ -96,9 +98,7 @@ def tell(
     with remembering(home) as memory, _reached(home, conninfo) as connection:
         if memory is None:
             return [BUSY]
-        channels = _channels(home, connection)
-        if connection:
-            recall(connection, memory, channels)
+        channels = _channels(home, memory, connection)
         memory.told = {
             channel.channel_name: memory.told.get(channel.channel_name, {})
             for channel in channels
@@ -128,16 +128,17 @@ def _reached(home: Path, conninfo: str | None) -> Iterator[Connection | None]:
         yield connection
 
 
-def _channels(home: Path, connection: Connection | None) -> list[Channel]:
-    if connection is None:
-        found = remembered_channels(home)
-    else:
-        try:
+def _channels(
+    home: Path, memory: Memory, connection: Connection | None
+) -> list[Channel]:
+    """Those that ask for it, as the database has them, and what it says they know."""
+    found = remembered_channels(home)
+    # It may go away at any time, or not be set up or upgraded yet.
+    with suppress(psycopg.Error):
+        if connection:
             found = channels_in_force(connection)
-        # Of a database that was never set up, or is not yet upgraded.
-        except psycopg.Error:
-            found = []
-        remember_channels(home, found)
+            remember_channels(home, found)
+            recall(connection, memory, found)
     return [channel for channel in found if channel.pipeline_alerts]
 
 
@@ -185,19 +186,27 @@ def _held_up(
         wait = min(first * 2 ** min(failures.count - 1, 10), longest)
         if now < failures.last_at + wait:
             return "it failed, and is left alone for a while"
-    if connection and is_silent(connection, channel, datetime.fromtimestamp(now, UTC)):
-        return f"calendar {channel.calendar_name} is closed"
+    with suppress(psycopg.Error):
+        instant = datetime.fromtimestamp(now, UTC)
+        if connection and is_silent(connection, channel, instant):
+            return f"calendar {channel.calendar_name} is closed"
     return None
 
 
 @contextmanager
 def _turn(connection: Connection | None, channel: Channel) -> Iterator[bool]:
-    """Whether no other home sends through a channel now."""
-    if connection is None:
-        yield True
-        return
-    with holding_channel(connection, channel, PIPELINE) as is_held:
+    """Whether no other home sends through a channel now, as far as can be told."""
+    is_held, stack = True, ExitStack()
+    with suppress(psycopg.Error):
+        if connection:
+            turn = holding_channel(connection, channel, PIPELINE)
+            is_held = stack.enter_context(turn)
+    try:
         yield is_held
+    finally:
+        # It may have gone away meanwhile, and its lock with it.
+        with suppress(psycopg.Error):
+            stack.close()
 
 
 def _send(

@@ -27,7 +27,7 @@ from dagster_project.health import survey as surveys
 from dagster_project.health.findings import HELP, Finding, as_prometheus
 from dagster_project.health.instance import INTERVAL, asking
 from dagster_project.health.survey import disk, survey
-from dagster_project.run import dagster_home
+from dagster_project.run import ORIGIN, dagster_home
 from dagster_project.verifications import record_failure
 from ingest.delivery import deliver
 from ingest.store import cuts, database, embedded
@@ -176,7 +176,9 @@ def test_runs_that_are_stuck_and_one_that_failed_are_failures(
     for begun in runs.values():
         instance.report_engine_event("begins", begun)
         instance.handle_new_event(_started(begun))
-    instance.create_run_for_job(JOB, status=dg.DagsterRunStatus.QUEUED)
+    instance.create_run_for_job(
+        JOB, status=dg.DagsterRunStatus.QUEUED, remote_job_origin=ORIGIN
+    )
 
     def stuck(minutes: float) -> Finding:
         return _found(home, conninfo=database_url, now=_later(minutes))["runs"]
@@ -277,7 +279,7 @@ def test_a_server_that_takes_questions_and_never_answers_is_given_up(
 
 
 def test_a_probe_loads_neither_dagster_nor_dbt(installed: Path) -> None:
-    heavy = "dagster", "dbt", "apprise", "sqlalchemy", "duckdb"
+    heavy = "dagster", "dbt", "apprise", "duckdb"
     code = (
         "import sys\nfrom dagster_project.cli import main\n"
         "try: main(['health'])\n"

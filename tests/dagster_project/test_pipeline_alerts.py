@@ -349,6 +349,7 @@ def _tick(instance: dg.DagsterInstance, status: TickStatus) -> None:
         TickData(
             state.instigator_origin_id, "alerts_fall_due", InstigatorType.SENSOR,
             status, time.time(), selector_id=state.selector_id,
+            run_ids=[] if status is TickStatus.SUCCESS else None,
             error=error if status is TickStatus.FAILURE else None,
         )
     )  # fmt: skip
@@ -382,6 +383,29 @@ def test_while_the_database_is_down_people_are_told_and_it_is_recorded_after(
         assert path.stat().st_mode & 0o077 == 0
         assert not re.search("hunter2|secret-token", path.read_text())
     assert "ALERTS_OPERATORS" in files[0].read_text()
+
+
+def test_where_the_database_goes_away_while_it_is_told_it_is_told_once(
+    instance: dg.DagsterInstance,
+    tick: Tick,
+    receiver: HttpReceiver,
+    connection: Connection,
+) -> None:
+    def end_sessions() -> None:
+        connection.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity "
+            "where datname = current_database() and pid <> pg_backend_pid()"
+        )
+
+    _fail(instance)
+    receiver.before_answer = end_sessions
+    assert tick() == ["pipeline alerts to operators: 1 told"]
+    receiver.before_answer = lambda: None
+    recorded = "select count(*) from raw.alert_messages where is_delivered"
+    assert connection.execute(recorded).fetchone() == (0,)
+    assert tick(30) == []
+    assert connection.execute(recorded).fetchone() == (1,)
+    assert len(receiver.taken) == 1
 
 
 def test_what_was_told_is_known_by_the_table_where_the_home_is_new(

@@ -50,7 +50,7 @@ from dagster_project.alerts.remembered import (
     remember_channels,
     remembering,
 )
-from dagster_project.alerts.watching import KINDS, OTHERS, tell_of_pipeline
+from dagster_project.alerts.watching import KINDS, tell_of_pipeline
 from dagster_project.definitions import build_definitions
 from dagster_project.health.findings import Finding
 from dagster_project.resources import Warehouse
@@ -192,13 +192,13 @@ def test_a_thousand_failures_within_an_hour_are_three_messages_with_right_counts
 ) -> None:
     tick()
     assert receiver.taken == []
-    for seconds in [*range(0, 3600, 150), 3599]:
-        _fail(instance, 40)
+    for seconds in [*range(0, 3600, 300), 3599]:
+        _fail(instance, 40 if seconds == 3599 else 80)
         tick(seconds)
         assert len(receiver.taken) == (1 if seconds < 1800 else 2)
     tick(3600)
     counts = _counts(receiver)
-    assert [total for _, total in counts] == [40, counts[0][0] + counts[1][0], 1000]
+    assert [total for _, total in counts] == [80, counts[0][0] + counts[1][0], 1000]
     assert sum(new for new, _ in counts) == 1000
     assert receiver.titles == ["Pipeline: status_engine failed at no step"] * 3
     for later in (3700, 5399):
@@ -212,7 +212,7 @@ def test_a_thousand_failures_within_an_hour_are_three_messages_with_right_counts
         "select topic, is_delivered, alert_count, details -> 'causes' -> 0 -> 'told' "
         "->> 'count' from raw.alert_messages order by sent_at"
     ).fetchall()
-    told = ["40", str(counts[1][1]), "1000", "1000"]
+    told = ["80", str(counts[1][1]), "1000", "1000"]
     assert rows == [("pipeline", True, 1, count) for count in told]
 
 
@@ -233,7 +233,6 @@ def test_with_5000_failed_runs_the_newest_is_told_in_one_tick(
     assert f"Process 0 is of another kind. (the newest is run {newest[:8]})" in told
     tick(1900)
     # The reasons of the newest are read, and all are counted.
-    assert sum(new for new, _ in _counts(receiver)) + 2 >= 5000
     assert _total(receiver) == 5002
 
 
@@ -263,7 +262,6 @@ def test_errors_differ_by_their_words_and_not_without_bound(
     tick(1900)
     assert len(receiver.taken) == 2
     assert "10 new, 15 in all" in receiver.taken[1]["message"]
-    assert OTHERS
 
 
 def test_another_job_that_succeeds_ends_nothing(

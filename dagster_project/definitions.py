@@ -95,7 +95,13 @@ def build_definitions(
             schedules.every_night,
             schedules.clear_every_night,
         ],
-        sensors=[] if part else [sensors.arrivals, sensors.alerts_fall_due],
+        sensors=[]
+        if part
+        else [
+            sensors.arrivals,
+            sensors.alerts_fall_due,
+            sensors.pipeline_alerts,
+        ],
         loggers={"console": narration},
         # Of what the UI runs by hand: outputs are kept in no other process.
         executor=dg.in_process_executor,

@@ -1,4 +1,7 @@
-"""Between two ticks of the schedule: a run as soon as something waits, or is due."""
+"""Between two ticks of the schedule: a run as soon as something waits, or is due.
+
+And what people are told of runs themselves.
+"""
 
 import hashlib
 import time
@@ -7,6 +10,7 @@ from typing import LiteralString
 import dagster as dg
 
 from dagster_project.alerts.delivery import deliverable
+from dagster_project.alerts.watching import tell_of_pipeline
 from dagster_project.dead_runs import UNFINISHED, end_dead_runs
 from dagster_project.resources import Warehouse
 from dagster_project.schedules import deliver_alerts, status_engine
@@ -109,3 +113,21 @@ def alerts_fall_due(
         if not deliverable(connection):
             return dg.SkipReason("no alert is due that a channel can take now")
     return dg.RunRequest()
+
+
+@dg.sensor(minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
+def pipeline_alerts(
+    context: dg.SensorEvaluationContext, warehouse: Warehouse
+) -> dg.SkipReason:
+    """Tell people of failed runs, checks and ticks, and of what is late or refused.
+
+    It starts no run, and no database: it works while that is down.
+    """
+    assert context.repository_def is not None
+    said = tell_of_pipeline(
+        context.instance,
+        context.repository_def.asset_graph,
+        warehouse.folder,
+        conninfo=warehouse.database_url or None,
+    )
+    return dg.SkipReason("; ".join(said) or "nothing is new")

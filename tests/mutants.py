@@ -61,6 +61,8 @@ RULES = "ingest/configuration/rule_checks.py"
 
 UNIT = "tests/dbt/test_unit_tests.py"
 AUTOMATION = "tests/dbt/test_automatic_transitions.py"
+PIPELINE_TESTS = "tests/dagster_project/test_pipeline_alerts.py"
+HEALTH_TESTS = "tests/dagster_project/test_health.py"
 HISTORIES = "tests/dbt/test_histories.py"
 CONFIGURATION = "tests/dbt/test_configuration.py"
 CUTS_TESTS = "tests/dbt/test_clock_and_cuts.py"
@@ -1745,6 +1747,55 @@ MUTANTS = (
         "return row is not None and row[0] == 0",
         "return row is None",
         ("tests/dagster_project/test_alerts.py",),
+    ),
+    Mutant(
+        "Pipeline alerts: a cause is told again at once",
+        "dagster_project/alerts/incidents.py",
+        "if now - told.at < HALF_HOUR:",
+        "if now < told.at:",
+        (PIPELINE_TESTS,),
+    ),
+    Mutant(
+        "Pipeline alerts: failed runs that were not read are not counted",
+        "dagster_project/alerts/watching.py",
+        "return max(counted - len(read), 0)",
+        "return 0",
+        (PIPELINE_TESTS,),
+    ),
+    Mutant(
+        "Pipeline alerts: nothing is told without the database",
+        "dagster_project/alerts/pipeline.py",
+        "found = remembered_channels(home)",
+        "found = []",
+        (PIPELINE_TESTS,),
+    ),
+    Mutant(
+        "Pipeline alerts: what health could not ask is over",
+        "dagster_project/alerts/pipeline.py",
+        "frozenset(memory.incidents) - asked",
+        "frozenset()",
+        (PIPELINE_TESTS,),
+    ),
+    Mutant(
+        "Health: a daemon that missed two heartbeats lives",
+        "dagster_project/health/instance.py",
+        "if age > MISSED * INTERVAL",
+        "if age > 3 * MISSED * INTERVAL",
+        (HEALTH_TESTS,),
+    ),
+    Mutant(
+        "Health: what hangs is waited for",
+        "dagster_project/health/survey.py",
+        "self.thread.join(GIVEN_UP.total_seconds())",
+        "self.thread.join()",
+        (HEALTH_TESTS,),
+    ),
+    Mutant(
+        "Health: asking starts the embedded database",
+        "dagster_project/health/warehouse.py",
+        "or embedded.address(home)",
+        "or embedded.start(home)",
+        (HEALTH_TESTS,),
     ),
     Mutant(
         "S17: a full disk is no sentence",

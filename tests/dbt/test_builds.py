@@ -26,6 +26,7 @@ from facts import (
     step,
     workflow,
 )
+from nights import NIGHTLY
 from oracle import Row
 
 from dagster_project.dbt_process import DBT
@@ -456,7 +457,7 @@ SLEEPING = {
     " for each statement execute function public.sleep()",
 }
 KILLED_IN = ["status_intervals", "sla_daily_counts", "built_cuts"]
-if os.environ.get("NIGHTLY"):
+if NIGHTLY:
     KILLED_IN += [
         "touched_entities",
         "workflow_versions",

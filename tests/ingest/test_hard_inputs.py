@@ -3,7 +3,6 @@
 import gzip
 import io
 import json
-import os
 import re
 import tracemalloc
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from nights import NIGHTLY
 
 from ingest import Mapping, Settings, SourceError, deliver
 from ingest.store.database import Connection
@@ -416,7 +416,7 @@ def _sizes(parts: list[bytes]) -> list[int]:
     """Where to cut a file: at some bytes and beside its parts; by night at each."""
     beside = {end + more for end in accumulate(map(len, parts)) for more in (-1, 0, 1)}
     every = range(1, sum(map(len, parts)) + 1)
-    if "NIGHTLY" in os.environ:
+    if NIGHTLY:
         return [*every]
     return [size for size in every if size in beside or size % 7 == 0]
 

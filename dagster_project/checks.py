@@ -6,6 +6,7 @@ from pathlib import Path
 import dagster as dg
 import duckdb
 
+from dagster_project.alerts.delivery import standing_failures
 from dagster_project.aside import verify
 from dagster_project.assets import in_a_sentence
 from dagster_project.assets.derived import EQUALS_A_FULL_BUILD
@@ -34,6 +35,17 @@ def every_file_was_accepted(warehouse: Warehouse) -> dg.AssetCheckResult:
             "left": "\n".join(left),
             "passed_over": "\n".join(map(str, found.passed)),
         },
+    )
+
+
+@dg.asset_check(asset=["alerts", "alert_deliveries"])
+def every_alert_was_delivered(warehouse: Warehouse) -> dg.AssetCheckResult:
+    """No channel of alerts lacks its address, or did not take what is due for it."""
+    with warehouse.session() as connection:
+        standing = standing_failures(connection)
+    return dg.AssetCheckResult(
+        passed=not standing,
+        metadata={"channels": "\n".join(standing) or "all took what is due for them"},
     )
 
 

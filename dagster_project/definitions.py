@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from dagster_project import checks, schedules, sensors
-from dagster_project.assets import derived, published, raw
+from dagster_project.assets import alerts, derived, published, raw
 from dagster_project.dbt_process import dbt_cli, dbt_project, known_tables
 from dagster_project.resources import Named, Warehouse
 from dagster_project.terminal import shown
@@ -71,15 +71,17 @@ def build_definitions(
             raw.cut_asset(known),
             derived.derived_assets(dbt_project()),
             published.published_assets(known),
+            alerts.alert_assets(known),
         ],
         asset_checks=[
             checks.every_file_was_accepted,
+            checks.every_alert_was_delivered,
             checks.published_files,
             checks.verification,
         ],
-        jobs=[job, schedules.verify],
+        jobs=[job, schedules.verify, schedules.deliver_alerts],
         schedules=[] if part else [schedules.every_five_minutes, schedules.every_night],
-        sensors=[] if part else [sensors.files_in_the_inbox],
+        sensors=[] if part else [sensors.files_in_the_inbox, sensors.alerts_fall_due],
         loggers={"console": narration},
         # Of what the UI runs by hand: outputs are kept in no other process.
         executor=dg.in_process_executor,

@@ -115,7 +115,7 @@ def run(
 
     Args:
         warehouse: the database and the home folder.
-        parts: of configuration, inbox, cut, build and publish.
+        parts: of configuration, inbox, cut, build, publish and alerts.
         as_of: the run's instant; the database's clock by default.
         paths: files to deliver before the inbox is emptied.
         workflows: a folder of workflow files to apply.
@@ -149,7 +149,11 @@ def run(
 
 
 def _selection(parts: Sequence[str]) -> dg.AssetSelection:
-    groups = {"build": ("staging", "building", "sla"), "publish": ("published",)}
+    groups = {
+        "build": ("staging", "building", "sla"),
+        "publish": ("published",),
+        "alerts": ("alerts",),
+    }
     selection: dg.AssetSelection = dg.AssetSelection.assets()
     for part in parts:
         if part in groups:

@@ -19,7 +19,7 @@ def job_of(selection: dg.AssetSelection) -> Any:
     return dg.define_asset_job(
         "status_engine",
         selection=selection - NIGHTLY,
-        description="Apply workflows, empty the inbox, pin, build, test, publish.",
+        description="Apply workflows, empty the inbox, pin, build, publish, alert.",
         executor_def=dg.in_process_executor,
     )
 
@@ -30,6 +30,13 @@ verify = dg.define_asset_job(
     "verify",
     selection=NIGHTLY,
     description="Hold what is published against a full build of the same cut.",
+    executor_def=dg.in_process_executor,
+)
+
+deliver_alerts = dg.define_asset_job(
+    "deliver_alerts",
+    selection=dg.AssetSelection.groups("alerts"),
+    description="Send the alerts that are due; asked for by a sensor as they fall due.",
     executor_def=dg.in_process_executor,
 )
 

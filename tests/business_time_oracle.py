@@ -72,6 +72,24 @@ def deadline(
     return None
 
 
+def lead(
+    calendar: Calendar | None, deadline: datetime, hours: Decimal
+) -> datetime | None:
+    """S11 backwards: the latest instant with so many hours up to a deadline."""
+    microseconds = hours * 3_600_000_000
+    left = timedelta(microseconds=int(microseconds))
+    if calendar is None or not left:
+        return deadline - left
+    if not is_covered(calendar, deadline):
+        return None
+    for opens_at, closes_at in reversed(openings(calendar)):
+        end = min(closes_at, deadline)
+        if end - opens_at >= left:
+            return end - left
+        left -= max(end - opens_at, timedelta(0))
+    return None
+
+
 def business_time(
     calendar: Calendar | None, entered_at: datetime, left_at: datetime
 ) -> timedelta | None:

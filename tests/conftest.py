@@ -62,6 +62,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "sqlglotrs is deprecated",
         # Called by dagster-dbt 0.29.
         "AssetExecutionContext.op is deprecated",
+        # Imported by apprise 2.3.
+        "'imghdr' is deprecated",
     ):
         config.addinivalue_line(
             "filterwarnings", f"ignore:{message}:DeprecationWarning"

@@ -7,6 +7,7 @@ Rows are dicts with the columns of schema raw; a workflow version has its steps 
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import business_time_oracle as business_time
@@ -200,7 +201,7 @@ def _interval(stay: Stay, calendars: dict[str, list[Row]]) -> Row:
         "calendar_id": calendar["id"] if calendar else None,
         "sla_deadline": deadline,
         "deadline_source": source,
-        "at_risk_from": _at_risk_from(step, deadline),
+        "at_risk_from": _at_risk_from(step, deadline, opening),
         "is_final": bool(step and step["is_final"]),
         "verdict": _verdict(left_at, deadline),
         "elapsed_seconds": left_at and (left_at - entered_at) // SECOND,
@@ -209,12 +210,14 @@ def _interval(stay: Stay, calendars: dict[str, list[Row]]) -> Row:
     }
 
 
-def _at_risk_from(step: Row | None, deadline: datetime | None) -> datetime | None:
+def _at_risk_from(
+    step: Row | None, deadline: datetime | None, opening: Calendar | None
+) -> datetime | None:
     hours = step["notification_settings"].get("at_risk_hours") if step else None
     if hours is None or deadline is None:
         return None
     try:
-        return deadline - timedelta(hours=hours)
+        return business_time.lead(opening, deadline, Decimal(str(hours)))
     except OverflowError:
         # Before the first year.
         return None

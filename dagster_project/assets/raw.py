@@ -130,7 +130,7 @@ def describe(result: AppendResult) -> str:
 def cut_asset(tables: Tables) -> dg.AssetsDefinition:
     """The cut that a run reads: all that is raw comes before it."""
     (spec,) = _specs(tables.filled_by("cut"))
-    before = [table for table in tables.raw if table.filled_by != "cut"]
+    before = [*tables.filled_by("configuration"), *tables.filled_by("inbox")]
 
     @dg.asset(
         key=spec.key,

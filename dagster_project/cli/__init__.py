@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from dagster_project.cli import (
+    alerts,
     builds,
     configuration,
     ingestion,
@@ -69,6 +70,7 @@ for _command in (
     builds.publish,
     builds.docs_command,
     builds.run,
+    alerts.alerts_group,
     builds.demo,
     servers.psql,
     servers.url,

@@ -20,7 +20,7 @@ from dagster_project.terminal import (
 from ingest.store import database
 from ingest.store.on_disk import make_folder
 
-ALL_PARTS = ["configuration", "inbox", "cut", "build", "publish"]
+ALL_PARTS = ["configuration", "inbox", "cut", "build", "publish", "alerts"]
 
 
 @click.command()
@@ -127,7 +127,7 @@ def docs_command(as_json: bool) -> None:
 @click.command(epilog=EXIT_CODES)
 @AS_JSON
 def run(as_json: bool) -> None:
-    """Ingest the inbox, build and publish: what the schedule does.
+    """Ingest the inbox, build, publish and send alerts: what the schedule does.
 
     Workflow files in the folder `workflows` of STATUS_ENGINE_HOME are applied first.
     """
@@ -135,6 +135,9 @@ def run(as_json: bool) -> None:
     counts = result.metadata["raw/batches"]
     if counts["refused_files"]:
         say(f"Error: files were refused; why is in {database.home() / 'refused'}.")
+        sys.exit(1)
+    if result.metadata["alerts/alert_deliveries"]["failed"]:
+        say("Error: alerts were not delivered. Why: status-engine alerts deliver")
         sys.exit(1)
     sys.exit(REJECTED if counts["rejected"] else 0)
 

@@ -4,10 +4,10 @@ from datetime import datetime
 
 import click
 
-from dagster_project.cli.explain import as_of as status_as_of
-from dagster_project.cli.explain import explain, narrate, require_views, unknown_type
 from dagster_project.cli.keys import entity_id_of
 from dagster_project.cli.options import AS_JSON, Entity, Instant
+from dagster_project.explain import as_of as status_as_of
+from dagster_project.explain import explain, narrate, require_views, unknown_type
 from dagster_project.swap import no_swap
 from dagster_project.terminal import (
     tell_fields,

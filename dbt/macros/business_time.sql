@@ -65,6 +65,35 @@
     end
 {%- endmacro %}
 
+{# The page of a reading of the business clock that is looked for backwards, to be joined
+   likewise: hours before an opening end at the opening, not at the closing before it. #}
+{% macro join_lead_page(page, calendar_id, clock) -%}
+    left join {{ ref("stg_calendar_pages") }} as {{ page }}
+        on
+            {{ calendar_id }} = {{ page }}.calendar_id
+            and {{ page }}.is_by_clock
+            and ({{ clock }}::date - date '2000-01-01') >> 3 = {{ page }}.page
+{%- endmacro %}
+
+{# S11 backwards: the latest instant with so much business time between it and a
+   deadline; elapsed time without a calendar; null where the calendar does not cover it.
+   Not before the years that clients can read. The clock's reading then, and its page,
+   are joined. #}
+{% macro business_lead(calendar_id, deadline, time, page, clock) -%}
+    {%- set place %}width_bucket({{ clock }}, {{ page }}.business_clock){% endset -%}
+    case
+        when {{ deadline }} is null then null
+        when {{ calendar_id }} is not null and {{ time }} > interval '0'
+            then
+                (
+                    {{ page }}.opens_at[{{ place }}]
+                    + ({{ clock }} - {{ page }}.business_clock[{{ place }}])
+                ) {{ in_utc() }}
+        when {{ deadline }} - {{ time }} >= timestamptz '0001-01-01 00:00Z'
+            then {{ deadline }} - {{ time }}
+    end
+{%- endmacro %}
+
 {# S11: whole seconds of business time from one instant to another, by the readings of
    the clock at both; elapsed time without a calendar. #}
 {% macro business_seconds(calendar_id, earlier, later, earlier_clock, later_clock) -%}

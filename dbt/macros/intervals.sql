@@ -165,6 +165,33 @@
         {{ configuration.barrier }}
     ),
 
+    -- Of a deadline that was given, the clock's reading is not known yet.
+    nearing as (
+        select
+            decided.*,
+            case
+                when explicit_deadline is null then due_clock
+                else {{ business_clock("given_page", "explicit_deadline") }}
+            end - at_risk_time as risk_clock
+        from decided
+        {{ join_calendar_page(
+            "given_page", "decided.calendar_id", "explicit_deadline"
+        ) }}
+        {{ configuration.barrier }}
+    ),
+
+    warned as (
+        select
+            nearing.*,
+            {{ business_lead(
+                "nearing.calendar_id", "sla_deadline", "at_risk_time", "risk_page",
+                "risk_clock"
+            ) }} as at_risk_from
+        from nearing
+        {{ join_lead_page("risk_page", "nearing.calendar_id", "risk_clock") }}
+        {{ configuration.barrier }}
+    ),
+
     intervals as (
         select
             {{ uuid_of("concat_ws('/', entity_type, entity_id, visit, status)") }}
@@ -191,11 +218,7 @@
                 when explicit_deadline is not null then 'explicit'
                 else 'workflow'
             end as deadline_source,
-            -- Not before the years that clients can read; never at risk is the same there.
-            case
-                when sla_deadline - at_risk_time >= timestamptz '0001-01-01 00:00Z'
-                    then sla_deadline - at_risk_time
-            end as at_risk_from,
+            at_risk_from,
             case
                 when left_at <= sla_deadline then 'met'
                 when left_at > sla_deadline then 'breached'
@@ -208,7 +231,7 @@
             entity_created_at,
             workflow_name,
             is_final
-        from decided
+        from warned
     )
 {%- endmacro %}
 

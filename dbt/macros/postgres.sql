@@ -79,6 +79,16 @@
     end
 {%- endmacro %}
 
+{# The elements of a list that is a member of a JSON object, a row each; none where it is
+   absent, or no list. #}
+{% macro json_elements(object, member) -%}
+    jsonb_array_elements(
+        case jsonb_typeof({{ object }} -> '{{ member }}')
+            when 'array' then {{ object }} -> '{{ member }}'
+        end
+    )
+{%- endmacro %}
+
 {# The number of leaf values of a JSON object (S8). #}
 {% macro json_leaf_count(object) -%}
     (

@@ -29,6 +29,19 @@ CALENDAR_DEFAULTS: dict[str, Any] = {
 }
 # What stands for all other statuses of a workflow.
 ANY = "any"
+# What a channel of alerts may leave out.
+CHANNEL_DEFAULTS: dict[str, Any] = {
+    "entity_types": [],
+    "business_entities": [],
+    "roles": [],
+    "stages": [],
+    "calendar": None,
+    "digest_above": 5,
+    "pipeline_alerts": False,
+    "is_active": True,
+}
+# The stages that every stay with a deadline has.
+AT_RISK, BREACHED = "at_risk", "breached"
 _FLAG = {"type": "boolean"}
 _STATUS = {**NAME, "maxLength": LONGEST_STATUS}
 _OBJECT = {"type": "object"}
@@ -42,6 +55,39 @@ _DATE = {"type": "string", "pattern": DATE_PATTERN, "examples": ["2026-12-24"]}
 _WINDOWS = list_of(
     {"type": "string", "pattern": WINDOW_PATTERN, "examples": ["09:00-17:00"]}
 )
+_HOURS = {"type": "number", "minimum": 0, "maximum": LONGEST_HOURS}
+_STAGE_NAME = {
+    "type": "string",
+    "pattern": "^[a-z][a-z0-9_]*$",
+    "maxLength": 63,
+    "examples": ["escalated"],
+}
+_STAGE = mapping_of(
+    {
+        "name": key(_STAGE_NAME, "Its name; not at_risk or breached, which all have."),
+        "hours_before": key(
+            _HOURS, "Hours of business time before the deadline; or hours_after."
+        ),
+        "hours_after": key(
+            _HOURS, "Hours of business time after the deadline; or hours_before."
+        ),
+        "notify": key(
+            list_of(NAME), "The roles that are told; those of the step by default."
+        ),
+    },
+    optional=("hours_before", "hours_after", "notify"),
+)
+_NOTIFICATIONS = {
+    "at_risk_hours": key(
+        _HOURS,
+        "Hours of business time before its deadline from which a stay is at risk.",
+        or_null=True,
+    ),
+    "notify": key(list_of(NAME), "The roles that alerts about it are for."),
+    "stages": key(
+        list_of(_STAGE), "Further alerts, at other times before or after the deadline."
+    ),
+}
 STEP = mapping_of(
     {
         "status_name": key(_STATUS, "The status, as transitions name it."),
@@ -82,17 +128,8 @@ STEP = mapping_of(
             _OBJECT, "When other systems move it on; kept, not judged."
         ),
         "notification_settings": key(
-            {
-                "type": "object",
-                "properties": {
-                    "at_risk_hours": key(
-                        {"type": "number", "minimum": 0, "maximum": LONGEST_HOURS},
-                        "Hours before its deadline from which a stay is at risk.",
-                        or_null=True,
-                    )
-                },
-            },
-            "Whom alerts about it go to, and how early; other keys are kept.",
+            mapping_of(_NOTIFICATIONS, optional=tuple(_NOTIFICATIONS)),
+            "Whom alerts about it go to, and when.",
         ),
         "is_final": key(_FLAG, "Whether its clock stands still for good (S14)."),
     }
@@ -243,12 +280,72 @@ USER_ACCOUNTS = mapping_of(
         )
     }
 )
+ALERT_CHANNELS = mapping_of(
+    {
+        "alert_channels": key(
+            list_of(
+                mapping_of(
+                    {
+                        "name": key(NAME, "Its name, by which deliveries know it."),
+                        "address_variable": key(
+                            {
+                                "type": "string",
+                                "pattern": "^[A-Z_][A-Z0-9_]*$",
+                                "examples": ["ALERTS_PLANNING"],
+                            },
+                            "The environment variable that holds its address, as "
+                            "Apprise writes addresses.",
+                        ),
+                        "entity_types": key(
+                            list_of(NAME), "Only alerts of these; all by default."
+                        ),
+                        "business_entities": key(
+                            list_of(NAME),
+                            "Only alerts of entities of these, by name; all by "
+                            "default.",
+                        ),
+                        "roles": key(
+                            list_of(NAME),
+                            "Only alerts that are for one of these, by notify of the "
+                            "step; all by default.",
+                        ),
+                        "stages": key(
+                            list_of(_STAGE_NAME), "Only these stages; all by default."
+                        ),
+                        "calendar": key(
+                            NAME,
+                            "It is silent outside this calendar's windows; null for "
+                            "never, the default.",
+                            or_null=True,
+                        ),
+                        "digest_above": key(
+                            {"type": "integer", "minimum": 0, "maximum": 1000},
+                            "More alerts than these at once are one message; 5 by "
+                            "default.",
+                        ),
+                        "pipeline_alerts": key(
+                            _FLAG,
+                            "Whether it gets what befalls the pipeline; false by "
+                            "default.",
+                        ),
+                        "is_active": key(
+                            _FLAG, "Whether it gets anything; true by default."
+                        ),
+                    },
+                    optional=tuple(CHANNEL_DEFAULTS),
+                )
+            ),
+            "Where alerts go.",
+        )
+    }
+)
 KINDS: dict[str, Schema] = {
     "workflow": WORKFLOW,
     "calendar": CALENDAR,
     "entity_types": ENTITY_TYPES,
     "business_entities": BUSINESS_ENTITIES,
     "user_accounts": USER_ACCOUNTS,
+    "alert_channels": ALERT_CHANNELS,
 }
 
 

@@ -11,7 +11,7 @@ from decimal import Decimal
 from itertools import combinations
 from typing import Any
 
-from ingest.configuration.json_schemas import ANY, WORKFLOW
+from ingest.configuration.json_schemas import ANY, AT_RISK, BREACHED, WORKFLOW
 from ingest.configuration.schema_checks import schema_defects
 from ingest.configuration.yaml_files import Located
 
@@ -187,6 +187,25 @@ def _step_defects(step: Located) -> Iterator[str]:
             f"{step.at('approval_role')}: a role is needed where an approval is "
             "required, and only there."
         )
+    yield from _stage_defects(step["notification_settings"].get("stages", []))
+
+
+def _stage_defects(stages: Sequence[Located]) -> Iterator[str]:
+    """Stages that are there already, or have no time of their own."""
+    seen = {AT_RISK, BREACHED}
+    for stage in stages:
+        name = stage["name"]
+        if name in seen:
+            yield f"{stage.at('name')}: stage {name!r} is there more than once."
+        seen.add(name)
+        if ("hours_before" in stage) == ("hours_after" in stage):
+            yield (
+                f"{stage.at()}: stage {name!r} needs hours_before or hours_after, and "
+                "not both."
+            )
+        for key in ("hours_before", "hours_after"):
+            if key in stage and _decimals(stage[key]) > DECIMALS:
+                yield f"{stage.at(key)}: {stage[key]} has more than six decimals."
 
 
 def _decimals(hours: float) -> int:

@@ -1,6 +1,7 @@
 """Configuration files, checked, then applied as new versions (S7).
 
-They hold entity types, workflows, calendars, users and business entities. Which
+They hold entity types, workflows, calendars, users, business entities and channels of
+alerts. Which
 version binds an entity is decided in dbt (S8); nothing here judges transitions. What
 is in force is read in in_force.py.
 """
@@ -22,7 +23,9 @@ from ingest.configuration.calendar_files import (
 )
 from ingest.configuration.calendars import WEEKDAYS, Calendar, Opening
 from ingest.configuration.json_schemas import (
+    ALERT_CHANNELS,
     BUSINESS_ENTITIES,
+    CHANNEL_DEFAULTS,
     ENTITY_TYPES,
     USER_ACCOUNTS,
 )
@@ -58,6 +61,7 @@ class Configuration:
     entity_types: tuple[Located, ...]
     business_entities: tuple[Located, ...]
     user_accounts: tuple[Located, ...]
+    alert_channels: tuple[Located, ...]
     warnings: tuple[str, ...]
 
 
@@ -179,6 +183,7 @@ class _Files:
     entity_types: list[Located] = field(default_factory=list)
     business_entities: list[Located] = field(default_factory=list)
     user_accounts: list[Located] = field(default_factory=list)
+    alert_channels: list[Located] = field(default_factory=list)
     named_calendars: set[str] = field(default_factory=set)
 
     def take(self, content: Located) -> list[str]:
@@ -187,6 +192,7 @@ class _Files:
             (self.entity_types, ENTITY_TYPES),
             (self.business_entities, BUSINESS_ENTITIES),
             (self.user_accounts, USER_ACCOUNTS),
+            (self.alert_channels, ALERT_CHANNELS),
         ):
             (key,) = shape["properties"]
             if key in content:
@@ -211,6 +217,7 @@ class _Files:
         for key in ("id", "name"):
             yield from repeated(self.business_entities, (key,))
         yield from repeated(self.user_accounts, ("id",))
+        yield from repeated(self.alert_channels, ("name",))
         yield from rivals(self.workflows)
 
     def calendar_names(self, others: Iterable[str]) -> set[str]:
@@ -230,6 +237,7 @@ class _Files:
             tuple(self.entity_types),
             tuple(self.business_entities),
             tuple(self.user_accounts),
+            tuple(self.alert_channels),
             tuple(warnings),
         )
 
@@ -323,15 +331,40 @@ def _versions(
     calendars = _calendar_names(connection)
     calendars |= {calendar.name for calendar in configuration.calendars}
     for workflow in configuration.workflows:
-        for key, known in (("entity_type", types), ("calendar", sorted(calendars))):
-            if workflow[key] is not None and workflow[key] not in known:
-                name, where = key.replace("_", " "), workflow.at(key)
-                msg = (
-                    f"{where}: {name} {workflow[key]!r} is unknown; "
-                    f"known are {', '.join(known) or 'none'}."
-                )
-                raise WorkflowError(msg)
+        _require_known(workflow, "entity_type", types)
+        _require_known(workflow, "calendar", sorted(calendars))
         yield _workflow_version(workflow, _entity_id(workflow, names))
+    for channel in configuration.alert_channels:
+        full = channel.of({**CHANNEL_DEFAULTS, **channel})
+        _require_known(full, "calendar", sorted(calendars))
+        _require_known(full, "entity_types", types)
+        _require_known(full, "business_entities", sorted(names))
+        yield _channel_version(full, names)
+
+
+def _require_known(item: Located, key: str, known: Collection[str]) -> None:
+    """What a key names is there, be it one or a list."""
+    named = item[key] if isinstance(item[key], list) else [item[key]]
+    for name in named:
+        if name is not None and name not in known:
+            msg = (
+                f"{item.at(key)}: {key.replace('_', ' ')} {name!r} is unknown; "
+                f"known are {', '.join(known) or 'none'}."
+            )
+            raise WorkflowError(msg)
+
+
+def _channel_version(channel: Located, names: dict[str, str]) -> _Version:
+    content = {key: channel[key] for key in CHANNEL_DEFAULTS if key != "calendar"}
+    content |= {
+        "address_variable": channel["address_variable"],
+        "business_entities": sorted(names[n] for n in channel["business_entities"]),
+        "calendar_name": channel["calendar"],
+    }
+    for key in ("entity_types", "roles", "stages"):
+        content[key] = sorted(content[key])
+    title = f"alert channel {channel['name']}"
+    return _version("alert_channels", (channel["name"],), title, content)
 
 
 def _workflow_version(workflow: Located, entity_id: str | None) -> _Version:
@@ -404,6 +437,13 @@ def _entity_id(item: Located, names: dict[str, str]) -> str | None:
 
 
 STORED = (
+    """
+select distinct on (channel_name)
+    array['alert_channels', channel_name],
+    to_jsonb(channels) - array['version_id', 'created_at', 'channel_name', 'batch_id']
+from raw.alert_channels as channels
+order by channel_name, created_at desc
+""",
     """
 select distinct on (entity_type)
     array['entity_types', entity_type], json_build_object('label', label)
@@ -520,6 +560,8 @@ def _append_version(
         content["business_entity_id"] = entity_id or None
     elif version.table == "calendars":
         own = {"id": version_id, "calendar_name": identity[0]}
+    elif version.table == "alert_channels":
+        own = {"version_id": version_id, "channel_name": identity[0]}
     else:
         own = {"version_id": version_id, "id": identity[0]}
     _insert(connection, version.table, {**values, **own, **content})

@@ -16,7 +16,9 @@ from dagster_project.resources import Warehouse
 from ingest.shelves import file_away, take
 
 ASSETS = {
+    "alerts": {"alert_deliveries", "alert_messages"},
     "raw": {
+        "alert_channels",
         "audit_entries",
         "batches",
         "business_entities",
@@ -69,6 +71,7 @@ ASSETS = {
         "calendar_windows",
         "calendars",
         "deadline_windows",
+        "due_alerts",
         "entities",
         "entity_current_status",
         "entity_keys",
@@ -78,6 +81,7 @@ ASSETS = {
         "order_status_history",
         "publication",
         "restatements",
+        "sla_alerts",
         "sla_daily_counts",
         "sla_performance",
         "status_as_of",
@@ -239,6 +243,7 @@ def test_the_schedule_and_the_sensor_run_by_default() -> None:
     schedule, sensor = schedules.every_five_minutes, sensors.files_in_the_inbox
     assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
     assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
+    assert sensors.alerts_fall_due.default_status is dg.DefaultSensorStatus.RUNNING
     assert (schedule.cron_schedule, schedule.execution_timezone) == (
         "*/5 * * * *",
         "UTC",

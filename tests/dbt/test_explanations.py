@@ -23,7 +23,7 @@ from facts import (
 )
 from oracle import Row, in_order, violations
 
-from dagster_project.cli.explain import explain, narrate
+from dagster_project.explain import explain, narrate
 from ingest.store.cuts import Cut
 from ingest.store.database import Connection
 

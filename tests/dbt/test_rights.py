@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from facts import append_rows, apply, at, calendar, step, workflow
 
-from dagster_project.cli.explain import as_of, explain
+from dagster_project.explain import as_of, explain
 from ingest.store import database
 from ingest.store.cuts import Cut
 from ingest.store.database import Connection

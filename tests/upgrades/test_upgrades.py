@@ -263,7 +263,7 @@ def test_the_next_run_makes_of_what_another_release_built_what_a_new_home_has(
 def test_what_reads_before_the_first_build_says_what_to_run(
     empty_database_url: str, tmp_path: Path
 ) -> None:
-    from dagster_project.cli.explain import as_of, explain
+    from dagster_project.explain import as_of, explain
     from dagster_project.publish import publish
 
     _restore(empty_database_url, _named("built-0001-c4ffaad"))

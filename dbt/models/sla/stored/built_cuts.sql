@@ -7,6 +7,7 @@
 -- wants them named here.
 -- depends_on: {{ ref("calendar_versions") }}
 -- depends_on: {{ ref("restatements") }}
+-- depends_on: {{ ref("sla_alerts") }}
 -- depends_on: {{ ref("sla_daily_counts") }}
 -- depends_on: {{ ref("status_intervals") }}
 -- depends_on: {{ ref("workflow_versions") }}

@@ -169,10 +169,10 @@ def narrate(found: Explanation) -> Iterator[str]:
     """
     zone = _zone(found.intervals)
     found = Explanation(
-        *([{**_printable(row), "zone": zone} for row in rows] for rows in found)
+        *([{**printable(row), "zone": zone} for row in rows] for rows in found)
     )
     first, current = found.transitions[0], found.intervals[-1]
-    since = _at(current["entered_at"], current)
+    since = local_time(current["entered_at"], current)
     overdue = f", {_red('overdue')}" if current["is_overdue"] else ""
     name = style(f"{first['entity_type']} {first['entity_id']}", bold=True)
     yield f"{name} is '{current['status']}' since {since}{overdue}"
@@ -186,7 +186,7 @@ def narrate(found: Explanation) -> Iterator[str]:
         visit = f", visit {stay['visit']}" if stay["visit"] > 1 else ""
         yield style(f"{stay['status']}{visit}", bold=True)
         yield from (f"  {_transition(row, stay)}" for row in own)
-        yield from (f"  {line}" for line in _deadline(stay))
+        yield from (f"  {line}" for line in deadline_lines(stay))
         yield from (f"    {line}" for line in _windows(windows))
         yield f"  {_outcome(stay)}"
 
@@ -196,7 +196,7 @@ def _zone(intervals: list[Row]) -> str:
     return next((zone for zone in reversed(zones) if zone), "UTC")
 
 
-def _printable(row: Row) -> Row:
+def printable(row: Row) -> Row:
     """Without the control characters that a status, a name or a reason may hold."""
     return {k: shown(v) if isinstance(v, str) else v for k, v in row.items()}
 
@@ -217,11 +217,11 @@ def _transition(row: Row, stay: Row) -> str:
     who = row["triggered_by_user_name"] or row["triggered_by_user_id"]
     given = row["sla_deadline"]
     parts = [
-        _at(row["created_at"], stay),
+        local_time(row["created_at"], stay),
         f"by {who}" if who else "",
         f"through {row['triggered_by_system']}" if row["triggered_by_system"] else "",
         f"because '{row['transition_reason']}'" if row["transition_reason"] else "",
-        f"deadline given: {_at(given, stay)}" if given else "",
+        f"deadline given: {local_time(given, stay)}" if given else "",
         f"batch {row['batch_id']}",
         "" if row["is_judged"] else "not judged yet",
         _red(row["violations"]) if row["violations"] else "",
@@ -229,11 +229,11 @@ def _transition(row: Row, stay: Row) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _deadline(stay: Row) -> Iterator[str]:
+def deadline_lines(stay: Row) -> Iterator[str]:
     """How the deadline was found (S9, S10)."""
     if stay["workflow_id"] is None:
         return
-    version = _at(stay["workflow_in_force_from"], stay)
+    version = local_time(stay["workflow_in_force_from"], stay)
     yield f"under workflow '{stay['workflow_name']}', version of {version}"
     hours, due = stay["sla_hours"], stay["sla_deadline"]
     if stay["step_id"] is None:
@@ -241,13 +241,13 @@ def _deadline(stay: Row) -> Iterator[str]:
     elif stay["is_final"]:
         yield "a final status has no deadline"
     elif stay["deadline_source"] == "explicit":
-        yield f"deadline {_at(due, stay)}, as it was given"
+        yield f"deadline {local_time(due, stay)}, as it was given"
     elif hours is None:
         yield "the step has no hours, so there is no deadline"
     elif due is None:
         yield f"{_hours(stay)}, which do not run out in what the calendar covers"
     else:
-        yield f"deadline {_at(due, stay)}, after {_hours(stay)}"
+        yield f"deadline {local_time(due, stay)}, after {_hours(stay)}"
 
 
 def _hours(stay: Row) -> str:
@@ -255,18 +255,18 @@ def _hours(stay: Row) -> str:
     if stay["calendar_name"] is None:
         return f"{hours} of elapsed time"
     begun = stay["calendar_in_force_from"]
-    version = f"version of {_at(begun, stay)}" if begun else "first version"
+    version = f"version of {local_time(begun, stay)}" if begun else "first version"
     return f"{hours} of business time by calendar '{stay['calendar_name']}', {version}"
 
 
 def _outcome(stay: Row) -> str:
     """How long it took, and what came of it (S13)."""
-    took = _span(stay["elapsed_seconds"])
+    took = span(stay["elapsed_seconds"])
     if stay["calendar_id"] is not None and stay["counted_seconds"] is not None:
         open_time, closed = stay["counted_seconds"], stay["closed_seconds"]
-        took += f" = {_span(open_time)} open + {_span(closed)} closed"
+        took += f" = {span(open_time)} open + {span(closed)} closed"
     margin = stay["margin_seconds"]
-    by = "" if margin is None else _span(abs(margin))
+    by = "" if margin is None else span(abs(margin))
     if stay["left_at"] is None:
         state = "" if margin is None else f", {by} left"
         state = f", {_red('overdue')} by {by}" if stay["is_overdue"] else state
@@ -274,7 +274,7 @@ def _outcome(stay: Row) -> str:
     verdict = stay["verdict"]
     shown = style("met", fg="green") if verdict == "met" else _red(str(verdict))
     judged = "" if verdict is None else f": {shown} by {by}"
-    return f"left {_at(stay['left_at'], stay)} after {took}{judged}"
+    return f"left {local_time(stay['left_at'], stay)} after {took}{judged}"
 
 
 def _windows(windows: list[Row]) -> list[str]:
@@ -287,11 +287,11 @@ def _windows(windows: list[Row]) -> list[str]:
         because = f" ({row['closed_because']})" if row["closed_because"] else ""
         rows.append(
             (
-                _at(row["counted_from"], row),
-                f"- {_at(row['counted_until'], row)}",
-                f"{_span(row['counted_seconds'])} open",
-                f"{_span(total)} in all",
-                f"then {_span(closed)} closed{because}" if closed else "",
+                local_time(row["counted_from"], row),
+                f"- {local_time(row['counted_until'], row)}",
+                f"{span(row['counted_seconds'])} open",
+                f"{span(total)} in all",
+                f"then {span(closed)} closed{because}" if closed else "",
             )
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -305,7 +305,7 @@ def _red(text: str) -> str:
     return style(text, fg="red")
 
 
-def _at(instant: datetime, row: Row) -> str:
+def local_time(instant: datetime, row: Row) -> str:
     """As the clocks of the zone show it, with an offset where they do so twice."""
     local = _in_zone(instant, row["zone"])
     clock = f"{local.replace(tzinfo=None)}"
@@ -325,7 +325,7 @@ def _in_zone(instant: datetime, zone: str) -> datetime:
         return instant.astimezone(UTC)
 
 
-def _span(seconds: Decimal) -> str:
+def span(seconds: Decimal) -> str:
     """Hours, minutes and seconds, to the microsecond where there are any."""
     minutes, rest = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)

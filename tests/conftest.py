@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
@@ -269,27 +269,6 @@ def build(dbt: Dbt) -> Build:
         return cut
 
     return pin_and_build
-
-
-@pytest.fixture(scope="session")
-def built_of_nothing(fresh_database: FreshDatabase, build: Build) -> Iterator[str]:
-    """The name of a database with all tables, built while it held no rows."""
-    with fresh_database(kind="nothing") as url:
-        build(url, datetime(2026, 1, 1, tzinfo=UTC))
-        yield database.environment(url)["PGDATABASE"]
-
-
-@pytest.fixture
-def built_of_nothing_url(
-    fresh_database: FreshDatabase, built_of_nothing: str
-) -> Iterator[str]:
-    """A copy of it, dropped at the end.
-
-    A first build there is one in part, which takes half of what a full one does. That
-    both make the same is shown in test_histories.py.
-    """
-    with fresh_database(built_of_nothing) as url:
-        yield url
 
 
 @pytest.fixture(scope="session")

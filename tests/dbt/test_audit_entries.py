@@ -33,11 +33,6 @@ AS_OF = at(30)
 NOON = at(1.5)
 
 
-@pytest.fixture
-def database_url(built_of_nothing_url: str) -> str:
-    return built_of_nothing_url
-
-
 def _transition(number: int, instant: datetime, user: str | None, **more: Any) -> Row:
     return {
         "id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{number} {instant} {user} {more}")),

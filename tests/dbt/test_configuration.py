@@ -29,11 +29,6 @@ AS_OF = at(30)
 ALL = (*BUILT, "entity_current_status")
 
 
-@pytest.fixture
-def database_url(built_of_nothing_url: str) -> str:
-    return built_of_nothing_url
-
-
 def _workflow(hours: float, name: str = "standard", **given: Any) -> Row:
     steps = [
         step("new", 1, ["busy", "done"], sla_hours=hours),

@@ -41,11 +41,6 @@ OFFICE = {
 }
 
 
-@pytest.fixture
-def database_url(built_of_nothing_url: str) -> str:
-    return built_of_nothing_url
-
-
 def _seconds(later: datetime, earlier: datetime) -> Decimal:
     span = later - earlier
     return Decimal(span // timedelta(microseconds=1)).scaleb(-6)

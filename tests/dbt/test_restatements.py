@@ -31,11 +31,6 @@ STANDARD = workflow(
 )
 
 
-@pytest.fixture
-def database_url(built_of_nothing_url: str) -> str:
-    return built_of_nothing_url
-
-
 def _order(number: int, day: float, status: str = "new", **given: Any) -> Row:
     return {
         "id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{number} {day} {status}")),

@@ -80,8 +80,10 @@ def test_the_oldest_supported_postgresql_equals_the_oracle(
 ) -> None:
     with database.connect(oldest_url) as connection:
         database.upgrade(connection)
-        compare = _compare_throughout if NIGHTLY else _compare_at_first
-        compare(oldest_url, connection, build, tmp_path, seed=6)
+        if NIGHTLY:
+            _compare_throughout(oldest_url, connection, build, tmp_path, seed=6)
+        else:
+            _compare_at_first(oldest_url, connection, build, tmp_path, seed=6)
 
 
 def _compare_throughout(

@@ -8,16 +8,18 @@ from pathlib import Path
 PROJECT = Path(__file__).parents[1]
 PIP = """\
 echo "Collecting polars<3,>=2 (from status-engine)"
-sleep 4
+sleep $SECONDS_EACH
 mkdir -p "$SITE/polars-2.dist-info"
 echo "Installing collected packages: polars"
-sleep 4
+sleep $SECONDS_EACH
 echo noise
 exit $ENDS_WITH
 """
 
 
-def _make(folder: Path, ends_with: int) -> tuple[int, list[tuple[float, str]]]:
+def _make(
+    folder: Path, ends_with: int, seconds_each: int
+) -> tuple[int, list[tuple[float, str]]]:
     """Its exit code, and its lines with the seconds since the one before."""
     (folder / "bin").mkdir()
     (folder / "bin" / "python").symlink_to(sys.executable)
@@ -27,7 +29,12 @@ def _make(folder: Path, ends_with: int) -> tuple[int, list[tuple[float, str]]]:
     with subprocess.Popen(
         ["make", f"VENV={folder}", f"PIP=sh {folder}/pip", f"{folder}/run"],
         cwd=PROJECT,
-        env={"PATH": "/usr/bin:/bin", "SITE": str(site), "ENDS_WITH": str(ends_with)},
+        env={
+            "PATH": "/usr/bin:/bin",
+            "SITE": str(site),
+            "ENDS_WITH": str(ends_with),
+            "SECONDS_EACH": str(seconds_each),
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -43,7 +50,7 @@ def _make(folder: Path, ends_with: int) -> tuple[int, list[tuple[float, str]]]:
 def test_make_says_every_few_seconds_what_pip_is_at_without_a_terminal(
     tmp_path: Path,
 ) -> None:
-    code, told = _make(tmp_path, 0)
+    code, told = _make(tmp_path, 0, seconds_each=4)
     lines = [line for _, line in told]
     assert code == 0
     assert "  0 packages installed; pip: Collecting polars" in lines
@@ -54,7 +61,7 @@ def test_make_says_every_few_seconds_what_pip_is_at_without_a_terminal(
 
 
 def test_make_shows_what_a_failed_pip_said(tmp_path: Path) -> None:
-    code, told = _make(tmp_path, 1)
+    code, told = _make(tmp_path, 1, seconds_each=0)
     lines = [line for _, line in told]
     assert code != 0
     assert lines[-3:-1] == ["noise", f"All of it is in {tmp_path}/pip.log."]

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
@@ -66,3 +67,14 @@ def test_make_shows_what_a_failed_pip_said(tmp_path: Path) -> None:
     assert code != 0
     assert lines[-3:-1] == ["noise", f"All of it is in {tmp_path}/pip.log."]
     assert not (tmp_path / "run").exists()
+
+
+def test_what_is_installed_holds_every_package_of_the_project() -> None:
+    said = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    rooms = ("ingest", "dagster_project", "simulator")
+    found = {
+        ".".join(path.parent.relative_to(PROJECT).parts)
+        for room in rooms
+        for path in (PROJECT / room).rglob("__init__.py")
+    }
+    assert sorted(said["packages"]) == sorted(found)

@@ -1,4 +1,7 @@
-"""What was sent of alerts as assets: the last step, and between runs a job."""
+"""What was sent of alerts as assets: the last step, and between runs a job.
+
+What a rule moves in the same run is moved before, so that nobody is told of it.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,7 +11,7 @@ import dagster as dg
 from dagster_project.alerts.channels import channels_in_force
 from dagster_project.alerts.delivery import DRY_RUN, deliver_alerts, describe
 from dagster_project.alerts.remembered import remember_channels
-from dagster_project.assets import OWNERS, narrate
+from dagster_project.assets import OWNERS, automatic, narrate
 from dagster_project.resources import Warehouse
 from dagster_project.tables import Tables
 from ingest.store.database import row_count
@@ -28,7 +31,7 @@ def alert_assets(tables: Tables) -> dg.AssetsDefinition:
     specs = [
         dg.AssetSpec(
             ["alerts", table.name],
-            deps=[DUE],
+            deps=[DUE, automatic.KEY],
             description=f"{table.description} Alerts that are due are sent through "
             "their channels, in order, until each was taken.",
             group_name="alerts",

@@ -9,6 +9,7 @@ import click
 
 from dagster_project.cli import (
     alerts,
+    automation,
     builds,
     configuration,
     following,
@@ -68,6 +69,7 @@ for _command in (
     rejected.rejects_group,
     questions.explain_command,
     ingestion.record_command,
+    automation.automate,
     builds.build,
     builds.verify_command,
     questions.as_of_command,

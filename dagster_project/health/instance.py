@@ -6,6 +6,7 @@ two equal), and takes a second longer to load than a probe should take in all.
 
 import json
 import os
+import re
 import socket
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
@@ -108,7 +109,9 @@ def asking(home: Path) -> Iterator[Storage | None]:
 def _postgres(settings: dict[str, Any]) -> str:
     """The connection string, in either of the ways that Dagster takes."""
     if "postgres_url" in settings:
-        return str(_value(settings["postgres_url"]))
+        # SQLAlchemy's way to name a driver, which libpq has not.
+        url = str(_value(settings["postgres_url"]))
+        return re.sub(r"^postgres(?:ql)?\+\w+://", "postgresql://", url)
     parts = {name: _value(v) for name, v in settings["postgres_db"].items()}
     names = {"username": "user", "hostname": "host", "db_name": "dbname"}
     return " ".join(

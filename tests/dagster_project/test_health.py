@@ -217,7 +217,8 @@ def test_the_storage_of_dagster_may_be_in_postgres(
     dagster_home(home)
     settings = home / "dagster" / "dagster.yaml"
     settings.write_text("storage: {postgres: {postgres_url: {env: DAGSTER_URL}}}\n")
-    monkeypatch.setenv("DAGSTER_URL", empty_database_url)
+    with_driver = empty_database_url.replace("postgresql:", "postgresql+psycopg2:", 1)
+    monkeypatch.setenv("DAGSTER_URL", with_driver)
     names = database.environment(empty_database_url)
     for name, value in names.items():
         monkeypatch.setenv(name, value)

@@ -97,7 +97,11 @@ def build_definitions(
         ],
         sensors=[]
         if part
-        else [sensors.arrivals, sensors.alerts_fall_due, sensors.pipeline_alerts],
+        else [
+            sensors.arrivals,
+            sensors.alerts_fall_due,
+            sensors.pipeline_alerts,
+        ],
         loggers={"console": narration},
         # Of what the UI runs by hand: outputs are kept in no other process.
         executor=dg.in_process_executor,

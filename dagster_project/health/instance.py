@@ -6,6 +6,8 @@ two equal), and takes a second longer to load than a probe should take in all.
 
 import json
 import os
+import re
+import socket
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -48,6 +50,13 @@ order by id desc limit 1
 """
 
 
+class Storage(NamedTuple):
+    """A way to ask it, and whether all its runs are of this machine, as with SQLite."""
+
+    rows: Ask
+    is_local: bool
+
+
 class Unended(NamedTuple):
     """A run that waits, or goes on, as the storage has it."""
 
@@ -60,7 +69,7 @@ class Unended(NamedTuple):
 
 
 @contextmanager
-def asking(home: Path) -> Iterator[Ask | None]:
+def asking(home: Path) -> Iterator[Storage | None]:
     """A way to ask the storage; None where no instance was made yet.
 
     Raises:
@@ -77,7 +86,7 @@ def asking(home: Path) -> Iterator[Ask | None]:
         # By its own variable where deploy/ keeps it.
         with database.reach(_postgres(storage["postgres"]), "dagster.yaml", 3) as reach:
             reach.execute("set statement_timeout = '1500ms'")
-            yield lambda query: reach.execute(query.encode()).fetchall()
+            yield Storage(lambda q: reach.execute(q.encode()).fetchall(), False)
         return
     if storage and "sqlite" not in storage:
         msg = f"Storage {', '.join(storage)} of {settings} is of no kind known here."
@@ -89,7 +98,7 @@ def asking(home: Path) -> Iterator[Ask | None]:
         return
     connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=2)
     try:
-        yield lambda query: connection.execute(query).fetchall()
+        yield Storage(lambda query: connection.execute(query).fetchall(), True)
     except sqlite3.Error as error:
         msg = f"Dagster's storage {path} can't be read: {error}."
         raise DatabaseError(msg) from error
@@ -100,7 +109,9 @@ def asking(home: Path) -> Iterator[Ask | None]:
 def _postgres(settings: dict[str, Any]) -> str:
     """The connection string, in either of the ways that Dagster takes."""
     if "postgres_url" in settings:
-        return str(_value(settings["postgres_url"]))
+        # SQLAlchemy's way to name a driver, which libpq has not.
+        url = str(_value(settings["postgres_url"]))
+        return re.sub(r"^postgres(?:ql)?\+\w+://", "postgresql://", url)
     parts = {name: _value(v) for name, v in settings["postgres_db"].items()}
     names = {"username": "user", "hostname": "host", "db_name": "dbname"}
     return " ".join(
@@ -128,16 +139,18 @@ def ask(
         now: the instant, with a zone.
         is_daemon_expected: whether one has to run; where it ever did, by default.
     """
-    with asking(home) as rows:
-        beats = rows("select daemon_type, body from daemon_heartbeats") if rows else []
+    with asking(home) as storage:
+        rows: Ask = storage.rows if storage else lambda _: []
+        beats = rows("select daemon_type, body from daemon_heartbeats")
         yield daemon(
             {kind: json.loads(body)["timestamp"] for kind, body in beats},
             now,
             is_expected=is_daemon_expected,
         )
-        unended = [Unended(*row) for row in rows(_UNENDED)] if rows else []
-        yield stuck(unended, within, now)
-        yield last_run(rows(_LAST) if rows else [], now)
+        unended = [Unended(*row) for row in rows(_UNENDED)]
+        is_local = storage is not None and storage.is_local
+        yield stuck(unended, within, now, is_local=is_local)
+        yield last_run(rows(_LAST), now)
 
 
 def daemon(
@@ -166,10 +179,12 @@ def daemon(
     return Finding("daemon", "ok", f"its heart beat {span(age)} ago", figures)
 
 
-def stuck(unended: Sequence[Unended], within: timedelta, now: datetime) -> Finding:
+def stuck(
+    unended: Sequence[Unended], within: timedelta, now: datetime, *, is_local: bool
+) -> Finding:
     """Runs that nobody executes, that wait for too long, or that go on for hours."""
     queued = [run for run in unended if run.status in QUEUED]
-    found = [_why_stuck(run, within, now) for run in unended]
+    found = [_why_stuck(run, within, now, is_local=is_local) for run in unended]
     reasons = [reason for reason in found if reason]
     figures = {"runs_stuck": len(reasons), "runs_queued": len(queued)}
     if reasons:
@@ -179,7 +194,9 @@ def stuck(unended: Sequence[Unended], within: timedelta, now: datetime) -> Findi
     return Finding("runs", "ok", said, figures)
 
 
-def _why_stuck(run: Unended, within: timedelta, now: datetime) -> str | None:
+def _why_stuck(
+    run: Unended, within: timedelta, now: datetime, *, is_local: bool
+) -> str | None:
     since = run.start_time or _instant(run.created_at).timestamp()
     age = now.timestamp() - since
     name = f"run {run.run_id[:8]} of {run.job}"
@@ -188,16 +205,19 @@ def _why_stuck(run: Unended, within: timedelta, now: datetime) -> str | None:
             return f"{name} waits for {span(age)}"
         return None
     # The next tick of the schedule ends it, if there is one.
-    if run.process and not _lives(run.process) and age > within.total_seconds():
+    is_old = age > within.total_seconds()
+    if is_old and run.process and not _lives(run.process, is_local=is_local):
         return f"{name} has no process any more, since {span(age)} it counts as started"
     if age > LONGEST_RUN.total_seconds():
         return f"{name} goes on for {span(age)}"
     return None
 
 
-def _lives(process: str) -> bool:
-    """Whether the process of a tag is there: its id, and when it began."""
-    number, _, began = process.partition(" ")
+def _lives(process: str, *, is_local: bool) -> bool:
+    """Whether the process of a tag is there; of one of another machine nobody knows."""
+    number, began, *machine = process.split()
+    if not is_local and machine not in ([], [socket.gethostname()]):
+        return True
     try:
         return str(psutil.Process(int(number)).create_time()) == began
     except (psutil.Error, ValueError):

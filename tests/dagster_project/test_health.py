@@ -25,7 +25,7 @@ from dagster_project import dead_runs
 from dagster_project.health import instance as instance_questions
 from dagster_project.health import survey as surveys
 from dagster_project.health.findings import HELP, Finding, as_prometheus
-from dagster_project.health.instance import INTERVAL, asking
+from dagster_project.health.instance import INTERVAL, Unended, asking, stuck
 from dagster_project.health.survey import disk, survey
 from dagster_project.run import ORIGIN, dagster_home
 from dagster_project.verifications import record_failure
@@ -135,9 +135,9 @@ def test_a_dead_daemon_is_noticed_within_two_intervals(
     beats = {"SCHEDULER": _later(), "SENSOR": _later(minutes=-11)}
     for kind, beat in beats.items():
         instance.add_daemon_heartbeat(DaemonHeartbeat(beat.timestamp(), kind, "1"))
-    with asking(home) as rows:
-        assert rows is not None
-        stored = rows("select daemon_type, body from daemon_heartbeats")
+    with asking(home) as storage:
+        assert storage is not None
+        stored = storage.rows("select daemon_type, body from daemon_heartbeats")
     found = {kind: json.loads(body)["timestamp"] for kind, body in stored}
     asked_dagster = instance.get_daemon_heartbeats()
     assert found == {kind: beat.timestamp for kind, beat in asked_dagster.items()}
@@ -180,15 +180,17 @@ def test_runs_that_are_stuck_and_one_that_failed_are_failures(
         JOB, status=dg.DagsterRunStatus.QUEUED, remote_job_origin=ORIGIN
     )
 
-    def stuck(minutes: float) -> Finding:
+    def found_stuck(minutes: float) -> Finding:
         return _found(home, conninfo=database_url, now=_later(minutes))["runs"]
 
-    assert (stuck(14).state, stuck(14).figures["runs_queued"]) == ("ok", 1)
-    assert stuck(16).figures["runs_stuck"] == 2
+    assert (found_stuck(14).state, found_stuck(14).figures["runs_queued"]) == ("ok", 1)
+    assert found_stuck(16).figures["runs_stuck"] == 2
     dead = runs[gone.pid]
-    assert f"run {dead.run_id[:8]} of status_engine has no process" in stuck(16).said
-    assert " waits for 16 min" in stuck(16).said
-    assert stuck(6 * 60 + 1).figures["runs_stuck"] == 3
+    assert (
+        f"run {dead.run_id[:8]} of status_engine has no process" in found_stuck(16).said
+    )
+    assert " waits for 16 min" in found_stuck(16).said
+    assert found_stuck(6 * 60 + 1).figures["runs_stuck"] == 3
 
     def last() -> Finding:
         return _found(home, conninfo=database_url)["last_run"]
@@ -215,7 +217,8 @@ def test_the_storage_of_dagster_may_be_in_postgres(
     dagster_home(home)
     settings = home / "dagster" / "dagster.yaml"
     settings.write_text("storage: {postgres: {postgres_url: {env: DAGSTER_URL}}}\n")
-    monkeypatch.setenv("DAGSTER_URL", empty_database_url)
+    with_driver = empty_database_url.replace("postgresql:", "postgresql+psycopg2:", 1)
+    monkeypatch.setenv("DAGSTER_URL", with_driver)
     names = database.environment(empty_database_url)
     for name, value in names.items():
         monkeypatch.setenv(name, value)
@@ -235,6 +238,14 @@ def test_the_storage_of_dagster_may_be_in_postgres(
     found = _found(home, conninfo=empty_database_url)
     assert found["daemon"].state == "fail"
     assert found["runs"].said == "run abc of status_engine waits for 16 min"
+    # Of a process of another machine nobody here knows.
+    began = _later(minutes=-20).timestamp()
+    run_of = Unended("abc", "status_engine", "STARTED", "", began, "1 1.0 elsewhere")
+    states = [
+        stuck([run_of], timedelta(minutes=15), _later(), is_local=is_local).state
+        for is_local in (False, True)
+    ]
+    assert states == ["ok", "fail"]
     # Schema raw is not there either; nothing is made by asking.
     assert found["batch"].state == "warn"
     settings.write_text("storage: {mysql: {mysql_url: x}}\n")

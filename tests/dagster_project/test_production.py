@@ -91,10 +91,10 @@ class Production(NamedTuple):
         """As it stands, on free ports instead of its own."""
         words = [self.ports.get(word, word) for word in command]
         words = [re.sub(r"\b4000\b", self.ports["4000"], word) for word in words]
-        log = (self.folder / f"{service}.log").open("wb")
-        self.processes[service] = subprocess.Popen(
-            words, cwd=self.folder, env=self.environment, stdout=log, stderr=log
-        )
+        with (self.folder / f"{service}.log").open("wb") as log:
+            self.processes[service] = subprocess.Popen(
+                words, cwd=self.folder, env=self.environment, stdout=log, stderr=log
+            )
 
     def said(self) -> str:
         logs = sorted(self.folder.glob("*.log"))
@@ -206,7 +206,12 @@ def test_production_runs_retries_what_was_killed_and_shows_it(
     shell, options, script = COMPOSE["services"]["code"]["command"]
     production.start("code", [shell, options, script.replace("$$", "$")])
     code = ("127.0.0.1", int(production.ports["4000"]))
-    production.wait("the code location", lambda: socket.create_connection(code))
+
+    def listens() -> bool:
+        with socket.create_connection(code):
+            return True
+
+    production.wait("the code location", listens)
     with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
         assert "Postgres" in type(instance.run_storage).__name__
         _has_run_for_five_minutes(instance)

@@ -6,8 +6,8 @@ from typing import Any
 
 import dagster as dg
 
-from dagster_project import checks, replays, schedules, sensors
-from dagster_project.assets import alerts, derived, published, raw
+from dagster_project import checks, replays, retention, schedules, sensors
+from dagster_project.assets import alerts, automatic, derived, published, raw
 from dagster_project.dbt_process import dbt_cli, dbt_project, known_tables
 from dagster_project.resources import Named, Warehouse
 from dagster_project.terminal import shown
@@ -71,25 +71,41 @@ def build_definitions(
         schedules.publish,
         replays.replay_rejects,
         schedules.deliver_alerts,
+        retention.prune_history,
     ]
     return dg.Definitions(
         assets=[
             raw.configuration_assets(known),
             raw.inbox_assets(known),
+            raw.source_asset(known),
             raw.cut_asset(known),
             derived.derived_assets(dbt_project(), warehouse.folder),
             published.published_assets(known),
+            automatic.automatic_transitions,
             alerts.alert_assets(known),
         ],
         asset_checks=[
             checks.every_file_was_accepted,
+            checks.sources_that_were_read,
             checks.every_alert_was_delivered,
             checks.published_files,
             checks.verification,
         ],
         jobs=[job, *by_hand],
-        schedules=[] if part else [schedules.every_five_minutes, schedules.every_night],
-        sensors=[] if part else [sensors.files_in_the_inbox, sensors.alerts_fall_due],
+        schedules=[]
+        if part
+        else [
+            schedules.every_five_minutes,
+            schedules.every_night,
+            schedules.clear_every_night,
+        ],
+        sensors=[]
+        if part
+        else [
+            sensors.arrivals,
+            sensors.alerts_fall_due,
+            sensors.pipeline_alerts,
+        ],
         loggers={"console": narration},
         # Of what the UI runs by hand: outputs are kept in no other process.
         executor=dg.in_process_executor,

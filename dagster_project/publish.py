@@ -103,11 +103,28 @@ def publish(connection: Connection, home: Path, schema: str = "sla") -> Publishe
 
     Raises:
         PublishError: nothing is built, the tables are of different cuts, the cut's
-            tests did not pass, or a verification failed. What is published stays as it
-            was.
+            tests did not pass, a verification failed, or the files can't be written,
+            as on a full disk. What is published stays as it was.
     """
     root = home / "published"
     root.mkdir(parents=True, exist_ok=True)
+    try:
+        return _publish(connection, root, schema)
+    # On a full disk DuckDB's first complaint may be of a table that is not there.
+    except (OSError, duckdb.Error) as error:
+        reason = str(error).partition("\n")[0]
+        msg = (
+            f"The files can't be written to {root}, where {_free(root)} are free: "
+            f"{reason}. What was published before stays. Run: status-engine publish."
+        )
+        raise PublishError(msg) from error
+
+
+def _free(folder: Path) -> str:
+    return f"{shutil.disk_usage(folder.parent).free / 2**20:,.0f} MB"
+
+
+def _publish(connection: Connection, root: Path, schema: str) -> Published:
     with (root / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         # Of publications that were killed.

@@ -10,9 +10,12 @@ import dagster as dg
 
 from dagster_project.assets.derived import EQUALS_A_FULL_BUILD
 from dagster_project.dead_runs import end_dead_runs
+from dagster_project.retention import prune_history
 
 NIGHTLY = dg.AssetSelection.checks(EQUALS_A_FULL_BUILD)
 STATUS_ENGINE = "status_engine"
+# Of a run whose process was killed: it pins a cut of its own, so it runs all.
+RETRY = {"dagster/retry_strategy": "ALL_STEPS"}
 
 
 def job_of(selection: dg.AssetSelection) -> Any:
@@ -25,9 +28,10 @@ def job_of(selection: dg.AssetSelection) -> Any:
         selection=selection - NIGHTLY,
         description="The normal run, each five minutes: apply the workflow files that "
         "changed, empty the inbox, pin a cut, build and test what it touches, publish "
-        "the files, send the alerts that are due. Launch it where you don't want to "
-        "wait for the next tick; it needs no configuration.",
+        "the files, move entities by rules, send the alerts that are due. Launch it "
+        "where you don't want to wait for the next tick; it needs no configuration.",
         executor_def=dg.in_process_executor,
+        tags=RETRY,
     )
 
 
@@ -58,6 +62,7 @@ full_refresh = dg.define_asset_job(
     "Launch it where a check of group sla failed or a verification found a difference.",
     config=run_config(full_refresh=True),
     executor_def=dg.in_process_executor,
+    tags=RETRY,
 )
 
 verify = dg.define_asset_job(
@@ -67,6 +72,7 @@ verify = dg.define_asset_job(
     "row; nothing is changed. It runs each night. Launch it where you doubt a figure: "
     "where rows differ, nothing is published until job full_refresh mended it.",
     executor_def=dg.in_process_executor,
+    tags=RETRY,
 )
 
 publish = dg.define_asset_job(
@@ -112,4 +118,15 @@ def every_five_minutes(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
 )
 def every_night(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """One verification a night; the tick is its key."""
+    return dg.RunRequest(run_key=context.scheduled_execution_time.isoformat())
+
+
+@dg.schedule(
+    job=prune_history,
+    cron_schedule="50 3 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+def clear_every_night(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """One clearing of old runs a night; the tick is its key."""
     return dg.RunRequest(run_key=context.scheduled_execution_time.isoformat())

@@ -50,8 +50,19 @@ INBOX = "ingest/inbox.py"
 SHELVES = "ingest/shelves.py"
 PARQUET = "ingest/files/parquet.py"
 XES = "ingest/files/xes.py"
+WATCH = "ingest/watch.py"
+FOLLOWING = "ingest/following.py"
+FROM_DATABASE = "ingest/files/from_database.py"
+SENSORS = "dagster_project/sensors.py"
+
+AUTOMATIC = "dbt/models/sla/served/automatic_transitions.sql"
+MOVES = "ingest/automation.py"
+RULES = "ingest/configuration/rule_checks.py"
 
 UNIT = "tests/dbt/test_unit_tests.py"
+AUTOMATION = "tests/dbt/test_automatic_transitions.py"
+PIPELINE_TESTS = "tests/dagster_project/test_pipeline_alerts.py"
+HEALTH_TESTS = "tests/dagster_project/test_health.py"
 HISTORIES = "tests/dbt/test_histories.py"
 CONFIGURATION = "tests/dbt/test_configuration.py"
 CUTS_TESTS = "tests/dbt/test_clock_and_cuts.py"
@@ -60,6 +71,7 @@ GROWTH = "tests/dbt/test_growth.py"
 RESTATEMENTS = "tests/dbt/test_restatements.py"
 UNCHANGED_TESTS = "tests/dagster_project/test_unchanged.py"
 VERIFYING = "tests/dagster_project/test_verifications.py"
+RETENTION_TESTS = "tests/dagster_project/test_retention.py"
 PUBLISHING = "tests/dagster_project/test_publish.py"
 WEB = "tests/dagster_project/test_web.py"
 DEFINITIONS_TESTS = "tests/dagster_project/test_definitions.py"
@@ -78,6 +90,9 @@ AUDIT_TRAIL = "tests/dbt/test_audit_entries.py"
 AUDIT_LOGS = "tests/ingest/test_audit_logs.py"
 INBOX_TESTS = "tests/ingest/test_inbox.py"
 PARQUET_TESTS = "tests/ingest/test_parquet.py"
+WATCH_TESTS = "tests/ingest/test_watch.py"
+FOLLOWING_TESTS = "tests/ingest/test_following.py"
+ARRIVALS = "tests/dagster_project/test_arrivals.py"
 XES_TESTS = "tests/ingest/test_xes.py"
 
 
@@ -102,6 +117,41 @@ NEWEST_INSTANT = (
 )
 
 MUTANTS = (
+    Mutant(
+        "watch: what commits late is behind the newest batch that was seen",
+        WATCH,
+        "gaps = position.seen.gaps()",
+        "gaps = position.seen.gaps()[-1:]",
+        (WATCH_TESTS,),
+    ),
+    Mutant(
+        "watch: a cut takes along what was seen beyond it",
+        WATCH,
+        "where cut is null or cut > %(cut)s\norder by batch_id",
+        "where false\norder by batch_id",
+        (WATCH_TESTS,),
+    ),
+    Mutant(
+        "sources: no overlap",
+        FROM_DATABASE,
+        "max(int(since.last) - overlap, -(2**63))",
+        "max(int(since.last), -(2**63))",
+        (FOLLOWING_TESTS,),
+    ),
+    Mutant(
+        "sources: the overlap's rejects are kept at each reading",
+        FOLLOWING,
+        "return frozenset(digest for (digest,) in found)",
+        "return frozenset(found and ())",
+        (FOLLOWING_TESTS,),
+    ),
+    Mutant(
+        "arrivals: a burst asks for a run at each tick",
+        SENSORS,
+        "if instance.get_runs(of_the_job, limit=1):",
+        "if False:",
+        (ARRIVALS,),
+    ),
     Mutant(
         "S3: a self-transition restarts the clock",
         INTERVALS,
@@ -1257,8 +1307,8 @@ MUTANTS = (
     Mutant(
         "Files: settings of Dagster that were half written are taken",
         "dagster_project/run.py",
-        "if not _is_whole(settings):",
-        "if not settings.exists():",
+        "if not _is_whole(settings) or ",
+        "if not settings.exists() or ",
         (TERMINAL,),
     ),
     Mutant(
@@ -1662,6 +1712,189 @@ MUTANTS = (
         "        if depth > DEEPEST:",
         "        if False:",
         (XES_TESTS,),
+    ),
+    Mutant(
+        "Alerts: at risk at closing, not at the opening after it",
+        "dbt/macros/business_time.sql",
+        "width_bucket({{ clock }}, {{ page }}.business_clock)",
+        "width_bucket({{ clock }} - interval '1 us', {{ page }}.business_clock)",
+        (HISTORIES, "tests/dbt/test_alert_stages.py"),
+    ),
+    Mutant(
+        "Alerts: a breach is due at the deadline",
+        "dbt/models/sla/stored/sla_alerts.sql",
+        "sla_deadline + interval '1 microsecond' as told_from",
+        "sla_deadline as told_from",
+        ("tests/dbt/test_alert_stages.py",),
+    ),
+    Mutant(
+        "Alerts: a stay that may have ended is told",
+        "dbt/models/sla/served/due_alerts.sql",
+        "alerts.due_at <= {{ as_of() }}\n    and not exists (",
+        "alerts.due_at <= {{ as_of() }}\n    and true or exists (",
+        ("tests/dagster_project/test_alerts.py",),
+    ),
+    Mutant(
+        "Alerts: what was told is told again",
+        "dagster_project/alerts/due.py",
+        "'') <> 'alert'",
+        "'') <> 'nothing'",
+        ("tests/dagster_project/test_alerts.py",),
+    ),
+    Mutant(
+        "Alerts: nothing is taken back",
+        "dagster_project/alerts/due.py",
+        "return corrections + cursor.execute(",
+        "return cursor.execute(",
+        ("tests/dagster_project/test_alerts.py",),
+    ),
+    Mutant(
+        "Alerts: two deliveries do not take turns",
+        "dagster_project/alerts/channels.py",
+        "is_held = row is not None and row[0]",
+        "is_held = row is not None",
+        ("tests/dagster_project/test_alerts.py",),
+    ),
+    Mutant(
+        "Alerts: others go past what was not taken",
+        "dagster_project/alerts/delivery.py",
+        "yield message, error\n        if error is not None:",
+        "yield message, error\n        if error == 0:",
+        ("tests/dagster_project/test_alerts.py",),
+    ),
+    Mutant(
+        "Alerts: an address is told in an error",
+        "dagster_project/alerts/channels.py",
+        'words = words.replace(secret, "…")',
+        "words = words.replace(secret, secret)",
+        ("tests/dagster_project/test_alerts.py",),
+    ),
+    Mutant(
+        "Alerts: silent hours are not kept",
+        "dagster_project/alerts/channels.py",
+        "return row is not None and row[0] == 0",
+        "return row is None",
+        ("tests/dagster_project/test_alerts.py",),
+    ),
+    Mutant(
+        "Pipeline alerts: a cause is told again at once",
+        "dagster_project/alerts/incidents.py",
+        "if now - told.at < HALF_HOUR:",
+        "if now < told.at:",
+        (PIPELINE_TESTS,),
+    ),
+    Mutant(
+        "Pipeline alerts: failed runs that were not read are not counted",
+        "dagster_project/alerts/watching.py",
+        "return max(counted - len(read), 0)",
+        "return 0",
+        (PIPELINE_TESTS,),
+    ),
+    Mutant(
+        "Pipeline alerts: nothing is told without the database",
+        "dagster_project/alerts/pipeline.py",
+        "found = remembered_channels(home)",
+        "found = []",
+        (PIPELINE_TESTS,),
+    ),
+    Mutant(
+        "Pipeline alerts: what health could not ask is over",
+        "dagster_project/alerts/pipeline.py",
+        "frozenset(memory.incidents) - asked",
+        "frozenset()",
+        (PIPELINE_TESTS,),
+    ),
+    Mutant(
+        "Health: a daemon that missed two heartbeats lives",
+        "dagster_project/health/instance.py",
+        "if age > MISSED * INTERVAL",
+        "if age > 3 * MISSED * INTERVAL",
+        (HEALTH_TESTS,),
+    ),
+    Mutant(
+        "Health: what hangs is waited for",
+        "dagster_project/health/survey.py",
+        "self.thread.join(GIVEN_UP.total_seconds())",
+        "self.thread.join()",
+        (HEALTH_TESTS,),
+    ),
+    Mutant(
+        "Health: asking starts the embedded database",
+        "dagster_project/health/warehouse.py",
+        "or embedded.address(home)",
+        "or embedded.start(home)",
+        (HEALTH_TESTS,),
+    ),
+    Mutant(
+        "S17: a full disk is no sentence",
+        "dagster_project/publish.py",
+        "except (OSError, duckdb.Error) as error:\n        reason",
+        "except ZeroDivisionError as error:\n        reason",
+        ("tests/dagster_project/test_publish.py",),
+    ),
+    Mutant(
+        "Automation: an entity is moved that left and came back",
+        MOVES,
+        "if last_two != [(recorded.id,), (move.last_transition_id,)]:",
+        "if False:",
+        (AUTOMATION,),
+    ),
+    Mutant(
+        "Automation: no child is all of them",
+        AUTOMATIC,
+        "when due.is_all then children.reached_count = children.child_count",
+        "when due.is_all then children.reached_count is not distinct from"
+        " children.child_count",
+        (AUTOMATION,),
+    ),
+    Mutant(
+        "Automation: the first context of a key counts",
+        AUTOMATIC,
+        "                        transitions.created_at,\n",
+        "                        transitions.created_at desc,\n",
+        (AUTOMATION,),
+    ),
+    Mutant(
+        "Automation: the instant at which hours are up is too early",
+        AUTOMATIC,
+        "where timed.holds_from <= {{ as_of() }}",
+        "where timed.holds_from < {{ as_of() }}",
+        (AUTOMATION,),
+    ),
+    Mutant(
+        "Automation: rules turn in a circle",
+        RULES,
+        "        if end == start:",
+        "        if False:",
+        ("tests/ingest/test_workflows.py",),
+    ),
+    Mutant(
+        "the last run of an asset goes with the old ones",
+        "dagster_project/retention.py",
+        "[i for i in ids if i not in needed][:most]",
+        "ids[:most]",
+        (RETENTION_TESTS,),
+    ),
+    Mutant(
+        "a run that is going on is deleted",
+        "dagster_project/retention.py",
+        "dg.RunsFilter(statuses=FINISHED_STATUSES, created_before=before)",
+        "dg.RunsFilter(created_before=before)",
+        (RETENTION_TESTS,),
+    ),
+    Mutant(
+        "a retry is dead as long as it has the tag of its parent",
+        "dagster_project/dead_runs.py",
+        "if process and process != _process_of_parent(instance, run):",
+        "if process:",
+        (DEFINITIONS_TESTS,),
+    ),
+    Mutant(
+        "Dagster's storage has the environment of dbt",
+        "dagster_project/dbt_program.py",
+        "return {PREFIX + name: value for name, value in environment.items()}",
+        "return dict(environment)",
+        ("tests/dagster_project/test_dbt_runs.py",),
     ),
 )
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, LiteralString
 
 import dagster as dg
+from dagster._core.storage.tags import RETRY_NUMBER_TAG
 from pydantic import Field
 
 from dagster_project.assets import (
@@ -23,6 +24,8 @@ from dagster_project.tables import Table, Tables
 from ingest.append import AppendResult
 from ingest.configuration import workflows
 from ingest.delivery import NOTHING, deliver
+from ingest.followed_source import FOLDER
+from ingest.following import Reading, follow_due
 from ingest.inbox import Passed, Taken, take_in
 from ingest.store import cuts
 from ingest.store.cuts import Cut
@@ -39,9 +42,12 @@ FILLED_BY = {
     "changed, as new versions.",
     "inbox": "Each run takes in what lies in the inbox; `status-engine ingest` and "
     "`record` write here at any time.",
+    "sources": "Each run reads the sources that are followed and due.",
     "cut": "Each run pins one: the batches that were committed by then are what it "
     "reads.",
 }
+# Why sources could not be read in a run, a line each.
+REFUSALS = "refusals"
 
 
 class CutConfig(dg.Config):
@@ -156,6 +162,46 @@ def inbox_assets(tables: Tables) -> dg.AssetsDefinition:
     return inbox
 
 
+def source_asset(tables: Tables) -> dg.AssetsDefinition:
+    """The readings of the sources that are followed; what they bring is the inbox's."""
+    filled = tables.filled_by("sources")
+    (spec,) = _specs(filled)
+
+    @dg.asset(
+        key=spec.key,
+        description=spec.description,
+        group_name=spec.group_name,
+        owners=OWNERS,
+        kinds=spec.kinds,
+        freshness_policy=EVERY_TICK,
+    )
+    def sources(
+        context: dg.AssetExecutionContext, warehouse: Warehouse
+    ) -> dg.MaterializeResult[Any]:
+        """Read the sources that are due; a check tells of those that failed."""
+        total, refusals, stopwatch = NOTHING, [], Stopwatch()
+        with warehouse.session() as connection:
+            for reading in follow_due(connection, warehouse.folder / FOLDER):
+                narrate(context, describe_reading(reading))
+                total += reading.result
+                refusals += [reading.refusal] if reading.refusal else []
+            said = {**total._asdict(), REFUSALS: "\n".join(refusals)}
+            (result,) = tables_filled(connection, filled, stopwatch, said)
+        return result
+
+    return sources
+
+
+def describe_reading(reading: Reading) -> str:
+    """What came of reading a source, in words."""
+    if reading.refusal:
+        return reading.refusal
+    whole = ", all of it" if reading.is_whole else ""
+    known = reading.known_rejects
+    before = f" ({known:,} more rejected before)" if known else ""
+    return f"{reading.source}{whole}: {describe(reading.result)}{before}"
+
+
 def describe_item(item: Taken | Passed) -> str:
     """What became of a file of the inbox, or why it stays there, in words."""
     if isinstance(item, Passed):
@@ -183,7 +229,8 @@ def cut_asset(tables: Tables) -> dg.AssetsDefinition:
     """The cut that a run reads: all that is raw comes before it."""
     filled = tables.filled_by("cut")
     (spec,) = _specs(filled)
-    before = [*tables.filled_by("configuration"), *tables.filled_by("inbox")]
+    fillers = ("configuration", "inbox", "sources")
+    before = [table for filler in fillers for table in tables.filled_by(filler)]
 
     @dg.asset(
         key=spec.key,
@@ -197,8 +244,13 @@ def cut_asset(tables: Tables) -> dg.AssetsDefinition:
     def cut(
         context: dg.AssetExecutionContext, config: CutConfig, warehouse: Warehouse
     ) -> dg.MaterializeResult[Any]:
-        """Pin the cut of this run; its instant is the tick's (S15)."""
-        as_of = datetime.fromisoformat(config.as_of) if config.as_of else None
+        """Pin the cut of this run; its instant is the tick's (S15).
+
+        A retry's is its own: the run of a later tick may have gone before it.
+        """
+        is_retry = RETRY_NUMBER_TAG in context.run.tags
+        told = None if is_retry else config.as_of
+        as_of = datetime.fromisoformat(told) if told else None
         stopwatch = Stopwatch()
         with warehouse.session() as connection:
             pinned = cuts.pin(connection, context.run.run_id, as_of)

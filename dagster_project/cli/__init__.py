@@ -9,13 +9,17 @@ import click
 
 from dagster_project.cli import (
     alerts,
+    automation,
     builds,
     configuration,
+    following,
+    health,
     ingestion,
     mappings,
     questions,
     rejected,
     servers,
+    watching,
 )
 from dagster_project.cli.options import EXIT_CODES
 from dagster_project.terminal import sentences
@@ -61,16 +65,20 @@ for _command in (
     configuration.workflows_group,
     mappings.map_command,
     ingestion.ingest,
+    following.sources_group,
     rejected.rejects_group,
     questions.explain_command,
     ingestion.record_command,
+    automation.automate,
     builds.build,
     builds.verify_command,
     questions.as_of_command,
+    watching.watch_command,
     builds.publish,
     builds.docs_command,
     builds.run,
     alerts.alerts_group,
+    health.health_command,
     builds.demo,
     servers.psql,
     servers.url,

@@ -12,9 +12,10 @@ from dagster._core.definitions.freshness import TimeWindowFreshnessPolicy
 
 from dagster_project import checks, schedules, sensors
 from dagster_project.assets.alerts import AlertsConfig
+from dagster_project.assets.automatic import AutomationConfig
 from dagster_project.assets.derived import BuildConfig
 from dagster_project.assets.raw import CutConfig
-from dagster_project.dead_runs import PROCESS_TAG, process_tag
+from dagster_project.dead_runs import PROCESS_TAG, end_dead_runs, process_tag
 from dagster_project.definitions import build_definitions
 from dagster_project.replays import ReplayConfig
 from dagster_project.resources import Warehouse
@@ -35,6 +36,7 @@ ASSETS = {
         "entity_type_versions",
         "entity_types",
         "rejected_transitions",
+        "source_readings",
         "status_transitions",
         "status_workflow_steps",
         "status_workflows",
@@ -69,6 +71,8 @@ ASSETS = {
     },
     "sla": {
         "audit_trail",
+        "automatic_rules",
+        "automatic_transitions",
         "built_cuts",
         "business_deadline",
         "business_entities",
@@ -97,6 +101,7 @@ ASSETS = {
         "workflow_violations",
         "workflows",
     },
+    "actions": {"automatic_transitions"},
     "published": {
         "analytics",
         "audit_trail",
@@ -190,6 +195,7 @@ def test_each_thing_done_by_hand_is_a_job_that_says_what_it_is(
     assert jobs.keys() == {
         "deliver_alerts",
         "full_refresh",
+        "prune_history",
         "publish",
         "replay_rejects",
         "status_engine",
@@ -197,9 +203,9 @@ def test_each_thing_done_by_hand_is_a_job_that_says_what_it_is(
     }
     assert [name for name, job in jobs.items() if not job.description] == []
     assert jobs["full_refresh"].run_config == schedules.run_config(full_refresh=True)
-    kinds = (BuildConfig, CutConfig, AlertsConfig, ReplayConfig)
+    kinds = (BuildConfig, CutConfig, AlertsConfig, AutomationConfig, ReplayConfig)
     fields = [(k, n, f) for k in kinds for n, f in k.model_fields.items()]
-    assert len(fields) == 6
+    assert len(fields) == 7
     assert [(k, name) for k, name, field in fields if not field.description] == []
 
 
@@ -273,6 +279,34 @@ def test_a_tick_ends_runs_whose_process_has_ended() -> None:
     }
 
 
+def test_runs_that_only_seem_dead_are_left_alone() -> None:
+    """A run of another machine, and a retry that still has the tag of what it retries.
+
+    What SQLite records is of one machine, though its name may have changed.
+    """
+    elsewhere = {PROCESS_TAG: f"{os.getpid()} 1.0 another-machine"}
+    gone = {PROCESS_TAG: f"{os.getpid()} 1.0"}
+    started, failed = dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.FAILURE
+    for make in (dg.DagsterInstance.ephemeral, dg.instance_for_test):
+        with make() as instance:
+            other = instance.create_run_for_job(nothing, tags=elsewhere, status=started)
+            first = instance.create_run_for_job(nothing, tags=gone, status=failed)
+            again = instance.create_run_for_job(
+                nothing,
+                tags=gone,
+                status=started,
+                parent_run_id=first.run_id,
+                root_run_id=first.run_id,
+            )
+            end_dead_runs(instance)
+            ended = {
+                run.run_id
+                for run in instance.get_runs(dg.RunsFilter(statuses=[failed]))
+            }
+            assert again.run_id not in ended
+            assert (other.run_id in ended) == (make is dg.instance_for_test)
+
+
 def test_a_run_that_dagster_launches_says_which_process_executes_it() -> None:
     @dg.asset
     def any_asset(warehouse: Warehouse) -> None: ...
@@ -287,7 +321,7 @@ def test_a_run_that_dagster_launches_says_which_process_executes_it() -> None:
 
 
 def test_the_schedule_and_the_sensor_run_by_default() -> None:
-    schedule, sensor = schedules.every_five_minutes, sensors.files_in_the_inbox
+    schedule, sensor = schedules.every_five_minutes, sensors.arrivals
     assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
     assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
     assert sensors.alerts_fall_due.default_status is dg.DefaultSensorStatus.RUNNING
@@ -339,52 +373,6 @@ def test_a_run_configuration_names_nothing_of_this_machine(
     given = {kind: {name: {"config": {key: "/etc"}}}}
     with pytest.raises(dg.DagsterInvalidConfigError, match=f'unexpected .*"{key}"'):
         dg.validate_run_config(job, given)
-
-
-def _asked(home: Path) -> object:
-    context = dg.build_sensor_context()
-    return sensors.files_in_the_inbox(context, warehouse=Warehouse(home=str(home)))
-
-
-def test_the_sensor_asks_for_one_run_a_set_of_waiting_files(home: Path) -> None:
-    assert isinstance(_asked(home), dg.SkipReason)
-    folder = home / "inbox" / "shop"
-    folder.mkdir(parents=True)
-    (folder / "mapping.yml").write_text("source: shop\n")
-    assert isinstance(_asked(home), dg.SkipReason)
-    (folder / "orders.csv").write_text("id\n")
-    first, again = _asked(home), _asked(home)
-    assert isinstance(first, dg.RunRequest)
-    assert isinstance(again, dg.RunRequest)
-    assert first.run_key == again.run_key
-    (folder / "orders.csv").write_text("id,created_at\n")
-    other = _asked(home)
-    assert isinstance(other, dg.RunRequest)
-    assert other.run_key != first.run_key
-
-
-def test_the_sensor_asks_again_for_what_a_killed_run_left(home: Path) -> None:
-    file = home / "inbox" / "a.csv"
-    file.parent.mkdir(parents=True)
-    file.write_text("id\n")
-    first = _asked(home)
-    place = take(file)
-    left, again = _asked(home), _asked(home)
-    assert isinstance(first, dg.RunRequest)
-    assert isinstance(left, dg.RunRequest)
-    assert isinstance(again, dg.RunRequest)
-    assert len({first.run_key, left.run_key, again.run_key}) == 2
-    place.unlink()
-    assert isinstance(_asked(home), dg.SkipReason)
-
-
-def test_what_is_only_passed_over_starts_no_run(home: Path) -> None:
-    folder = home / "inbox" / "shop" / "deep"
-    folder.mkdir(parents=True)
-    (folder / "a.csv").write_text("id\n")
-    (folder.parent / "b.csv").symlink_to(folder / "a.csv")
-    (folder.parents[1] / ".c.csv").write_text("id\n")
-    assert isinstance(_asked(home), dg.SkipReason)
 
 
 def test_the_check_tells_of_files_that_are_refused_left_or_passed_over(

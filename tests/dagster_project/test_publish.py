@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -22,7 +24,7 @@ from psycopg.types.string import TextLoader
 from dagster_project import publish as module
 from dagster_project import swap, unchanged
 from dagster_project.dbt_process import DBT, known_tables
-from dagster_project.publish import PublishError, publish
+from dagster_project.publish import PublishError, publish, read_manifest
 from dagster_project.resources import Warehouse
 from ingest import append
 from ingest.configuration import workflows
@@ -497,3 +499,46 @@ def test_what_a_killed_publication_left_goes_with_the_next(
     assert len(list(root.glob(".?*"))) == len({".lock", "scratch"})
     folder = publish(connection, home).folder
     assert {path.name for path in root.iterdir()} == {".lock", "current", folder.name}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own with room for few files."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", str(folder)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("this user may not mount a file system")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_leaves_what_is_published_and_the_next_publication_heals_it(
+    connection: Connection, small_disk: Path
+) -> None:
+    before = publish(connection, small_disk).folder
+    root = small_disk / "published"
+    filler = small_disk / "filler"
+    refusals = []
+    # Whatever it is that is written when the room runs out.
+    for left in count(0, 8_000_000):
+        room = shutil.disk_usage(small_disk).free
+        filler.write_bytes(bytes(max(room - left, 0)))
+        try:
+            folder = publish(connection, small_disk).folder
+        except PublishError as error:
+            refusals.append(str(error))
+            assert (root / "current").resolve() == before.resolve()
+            names = {path.name for path in root.iterdir()}
+            assert names == {".lock", "current", before.name}
+        else:
+            break
+        finally:
+            filler.unlink()
+    assert refusals
+    assert all(r.startswith("The files can't be written to ") for r in refusals)
+    assert (root / "current").resolve() == folder.resolve()
+    tables = read_manifest(root / "current").tables
+    for said in tables.values():
+        digest = hashlib.sha256((root / "current" / said.file).read_bytes()).hexdigest()
+        assert digest == said.sha256

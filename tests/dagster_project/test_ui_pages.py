@@ -42,7 +42,7 @@ query($run: ID!) { runOrError(runId: $run) { ... on Run { status } } }
 """
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 # Group staging and building have no policy: what is read of them is watched.
-NOT_WATCHED = ("staging", "building", "alerts")
+NOT_WATCHED = ("staging", "building", "actions", "alerts")
 HISTORY = """\
 created_at,entity_type,entity_id,to_status
 2026-03-02T09:00:00Z,order,7,new

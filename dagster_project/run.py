@@ -183,7 +183,10 @@ def _selection(parts: Sequence[str]) -> dg.AssetSelection:
 def _metadata(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Any]]:
     return {
         "/".join(event.asset_key.path): {
-            name: value.value for name, value in event.materialization.metadata.items()
+            name: value.value
+            for name, value in event.materialization.metadata.items()
+            # Of every run the same, and no JSON.
+            if not isinstance(value, dg.TableSchemaMetadataValue)
         }
         for event in result.get_asset_materialization_events()
         if event.asset_key is not None

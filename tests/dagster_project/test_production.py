@@ -199,6 +199,7 @@ def _kill_worker(run: dg.DagsterRun) -> None:
         child.kill()
 
 
+@pytest.mark.nightly
 def test_production_runs_retries_what_was_killed_and_shows_it(
     production: Production, home: Path
 ) -> None:

@@ -105,6 +105,7 @@ def _made(server: str, name: str) -> str:
     return server.replace(f"/{embedded.DATABASE}?", f"/{name}?")
 
 
+@pytest.mark.nightly
 def test_a_restored_installation_goes_on_as_if_nothing_had_been(
     installation: Callable[..., AbstractContextManager[str]],
     fresh_database: Callable[..., AbstractContextManager[str]],

@@ -20,6 +20,7 @@ from ingest.followed_source import FOLDER, load_source, source_paths
 from ingest.following import state_of
 from ingest.inbox import survey
 from ingest.names import readable
+from ingest.shelves import refusals
 
 READINGS = dg.AssetKey(["raw", "source_readings"])
 
@@ -27,8 +28,7 @@ READINGS = dg.AssetKey(["raw", "source_readings"])
 @dg.asset_check(asset=["raw", "batches"])
 def every_file_was_accepted(warehouse: Warehouse) -> dg.AssetCheckResult:
     """No file lies in the folder of refused files, and none could not be put away."""
-    texts = (warehouse.folder / "refused").rglob("*.txt")
-    refused = sorted(path for path in texts if path.is_file())
+    refused = refusals(warehouse.folder)
     found = survey(warehouse.folder / "inbox")
     left = [readable(str(file.path)) for file in found.waiting if file.is_taken]
     return dg.AssetCheckResult(

@@ -148,7 +148,7 @@ MUTANTS = (
     Mutant(
         "arrivals: a burst asks for a run at each tick",
         SENSORS,
-        "if instance.get_runs(of_the_job, limit=1):",
+        "if _is_at_work(instance, status_engine.name):",
         "if False:",
         (ARRIVALS,),
     ),
@@ -1885,8 +1885,8 @@ MUTANTS = (
     Mutant(
         "a retry is dead as long as it has the tag of its parent",
         "dagster_project/dead_runs.py",
-        "if process and process != _process_of_parent(instance, run):",
-        "if process:",
+        "process and process != _process_of_parent(instance, run)",
+        "process",
         (DEFINITIONS_TESTS,),
     ),
     Mutant(

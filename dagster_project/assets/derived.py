@@ -7,9 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster._core.storage.asset_check_execution_record import (
-    AssetCheckExecutionRecordStatus,
-)
 from dagster_dbt import DagsterDbtTranslator, DbtProject, dbt_assets
 from pydantic import Field
 
@@ -32,6 +29,7 @@ from dagster_project.dbt_process import (
     listening,
 )
 from dagster_project.judged import (
+    EVALUATED,
     EVERYTHING,
     JUDGED,
     JUDGES,
@@ -48,12 +46,6 @@ from ingest.errors import StatusEngineError
 from ingest.store import cuts
 from ingest.store.cuts import Cut
 from ingest.store.database import Connection, row_count
-
-EVALUATED = {
-    AssetCheckExecutionRecordStatus.SUCCEEDED,
-    AssetCheckExecutionRecordStatus.FAILED,
-}
-
 
 STILL = "nothing in this run: the failure stands"
 

@@ -21,7 +21,6 @@ from dagster_project.resources import (
     Warehouse,
 )
 from dagster_project.tables import Table, Tables
-from ingest.append import AppendResult
 from ingest.configuration import workflows
 from ingest.delivery import NOTHING, deliver
 from ingest.followed_source import FOLDER
@@ -142,7 +141,7 @@ def inbox_assets(tables: Tables) -> dg.AssetsDefinition:
         with warehouse.session() as connection:
             for path in named.paths:
                 result = deliver(connection, path).result
-                narrate(context, f"{path.name}: {describe(result)}")
+                narrate(context, f"{path.name}: {result.in_words}")
                 total += result
             for item in take_in(connection, warehouse.folder / "inbox"):
                 narrate(context, describe_item(item))
@@ -199,24 +198,16 @@ def describe_reading(reading: Reading) -> str:
     whole = ", all of it" if reading.is_whole else ""
     known = reading.known_rejects
     before = f" ({known:,} more rejected before)" if known else ""
-    return f"{reading.source}{whole}: {describe(reading.result)}{before}"
+    return f"{reading.source}{whole}: {reading.result.in_words}{before}"
 
 
 def describe_item(item: Taken | Passed) -> str:
     """What became of a file of the inbox, or why it stays there, in words."""
     if isinstance(item, Passed):
         return str(item)
-    said = item.refusal or (describe(item.delivery.result) if item.delivery else "")
+    said = item.refusal or (item.delivery.result.in_words if item.delivery else "")
     left = f" {item.left}" if item.left and item.left != item.refusal else ""
     return f"{item.path.name}: {said}{left}"
-
-
-def describe(result: AppendResult) -> str:
-    """The counts of a delivery in words."""
-    return (
-        f"read {result.read:,} = {result.appended:,} appended + "
-        f"{result.duplicate:,} duplicate + {result.rejected:,} rejected"
-    )
 
 
 def _lag(connection: Connection, pinned: Cut) -> dict[str, float]:

@@ -15,8 +15,8 @@ from commands import run as command
 
 from dagster_project import schedules, sensors
 from dagster_project.cli.builds import ALL_PARTS
-from dagster_project.dead_runs import PROCESS_TAG
 from dagster_project.definitions import build_definitions
+from dagster_project.processes import PROCESS_TAG
 from dagster_project.resources import Warehouse
 from dagster_project.run import ORIGIN, RunError, dagster_home, run
 from ingest import append, record

@@ -15,8 +15,9 @@ from dagster_project.assets.alerts import AlertsConfig
 from dagster_project.assets.automatic import AutomationConfig
 from dagster_project.assets.derived import BuildConfig
 from dagster_project.assets.raw import CutConfig
-from dagster_project.dead_runs import PROCESS_TAG, end_dead_runs, process_tag
+from dagster_project.dead_runs import end_dead_runs
 from dagster_project.definitions import build_definitions
+from dagster_project.processes import PROCESS_TAG, process_tag
 from dagster_project.replays import ReplayConfig
 from dagster_project.resources import Warehouse
 from ingest.shelves import file_away, take

@@ -25,7 +25,7 @@ from ingest.store.database import Connection
 
 STAGING = swap.staging(swap.WHAT_IF)
 # No test and nothing else: what these are derived from comes along.
-RUN = ("run", "--full-refresh", "--select", "+sla_alerts", "+sla_performance")
+RUN = ("run", "--full-refresh", "--select", "+sla_alerts +sla_performance")
 CONFIDENCE = 0.95
 
 
@@ -229,7 +229,9 @@ def _scratch(warehouse: Warehouse) -> Iterator[Connection]:
 def _make_relations(connection: Connection, since: datetime | None) -> None:
     """Tables that hold what is supposed; see the macros of dbt."""
     with connection.transaction():
-        connection.execute(SQL("set local search_path = {}").format(Identifier(STAGING)))
+        connection.execute(
+            SQL("set local search_path = {}").format(Identifier(STAGING))
+        )
         for name in ("status_workflows", "calendars", "calendar_windows"):
             connection.execute(_like_raw(name))
         # Whole: a plan that has to look into two relations is another one.
@@ -479,6 +481,8 @@ def _stages(before: _Alerts, after: _Alerts) -> tuple[Stage, ...]:
         for stage in sorted({*before, *after})
     )
     return tuple(
-        Stage(stage, *(count for both in zip(one, other, strict=True) for count in both))
+        Stage(
+            stage, *(count for both in zip(one, other, strict=True) for count in both)
+        )
         for stage, one, other in pairs
     )

@@ -59,10 +59,11 @@ def tell_what_if(found: WhatIf) -> None:
     if not found.proposal.changed:
         console.print("Nothing differs from what is in force: nothing flips.")
         return
+    names = ", ".join(map(shown, found.proposal.changed))
     since = "the beginning" if found.since is None else _instant(found.since)
     console.print(
         Text(
-            f"Supposed since {since}: {', '.join(map(shown, found.proposal.changed))}.\n"
+            f"Supposed since {since}: {names}.\n"
             f"Of cut {found.cut.number}, as of {_instant(found.cut.as_of)} UTC, "
             f"{found.stays:,} stays were judged again: {found.moved_deadlines:,} have "
             f"another deadline, {found.flip_count:,} flip."

@@ -1209,7 +1209,7 @@ MUTANTS = (
     Mutant(
         "What-if: what was applied first to a type is not in force before",
         WHAT_IF,
-        "                then '-infinity'\n",
+        "                then {{ before_history() }}\n",
         "                then in_force_from\n",
         (WHAT_IF_TESTS,),
     ),

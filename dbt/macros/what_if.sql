@@ -17,6 +17,12 @@
     (select since.instant from {{ supposed("supposed_from") }} as since)
 {%- endmacro %}
 
+{# Before all that was ever recorded, but after the -infinity by which S8 puts what is in
+   force before what is not. #}
+{% macro before_history() -%}
+    timestamptz '4713-01-01 00:00:00+00 BC'
+{%- endmacro %}
+
 {# An array, so that nothing is joined, which keeps the order of an index. #}
 {% macro is_judged(rows) -%}
     {{ rows }}.entity_type = any(
@@ -50,7 +56,7 @@ begun as (
                 = min(in_force_from) filter (where is_active) over (
                     partition by entity_type
                 )
-                then '-infinity'
+                then {{ before_history() }}
             else in_force_from
         end as begins_at
     from known

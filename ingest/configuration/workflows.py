@@ -183,6 +183,16 @@ def propose(
     return Proposal(tuple(version.title for version in changed), types)
 
 
+class _Version(NamedTuple):
+    """One definition in the form in which it is compared: JSON text, keys sorted."""
+
+    table: str
+    identity: tuple[str, ...]
+    title: str
+    content: str
+    opening: Opening | None = None
+
+
 def _judged_types(
     connection: Connection, changed: Sequence[_Version]
 ) -> tuple[str, ...]:
@@ -195,16 +205,6 @@ def _judged_types(
         [calendars],
     ).fetchall()
     return tuple(sorted({*types, *(name for (name,) in rows)}))
-
-
-class _Version(NamedTuple):
-    """One definition in the form in which it is compared: JSON text, keys sorted."""
-
-    table: str
-    identity: tuple[str, ...]
-    title: str
-    content: str
-    opening: Opening | None = None
 
 
 def _load(paths: Sequence[Path], calendars: Collection[str] | None) -> Configuration:

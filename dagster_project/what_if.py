@@ -481,8 +481,8 @@ def _stages(before: _Alerts, after: _Alerts) -> tuple[Stage, ...]:
         for stage in sorted({*before, *after})
     )
     return tuple(
-        Stage(
-            stage, *(count for both in zip(one, other, strict=True) for count in both)
+        Stage._make(
+            (stage, *(n for both in zip(one, other, strict=True) for n in both))
         )
         for stage, one, other in pairs
     )

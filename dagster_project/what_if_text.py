@@ -4,7 +4,7 @@ How it is found belongs in what_if.py.
 """
 
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -79,7 +79,7 @@ def tell_what_if(found: WhatIf) -> None:
     _print(console, "Alerts", _stages(found.alerts))
 
 
-def _print(console: Console, title: str, lines: Sequence[Sequence[str]]) -> None:
+def _print(console: Console, title: str, lines: Iterable[Sequence[str]]) -> None:
     """A table of a line of names and others; nothing without others."""
     names, *rows = lines
     if not rows:

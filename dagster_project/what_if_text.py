@@ -16,6 +16,8 @@ from dagster_project.terminal import shown
 from dagster_project.what_if import Compliance, Flip, Group, Stage, WhatIf, is_flip
 
 _WIDTH, _LEFT, _ROW = 640, 200, 34
+# Columns of a file or a pipe, which have no width of their own to wrap lines by.
+_WIDE = 200
 
 
 def as_dictionary(found: WhatIf) -> dict[str, Any]:
@@ -56,6 +58,8 @@ def _compliance(compliance: Compliance) -> dict[str, Any]:
 def tell_what_if(found: WhatIf) -> None:
     """Print it on standard output."""
     console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = _WIDE
     if not found.proposal.changed:
         console.print("Nothing differs from what is in force: nothing flips.")
         return

@@ -206,6 +206,9 @@ def _interval(stay: Stay, calendars: dict[str, list[Row]]) -> Row:
         "verdict": _verdict(left_at, deadline),
         "elapsed_seconds": left_at and (left_at - entered_at) // SECOND,
         "business_seconds": left_at and _business_seconds(opening, entered_at, left_at),
+        "late_business_seconds": _business_seconds(opening, deadline, left_at)
+        if left_at and deadline and deadline < left_at
+        else None,
         "batch_id": max(row["batch_id"] for row in makers),
     }
 

@@ -210,4 +210,5 @@ def test_the_columns_are_those_that_others_read_in_their_order(
         "workflow_name",
         "entity_key",
         "entity_key_namespace",
+        "at_risk_from",
     ]

@@ -10,13 +10,18 @@ from dagster_project.alerts.delivery import standing_failures
 from dagster_project.aside import verify
 from dagster_project.assets import in_a_sentence
 from dagster_project.assets.derived import EQUALS_A_FULL_BUILD
+from dagster_project.assets.raw import REFUSALS
 from dagster_project.judged import EVERYTHING, JUDGED
 from dagster_project.publish import DATABASE_NAME, read_manifest
 from dagster_project.resources import Warehouse
 from dagster_project.verifications import VerificationError, require_none
-from ingest.errors import StatusEngineError
+from ingest.errors import SourceError, StatusEngineError
+from ingest.followed_source import FOLDER, load_source, source_paths
+from ingest.following import state_of
 from ingest.inbox import survey
 from ingest.names import readable
+
+READINGS = dg.AssetKey(["raw", "source_readings"])
 
 
 @dg.asset_check(asset=["raw", "batches"])
@@ -36,6 +41,44 @@ def every_file_was_accepted(warehouse: Warehouse) -> dg.AssetCheckResult:
             "passed_over": "\n".join(map(str, found.passed)),
         },
     )
+
+
+@dg.multi_asset_check(
+    specs=[
+        dg.AssetCheckSpec(
+            "every_source_was_read",
+            asset=READINGS,
+            description="The last reading of each source that is followed brought its "
+            "rows; a run that reads one in vain fails here, after all else came in.",
+        )
+    ]
+)
+def sources_that_were_read(
+    context: dg.AssetCheckExecutionContext, warehouse: Warehouse
+) -> Iterator[dg.AssetCheckResult]:
+    """Tell of sources that fail; a step of its own, so that the rest is built.
+
+    Raises:
+        Failure: this run could not read one.
+    """
+    failing = []
+    with warehouse.session() as connection:
+        for path in source_paths(warehouse.folder / FOLDER):
+            try:
+                refusal = state_of(connection, load_source(path)).refusal
+            except SourceError as error:
+                refusal = str(error)
+            failing += [refusal] if refusal else []
+    yield dg.AssetCheckResult(
+        passed=not failing,
+        metadata={"failing": len(failing), "reasons": "\n".join(failing)},
+    )
+    event = context.instance.get_latest_materialization_event(READINGS)
+    if event is not None and event.run_id == context.run.run_id:
+        materialization = event.asset_materialization
+        assert materialization is not None
+        if refused := str(materialization.metadata[REFUSALS].value):
+            raise in_a_sentence(StatusEngineError(" ".join(refused.splitlines())))
 
 
 @dg.asset_check(asset=["alerts", "alert_deliveries"])

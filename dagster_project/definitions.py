@@ -68,6 +68,7 @@ def build_definitions(
         assets=[
             raw.configuration_assets(known),
             raw.inbox_assets(known),
+            raw.source_asset(known),
             raw.cut_asset(known),
             derived.derived_assets(dbt_project()),
             published.published_assets(known),
@@ -75,13 +76,14 @@ def build_definitions(
         ],
         asset_checks=[
             checks.every_file_was_accepted,
+            checks.sources_that_were_read,
             checks.every_alert_was_delivered,
             checks.published_files,
             checks.verification,
         ],
         jobs=[job, schedules.verify, schedules.deliver_alerts],
         schedules=[] if part else [schedules.every_five_minutes, schedules.every_night],
-        sensors=[] if part else [sensors.files_in_the_inbox, sensors.alerts_fall_due],
+        sensors=[] if part else [sensors.arrivals, sensors.alerts_fall_due],
         loggers={"console": narration},
         # Of what the UI runs by hand: outputs are kept in no other process.
         executor=dg.in_process_executor,

@@ -1,13 +1,34 @@
-"""Between two ticks: a run as soon as files wait in the inbox, or alerts are due."""
+"""Between two ticks of the schedule: a run as soon as something waits, or is due."""
 
 import hashlib
+import time
+from typing import LiteralString
 
 import dagster as dg
 
 from dagster_project.alerts.delivery import deliverable
+from dagster_project.dead_runs import UNFINISHED, end_dead_runs
 from dagster_project.resources import Warehouse
 from dagster_project.schedules import deliver_alerts, status_engine
+from ingest.errors import SourceError
+from ingest.followed_source import FOLDER, load_source, source_paths
+from ingest.following import state_of
 from ingest.inbox import survey
+from ingest.store.database import Connection
+
+# With a run of some seconds, what is published is at most some 30 s behind.
+INTERVAL = 20
+# After a run that failed; else its reason would end as many runs as there are ticks.
+PAUSE = 60
+AT_WORK = [dg.DagsterRunStatus.QUEUED, *UNFINISHED]
+# A batch of duplicates changes nothing that is built.
+WAITING: LiteralString = """
+select batch_id
+from raw.batches
+where cut is null and (appended_count > 0 or kind = 'configuration')
+order by batch_id desc
+limit 1
+"""
 
 UNENDED = [
     dg.DagsterRunStatus.QUEUED,
@@ -20,17 +41,64 @@ UNENDED = [
 
 @dg.sensor(
     job=status_engine,
-    minimum_interval_seconds=30,
+    minimum_interval_seconds=INTERVAL,
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
-def files_in_the_inbox(warehouse: Warehouse) -> dg.RunRequest | dg.SkipReason:
-    """One run for each set of waiting files, known by name, size and time."""
-    files = survey(warehouse.folder / "inbox").waiting
-    if not files:
-        return dg.SkipReason("no file waits in the inbox")
+def arrivals(
+    context: dg.SensorEvaluationContext, warehouse: Warehouse
+) -> dg.RunRequest | dg.SkipReason:
+    """A run where files, batches or a source wait, and none is at work or asked for.
+
+    So there is one at a time, however many come. What the same things asked for is not
+    asked again: a run that leaves them as they are is left to the schedule.
+    """
+    end_dead_runs(context.instance)
+    if reason := _occupied(context.instance):
+        return dg.SkipReason(reason)
+    waiting = [*_files(warehouse)]
+    with warehouse.session() as connection:
+        waiting += [*_batches(connection), *_sources(connection, warehouse)]
+    if not waiting:
+        return dg.SkipReason("no file, batch or source waits")
+    return dg.RunRequest(run_key=hashlib.sha256(repr(waiting).encode()).hexdigest())
+
+
+def _occupied(instance: dg.DagsterInstance) -> str:
+    """Why another run is not wanted now; empty where it is."""
+    of_the_job = dg.RunsFilter(job_name=status_engine.name, statuses=AT_WORK)
+    if instance.get_runs(of_the_job, limit=1):
+        return "a run is at work, or waits"
+    newest = instance.get_run_records(
+        dg.RunsFilter(job_name=status_engine.name), limit=1
+    )
+    if not newest or newest[0].dagster_run.status is not dg.DagsterRunStatus.FAILURE:
+        return ""
+    ended_at = newest[0].end_time or 0
+    return "the last run failed just now" if time.time() < ended_at + PAUSE else ""
+
+
+def _files(warehouse: Warehouse) -> list[object]:
     # Where a file lies counts: what a killed run had taken asks for another run.
-    stamps = [(str(file.path), file.size, file.changed_ns) for file in files]
-    return dg.RunRequest(run_key=hashlib.sha256(repr(stamps).encode()).hexdigest())
+    files = survey(warehouse.folder / "inbox").waiting
+    return [(str(file.path), file.size, file.changed_ns) for file in files]
+
+
+def _batches(connection: Connection) -> list[object]:
+    return [*connection.execute(WAITING).fetchall()]
+
+
+def _sources(connection: Connection, warehouse: Warehouse) -> list[object]:
+    """Those that are due, by their last readings; of defective files, runs tell."""
+    due: list[object] = []
+    for path in source_paths(warehouse.folder / FOLDER):
+        try:
+            source = load_source(path)
+        except SourceError:
+            continue
+        state = state_of(connection, source)
+        if state.is_due:
+            due.append((source.name, state.reading_id))
+    return due
 
 
 @dg.sensor(

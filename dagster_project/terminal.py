@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from psycopg.conninfo import conninfo_to_dict
 
 from ingest.errors import StatusEngineError
 from ingest.store import database
@@ -132,11 +131,4 @@ def _keep(report: str) -> Path:
 
 
 def _without_secrets(text: str) -> str:
-    url = os.environ.get("DATABASE_URL", "")
-    try:
-        password = conninfo_to_dict(url).get("password")
-    except Exception:
-        password = None
-    for secret in (url, str(password or "")):
-        text = text.replace(secret, "…") if secret else text
-    return text
+    return database.without_secrets(text, os.environ.get("DATABASE_URL", ""))

@@ -257,7 +257,7 @@ def _delivered(
         delivery = deliver(connection, place, settings, known_as=known_as)
         after = place.lstat()
     except (Exception, pl.exceptions.PanicException) as error:
-        if connection.closed or not _is_of_the_file(error):
+        if connection.closed or not is_of_the_file(error):
             raise
         return Taken(known_as, None, readable(_sentence(known_as, error)))
     if (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns):
@@ -284,7 +284,7 @@ def _mapping(inbox: Path, name: Path) -> Mapping | None:
     return load_mapping(path)
 
 
-def _is_of_the_file(error: BaseException) -> bool:
+def is_of_the_file(error: BaseException) -> bool:
     """Whether another file may fare better: not where the database is what failed."""
     if isinstance(error, psycopg.Error):
         # Values, keys, limits of a value's size, memory for one value.

@@ -50,6 +50,10 @@ INBOX = "ingest/inbox.py"
 SHELVES = "ingest/shelves.py"
 PARQUET = "ingest/files/parquet.py"
 XES = "ingest/files/xes.py"
+WATCH = "ingest/watch.py"
+FOLLOWING = "ingest/following.py"
+FROM_DATABASE = "ingest/files/from_database.py"
+SENSORS = "dagster_project/sensors.py"
 
 UNIT = "tests/dbt/test_unit_tests.py"
 HISTORIES = "tests/dbt/test_histories.py"
@@ -78,6 +82,9 @@ AUDIT_TRAIL = "tests/dbt/test_audit_entries.py"
 AUDIT_LOGS = "tests/ingest/test_audit_logs.py"
 INBOX_TESTS = "tests/ingest/test_inbox.py"
 PARQUET_TESTS = "tests/ingest/test_parquet.py"
+WATCH_TESTS = "tests/ingest/test_watch.py"
+FOLLOWING_TESTS = "tests/ingest/test_following.py"
+ARRIVALS = "tests/dagster_project/test_arrivals.py"
 XES_TESTS = "tests/ingest/test_xes.py"
 
 
@@ -102,6 +109,41 @@ NEWEST_INSTANT = (
 )
 
 MUTANTS = (
+    Mutant(
+        "watch: what commits late is behind the newest batch that was seen",
+        WATCH,
+        "gaps = position.seen.gaps()",
+        "gaps = position.seen.gaps()[-1:]",
+        (WATCH_TESTS,),
+    ),
+    Mutant(
+        "watch: a cut takes along what was seen beyond it",
+        WATCH,
+        "where cut is null or cut > %(cut)s\norder by batch_id",
+        "where false\norder by batch_id",
+        (WATCH_TESTS,),
+    ),
+    Mutant(
+        "sources: no overlap",
+        FROM_DATABASE,
+        "max(int(since.last) - overlap, -(2**63))",
+        "max(int(since.last), -(2**63))",
+        (FOLLOWING_TESTS,),
+    ),
+    Mutant(
+        "sources: the overlap's rejects are kept at each reading",
+        FOLLOWING,
+        "return frozenset(digest for (digest,) in found)",
+        "return frozenset(found and ())",
+        (FOLLOWING_TESTS,),
+    ),
+    Mutant(
+        "arrivals: a burst asks for a run at each tick",
+        SENSORS,
+        "if instance.get_runs(of_the_job, limit=1):",
+        "if False:",
+        (ARRIVALS,),
+    ),
     Mutant(
         "S3: a self-transition restarts the clock",
         INTERVALS,

@@ -15,9 +15,14 @@ from dagster_project.tables import Table, Tables
 from ingest.append import AppendResult
 from ingest.configuration import workflows
 from ingest.delivery import NOTHING, deliver
+from ingest.followed_source import FOLDER
+from ingest.following import Reading, follow_due
 from ingest.inbox import Passed, Taken, take_in
 from ingest.store import cuts
 from ingest.store.database import Connection, row_count
+
+# Why sources could not be read in a run, a line each.
+REFUSALS = "refusals"
 
 
 class CutConfig(dg.Config):
@@ -110,6 +115,49 @@ def inbox_assets(tables: Tables) -> dg.AssetsDefinition:
     return inbox
 
 
+def source_asset(tables: Tables) -> dg.AssetsDefinition:
+    """The readings of the sources that are followed; what they bring is the inbox's."""
+    (spec,) = _specs(tables.filled_by("sources"))
+
+    @dg.asset(
+        key=spec.key,
+        description=spec.description,
+        group_name=spec.group_name,
+        owners=OWNERS,
+        kinds=spec.kinds,
+    )
+    def sources(
+        context: dg.AssetExecutionContext, warehouse: Warehouse
+    ) -> dg.MaterializeResult[Any]:
+        """Read the sources that are due; a check tells of those that failed."""
+        total, refusals = NOTHING, []
+        with warehouse.session() as connection:
+            for reading in follow_due(connection, warehouse.folder / FOLDER):
+                narrate(context, describe_reading(reading))
+                total += reading.result
+                refusals += [reading.refusal] if reading.refusal else []
+            rows = row_count(connection, f"raw.{spec.key.path[-1]}")
+        return dg.MaterializeResult(
+            metadata={
+                **total._asdict(),
+                REFUSALS: "\n".join(refusals),
+                "dagster/row_count": rows,
+            }
+        )
+
+    return sources
+
+
+def describe_reading(reading: Reading) -> str:
+    """What came of reading a source, in words."""
+    if reading.refusal:
+        return reading.refusal
+    whole = ", all of it" if reading.is_whole else ""
+    known = reading.known_rejects
+    before = f" ({known:,} more rejected before)" if known else ""
+    return f"{reading.source}{whole}: {describe(reading.result)}{before}"
+
+
 def describe_item(item: Taken | Passed) -> str:
     """What became of a file of the inbox, or why it stays there, in words."""
     if isinstance(item, Passed):
@@ -130,7 +178,8 @@ def describe(result: AppendResult) -> str:
 def cut_asset(tables: Tables) -> dg.AssetsDefinition:
     """The cut that a run reads: all that is raw comes before it."""
     (spec,) = _specs(tables.filled_by("cut"))
-    before = [*tables.filled_by("configuration"), *tables.filled_by("inbox")]
+    fillers = ("configuration", "inbox", "sources")
+    before = [table for filler in fillers for table in tables.filled_by(filler)]
 
     @dg.asset(
         key=spec.key,

@@ -11,11 +11,13 @@ from dagster_project.cli import (
     alerts,
     builds,
     configuration,
+    following,
     ingestion,
     mappings,
     questions,
     rejected,
     servers,
+    watching,
 )
 from dagster_project.cli.options import EXIT_CODES
 from dagster_project.terminal import sentences
@@ -61,12 +63,14 @@ for _command in (
     configuration.workflows_group,
     mappings.map_command,
     ingestion.ingest,
+    following.sources_group,
     rejected.rejects_group,
     questions.explain_command,
     ingestion.record_command,
     builds.build,
     builds.verify_command,
     questions.as_of_command,
+    watching.watch_command,
     builds.publish,
     builds.docs_command,
     builds.run,

@@ -20,7 +20,15 @@ from dagster_project.terminal import (
 from ingest.store import database
 from ingest.store.on_disk import make_folder
 
-ALL_PARTS = ["configuration", "inbox", "cut", "build", "publish", "alerts"]
+ALL_PARTS = [
+    "configuration",
+    "inbox",
+    "sources",
+    "cut",
+    "build",
+    "publish",
+    "alerts",
+]
 
 
 @click.command()

@@ -250,6 +250,11 @@ def load_mapping(path: Path) -> Mapping:
     return _mapping(content)
 
 
+def mapping_of_content(content: dict[str, Any]) -> Mapping:
+    """The mapping that a part of another file is; checked by its caller."""
+    return _mapping(content)
+
+
 def restore_mapping(content: str) -> Mapping:
     """The mapping of a content that was kept, the same as when it was loaded.
 

@@ -139,7 +139,7 @@ def reach(conninfo: str, named_by: str) -> Connection:
         DatabaseError: it can't be reached; `named_by` says what to check. Nothing of a
             password is in it, nor in what it comes from.
     """
-    _require_conninfo(conninfo, named_by)
+    require_conninfo(conninfo, named_by)
     try:
         return psycopg.connect(conninfo, autocommit=True, connect_timeout=10)
     except psycopg.Error as error:
@@ -148,10 +148,13 @@ def reach(conninfo: str, named_by: str) -> Connection:
         raise DatabaseError(msg) from error
 
 
-def _require_conninfo(conninfo: str, named_by: str) -> None:
+def require_conninfo(conninfo: str, named_by: str) -> None:
     """Refuse what libpq would take apart otherwise than it is meant.
 
     It would repeat parts of a password as the name of a host, a port or a database.
+
+    Raises:
+        DatabaseError: `named_by` is to be corrected; nothing of what it holds is told.
     """
     try:
         parts = conninfo_to_dict(conninfo)
@@ -175,6 +178,17 @@ def _require_conninfo(conninfo: str, named_by: str) -> None:
             "@ is written %40 and / is written %2F."
         )
         raise DatabaseError(msg)
+
+
+def without_secrets(text: str, conninfo: str) -> str:
+    """A text without a connection string and the password in it."""
+    try:
+        password = conninfo_to_dict(conninfo).get("password")
+    except Exception:
+        password = None
+    for secret in (conninfo, str(password or "")):
+        text = text.replace(secret, "…") if secret else text
+    return text
 
 
 def _reason(error: psycopg.Error) -> str:

@@ -30,6 +30,7 @@ ASSETS = {
         "entity_type_versions",
         "entity_types",
         "rejected_transitions",
+        "source_readings",
         "status_transitions",
         "status_workflow_steps",
         "status_workflows",
@@ -240,7 +241,7 @@ def test_a_run_that_dagster_launches_says_which_process_executes_it() -> None:
 
 
 def test_the_schedule_and_the_sensor_run_by_default() -> None:
-    schedule, sensor = schedules.every_five_minutes, sensors.files_in_the_inbox
+    schedule, sensor = schedules.every_five_minutes, sensors.arrivals
     assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
     assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
     assert sensors.alerts_fall_due.default_status is dg.DefaultSensorStatus.RUNNING
@@ -284,52 +285,6 @@ def test_a_run_configuration_names_nothing_of_this_machine(
     given = {kind: {name: {"config": {key: "/etc"}}}}
     with pytest.raises(dg.DagsterInvalidConfigError, match=f'unexpected .*"{key}"'):
         dg.validate_run_config(job, given)
-
-
-def _asked(home: Path) -> object:
-    context = dg.build_sensor_context()
-    return sensors.files_in_the_inbox(context, warehouse=Warehouse(home=str(home)))
-
-
-def test_the_sensor_asks_for_one_run_a_set_of_waiting_files(home: Path) -> None:
-    assert isinstance(_asked(home), dg.SkipReason)
-    folder = home / "inbox" / "shop"
-    folder.mkdir(parents=True)
-    (folder / "mapping.yml").write_text("source: shop\n")
-    assert isinstance(_asked(home), dg.SkipReason)
-    (folder / "orders.csv").write_text("id\n")
-    first, again = _asked(home), _asked(home)
-    assert isinstance(first, dg.RunRequest)
-    assert isinstance(again, dg.RunRequest)
-    assert first.run_key == again.run_key
-    (folder / "orders.csv").write_text("id,created_at\n")
-    other = _asked(home)
-    assert isinstance(other, dg.RunRequest)
-    assert other.run_key != first.run_key
-
-
-def test_the_sensor_asks_again_for_what_a_killed_run_left(home: Path) -> None:
-    file = home / "inbox" / "a.csv"
-    file.parent.mkdir(parents=True)
-    file.write_text("id\n")
-    first = _asked(home)
-    place = take(file)
-    left, again = _asked(home), _asked(home)
-    assert isinstance(first, dg.RunRequest)
-    assert isinstance(left, dg.RunRequest)
-    assert isinstance(again, dg.RunRequest)
-    assert len({first.run_key, left.run_key, again.run_key}) == 2
-    place.unlink()
-    assert isinstance(_asked(home), dg.SkipReason)
-
-
-def test_what_is_only_passed_over_starts_no_run(home: Path) -> None:
-    folder = home / "inbox" / "shop" / "deep"
-    folder.mkdir(parents=True)
-    (folder / "a.csv").write_text("id\n")
-    (folder.parent / "b.csv").symlink_to(folder / "a.csv")
-    (folder.parents[1] / ".c.csv").write_text("id\n")
-    assert isinstance(_asked(home), dg.SkipReason)
 
 
 def test_the_check_tells_of_files_that_are_refused_left_or_passed_over(

@@ -35,6 +35,8 @@ LOG = "changed_entities"
 FEW = 10_000
 ENTITY = {"entity_type": "VARCHAR", "entity_id": "BIGINT"}
 DATABASE_NAME = "analytics.duckdb"
+# Rows of a CSV file, while they are taken in.
+INCOMING = "incoming"
 # Bytes that are copied and digested at once.
 BLOCK = 2**22
 # As PostgreSQL's floor of an epoch; DuckDB's division of integers goes towards zero.
@@ -502,17 +504,18 @@ def _take_in(
     source, target = folder / f"{table.name}.csv", _rows_of(table)
     if not source.exists():
         return False
-    rows = _read(analytics, source, _stored(table, manifest))
+    _read(analytics, source, _stored(table, manifest)).create_view(INCOMING)
     if base and table.name in base.tables:
         gone = analytics.execute(
             f"delete from {target} where (entity_type, entity_id) in (from {LOG})"
         ).fetchone()
-        come = analytics.execute(f"insert into {target} from rows").fetchone()
+        come = analytics.execute(f"insert into {target} from {INCOMING}").fetchone()
         is_changed = (gone, come) != ((0,), (0,))
     else:
-        analytics.execute(f"create or replace table {target} as from rows")
+        analytics.execute(f"create or replace table {target} as from {INCOMING}")
         _describe(analytics, table, manifest)
         is_changed = True
+    analytics.execute(f"drop view {INCOMING}")
     source.unlink()
     return is_changed
 

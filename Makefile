@@ -35,10 +35,8 @@ oldest: $(VENV)/dev ## Run them on Debian's PostgreSQL 15, the oldest that is su
 	@$(BIN)/python -m pytest --postgresql=/usr/lib/postgresql/15/bin
 
 nightly: $(VENV)/dev ## Run more random stays and histories, a kill in each model, a soak
-	@NIGHTLY=1 $(BIN)/python -m pytest -n 2 tests/dbt/test_business_time.py \
-		tests/dbt/test_histories.py tests/dbt/test_builds.py \
-		tests/dagster_project/test_soak.py \
-		tests/ingest/test_file_properties.py tests/ingest/test_hard_inputs.py
+	@NIGHTLY=1 $(BIN)/python -m pytest \
+		$$(grep -rlE --include='test_*.py' 'from nights import|mark\.nightly' tests)
 
 mutants: $(VENV)/dev ## Take guards away one by one and list those no test misses; ONLY=S12 for one rule
 	@$(BIN)/python tests/mutants.py $(ONLY)

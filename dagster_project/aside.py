@@ -74,8 +74,7 @@ def build_as_of(
             somebody else, or the build failed.
     """
     instant = as_of.astimezone(UTC)
-    fraction = f"{instant:%f}" if instant.microsecond else ""
-    schema = schema or f"sla_as_of_{instant:%Y%m%dt%H%M%S}{fraction}_cut_{cut}"
+    schema = schema or schema_as_of(instant, cut)
     if swap.is_reserved(schema):
         msg = f"Schema {schema} is the published one's. Name another."
         raise StatusEngineError(msg)
@@ -88,6 +87,13 @@ def build_as_of(
     with warehouse.building_aside(Cut(cut, instant), schema) as build:
         _run_dbt(warehouse.folder, build, frozen)
     return schema
+
+
+def schema_as_of(as_of: datetime, cut: int) -> str:
+    """Where a build as of an instant, with a zone, goes unless it is told."""
+    instant = as_of.astimezone(UTC)
+    fraction = f"{instant:%f}" if instant.microsecond else ""
+    return f"sla_as_of_{instant:%Y%m%dt%H%M%S}{fraction}_cut_{cut}"
 
 
 def verify(warehouse: Warehouse, sample: int | None = None) -> Verified:

@@ -21,7 +21,8 @@ from dagster_dbt import DbtCliInvocation, DbtCliResource, DbtProject
 from dagster_dbt.compat import DBT_PYTHON_VERSION
 from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
-from dagster_project import unchanged
+from dagster_project import dbt_program, unchanged
+from dagster_project.dbt_program import handed_over
 from dagster_project.tables import Tables, tables
 from ingest.errors import StatusEngineError
 from ingest.store import database
@@ -152,19 +153,16 @@ class Dbt(DbtCliResource):
         """Run dbt in a process with these in its environment, and as `cli` would.
 
         The library gives its process the environment of this one; so that has them too,
-        until that process is there.
+        by names that mean nothing to it, until that process is there.
         """
+        lent = handed_over(environment)
         with _STARTING:
-            before = {name: os.environ.get(name) for name in environment}
-            os.environ.update(environment)
+            os.environ.update(lent)
             try:
                 return self.cli(arguments, **options)
             finally:
-                for name, value in before.items():
-                    if value is None:
-                        del os.environ[name]
-                    else:
-                        os.environ[name] = value
+                for name in lent:
+                    del os.environ[name]
 
     @cached_property
     def _cli_version(self) -> Any:
@@ -176,11 +174,11 @@ class Dbt(DbtCliResource):
 
 def dbt_cli() -> Dbt:
     """Dbt beside this Python."""
-    return Dbt(project_dir=str(DBT), dbt_executable=str(_bin() / "dbt"))
-
-
-def _bin() -> Path:
-    return Path(sys.executable).parent
+    return Dbt(
+        project_dir=str(DBT),
+        dbt_executable=sys.executable,
+        global_config_flags=["-m", dbt_program.__name__],
+    )
 
 
 def _is_outdated(manifest: Path) -> bool:

@@ -3,11 +3,14 @@
 They would count as started for ever, and the next run of their schedule would wait.
 """
 
+import socket
+
 import dagster as dg
 import psutil
+from dagster._core.storage.runs import SqliteRunStorage
 
-# Which process executes the run: its id, and when it began, since ids come again. The
-# prefix is Dagster's, of tags that the UI does not show.
+# Which process executes the run: its id, when it began, since ids come again, and the
+# name of its machine. The prefix is Dagster's, of tags that the UI does not show.
 PROCESS_TAG = ".dagster/status_engine/process"
 # Of runs of releases up to 2026-11-29.
 SHOWN_PROCESS_TAG = "status_engine/process"
@@ -27,16 +30,37 @@ def end_dead_runs(instance: dg.DagsterInstance) -> None:
     """Report runs as failed whose process has ended; others are left alone.
 
     A run of Dagster's own launcher is tagged once its resources are there; until then
-    it is taken to be alive.
+    it is taken to be alive, and one of another machine always: run monitoring ends it
+    after its longest time.
     """
     for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
-        process = run.tags.get(PROCESS_TAG) or run.tags.get(SHOWN_PROCESS_TAG)
-        if process and process != _identity(int(process.split()[0])):
-            instance.report_run_failed(run, "Its process has ended.")
+        process = _process_of(run)
+        if process and process != _process_of_parent(instance, run):
+            number, began, *machine = process.split()
+            is_here = _is_local(instance) or machine in ([], [socket.gethostname()])
+            if is_here and [number, began] != _identity(int(number)).split()[:2]:
+                instance.report_run_failed(run, "Its process has ended.")
+
+
+def _process_of(run: dg.DagsterRun | None) -> str:
+    tags = run.tags if run else {}
+    return tags.get(PROCESS_TAG) or tags.get(SHOWN_PROCESS_TAG) or ""
+
+
+def _process_of_parent(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
+    """What a retry has of the run before it, tags and all, until it says its own."""
+    parent = run.parent_run_id
+    return _process_of(instance.get_run_by_id(parent)) if parent else ""
+
+
+def _is_local(instance: dg.DagsterInstance) -> bool:
+    """Whether all runs are of this machine, whatever its name was."""
+    return isinstance(instance.run_storage, SqliteRunStorage)
 
 
 def _identity(process_id: int) -> str:
     try:
-        return f"{process_id} {psutil.Process(process_id).create_time()}"
+        began = psutil.Process(process_id).create_time()
     except psutil.NoSuchProcess:
         return ""
+    return f"{process_id} {began} {socket.gethostname()}"

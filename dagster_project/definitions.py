@@ -6,8 +6,8 @@ from typing import Any
 
 import dagster as dg
 
-from dagster_project import checks, schedules, sensors
-from dagster_project.assets import alerts, derived, published, raw
+from dagster_project import checks, retention, schedules, sensors
+from dagster_project.assets import alerts, automatic, derived, published, raw
 from dagster_project.dbt_process import dbt_cli, dbt_project, known_tables
 from dagster_project.resources import Named, Warehouse
 from dagster_project.terminal import shown
@@ -72,6 +72,7 @@ def build_definitions(
             raw.cut_asset(known),
             derived.derived_assets(dbt_project()),
             published.published_assets(known),
+            automatic.automatic_transitions,
             alerts.alert_assets(known),
         ],
         asset_checks=[
@@ -81,9 +82,26 @@ def build_definitions(
             checks.published_files,
             checks.verification,
         ],
-        jobs=[job, schedules.verify, schedules.deliver_alerts],
-        schedules=[] if part else [schedules.every_five_minutes, schedules.every_night],
-        sensors=[] if part else [sensors.arrivals, sensors.alerts_fall_due],
+        jobs=[
+            job,
+            schedules.verify,
+            schedules.deliver_alerts,
+            retention.prune_history,
+        ],
+        schedules=[]
+        if part
+        else [
+            schedules.every_five_minutes,
+            schedules.every_night,
+            schedules.clear_every_night,
+        ],
+        sensors=[]
+        if part
+        else [
+            sensors.arrivals,
+            sensors.alerts_fall_due,
+            sensors.pipeline_alerts,
+        ],
         loggers={"console": narration},
         # Of what the UI runs by hand: outputs are kept in no other process.
         executor=dg.in_process_executor,

@@ -21,11 +21,13 @@ from dagster_project.dbt_process import BuildError, known_tables
 from dagster_project.dead_runs import end_dead_runs, process_tag
 from dagster_project.definitions import build_definitions
 from dagster_project.resources import Named, Warehouse
+from dagster_project.retention import DEFAULT_DAYS
 from dagster_project.schedules import run_config
 from ingest.errors import StatusEngineError
 from ingest.store.on_disk import PRIVATE_FOLDER, make_folder, write_whole
 
-INSTANCE = """\
+# Of releases up to 2026-11-29, which kept every tick.
+FORMER_INSTANCE = """\
 telemetry:
   enabled: false
 nux:
@@ -35,6 +37,17 @@ concurrency:
     tag_concurrency_limits:
       - key: dagster/schedule_name
         limit: 1
+"""
+INSTANCE = f"""\
+{FORMER_INSTANCE}retention:
+  schedule:
+    purge_after_days: {DEFAULT_DAYS}
+  sensor:
+    purge_after_days:
+      skipped: 2
+      started: {DEFAULT_DAYS}
+      success: {DEFAULT_DAYS}
+      failure: {DEFAULT_DAYS}
 """
 # The settings above, or those that took their place, for runs in this process.
 COMMAND_LINE_SETTINGS = "command-line.yaml"
@@ -67,9 +80,9 @@ def dagster_home(home: Path) -> Path:
     try:
         # What runs were told, and said, is kept here.
         make_folder(folder).chmod(PRIVATE_FOLDER)
-        if not _is_whole(settings):
+        if not _is_whole(settings) or settings.read_text() == FORMER_INSTANCE:
             write_whole(settings, INSTANCE)
-        settings.touch()
+        (folder / COMMAND_LINE_SETTINGS).touch()
     except OSError as error:
         msg = f"The folder {home} can't be used: {error}. Set STATUS_ENGINE_HOME."
         raise RunError(msg) from error
@@ -115,7 +128,7 @@ def run(
 
     Args:
         warehouse: the database and the home folder.
-        parts: of configuration, inbox, cut, build, publish and alerts.
+        parts: of configuration, inbox, cut, build, publish, alerts and automate.
         as_of: the run's instant; the database's clock by default.
         paths: files to deliver before the inbox is emptied.
         workflows: a folder of workflow files to apply.
@@ -138,7 +151,8 @@ def run(
     ):
         end_dead_runs(instance)
         result = job.execute_in_process(
-            tags=process_tag(os.getpid()),
+            # Who ended it is at the terminal, and may run it again.
+            tags={**process_tag(os.getpid()), "dagster/max_retries": "0"},
             run_config={**config, "loggers": {"console": {}}},
             instance=instance,
             raise_on_error=False,
@@ -152,6 +166,7 @@ def _selection(parts: Sequence[str]) -> dg.AssetSelection:
     groups = {
         "build": ("staging", "building", "sla"),
         "publish": ("published",),
+        "automate": ("actions",),
         "alerts": ("alerts",),
     }
     selection: dg.AssetSelection = dg.AssetSelection.assets()

@@ -7,8 +7,11 @@ import dagster as dg
 
 from dagster_project.assets.derived import EQUALS_A_FULL_BUILD
 from dagster_project.dead_runs import end_dead_runs
+from dagster_project.retention import prune_history
 
 NIGHTLY = dg.AssetSelection.checks(EQUALS_A_FULL_BUILD)
+# Of a run whose process was killed: it pins a cut of its own, so it runs all.
+RETRY = {"dagster/retry_strategy": "ALL_STEPS"}
 
 
 def job_of(selection: dg.AssetSelection) -> Any:
@@ -19,8 +22,10 @@ def job_of(selection: dg.AssetSelection) -> Any:
     return dg.define_asset_job(
         "status_engine",
         selection=selection - NIGHTLY,
-        description="Apply workflows, empty the inbox, pin, build, publish, alert.",
+        description="Apply workflows, empty the inbox, pin, build, publish, alert; "
+        "move entities by rules.",
         executor_def=dg.in_process_executor,
+        tags=RETRY,
     )
 
 
@@ -31,6 +36,7 @@ verify = dg.define_asset_job(
     selection=NIGHTLY,
     description="Hold what is published against a full build of the same cut.",
     executor_def=dg.in_process_executor,
+    tags=RETRY,
 )
 
 deliver_alerts = dg.define_asset_job(
@@ -79,4 +85,15 @@ def every_five_minutes(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
 )
 def every_night(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """One verification a night; the tick is its key."""
+    return dg.RunRequest(run_key=context.scheduled_execution_time.isoformat())
+
+
+@dg.schedule(
+    job=prune_history,
+    cron_schedule="50 3 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+def clear_every_night(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """One clearing of old runs a night; the tick is its key."""
     return dg.RunRequest(run_key=context.scheduled_execution_time.isoformat())

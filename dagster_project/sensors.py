@@ -1,4 +1,7 @@
-"""Between two ticks of the schedule: a run as soon as something waits, or is due."""
+"""Between two ticks of the schedule: a run as soon as something waits, or is due.
+
+And what people are told of runs themselves.
+"""
 
 import hashlib
 import time
@@ -7,6 +10,7 @@ from typing import LiteralString
 import dagster as dg
 
 from dagster_project.alerts.delivery import deliverable
+from dagster_project.alerts.watching import tell_of_pipeline
 from dagster_project.dead_runs import UNFINISHED, end_dead_runs
 from dagster_project.resources import Warehouse
 from dagster_project.schedules import deliver_alerts, status_engine
@@ -29,14 +33,6 @@ where cut is null and (appended_count > 0 or kind = 'configuration')
 order by batch_id desc
 limit 1
 """
-
-UNENDED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 @dg.sensor(
@@ -110,10 +106,28 @@ def alerts_fall_due(
     context: dg.SensorEvaluationContext, warehouse: Warehouse
 ) -> dg.RunRequest | dg.SkipReason:
     """One run while alerts are due that a channel can take now, and none goes on."""
-    waiting = dg.RunsFilter(job_name=deliver_alerts.name, statuses=UNENDED)
+    waiting = dg.RunsFilter(job_name=deliver_alerts.name, statuses=AT_WORK)
     if context.instance.get_run_records(waiting, limit=1):
         return dg.SkipReason("a delivery goes on")
     with warehouse.session() as connection:
         if not deliverable(connection):
             return dg.SkipReason("no alert is due that a channel can take now")
     return dg.RunRequest()
+
+
+@dg.sensor(minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
+def pipeline_alerts(
+    context: dg.SensorEvaluationContext, warehouse: Warehouse
+) -> dg.SkipReason:
+    """Tell people of failed runs, checks and ticks, and of what is late or refused.
+
+    It starts no run, and no database: it works while that is down.
+    """
+    assert context.repository_def is not None
+    said = tell_of_pipeline(
+        context.instance,
+        context.repository_def.asset_graph,
+        warehouse.folder,
+        conninfo=warehouse.database_url or None,
+    )
+    return dg.SkipReason("; ".join(said) or "nothing is new")

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import psycopg
 import pytest
+from nights import NIGHTLY
 from psycopg.sql import SQL, Identifier
 
 from ingest.store import cuts, database, embedded
@@ -50,11 +51,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Temporary folders in memory; named exceptions from "warnings are errors"."""
+    """Temporary folders in memory; what is nightly; named exceptions of warnings."""
     if "TMPDIR" not in os.environ and _has_room(IN_MEMORY):
         os.environ["TMPDIR"] = str(IN_MEMORY)
         # It may have been asked for already.
         tempfile.tempdir = None
+    config.addinivalue_line("markers", "nightly: of `make nightly` alone")
     for message in (
         # Of other packages.
         "sqlglotrs is deprecated",
@@ -66,6 +68,17 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line(
             "filterwarnings", f"ignore:{message}:DeprecationWarning"
         )
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """By day, tests of the night are not among the tests."""
+    if NIGHTLY:
+        return
+    left = [item for item in items if item.get_closest_marker("nightly")]
+    items[:] = [item for item in items if item not in left]
+    config.hook.pytest_deselected(items=left)
 
 
 def _has_room(folder: Path) -> bool:

@@ -55,7 +55,14 @@ FOLLOWING = "ingest/following.py"
 FROM_DATABASE = "ingest/files/from_database.py"
 SENSORS = "dagster_project/sensors.py"
 
+AUTOMATIC = "dbt/models/sla/served/automatic_transitions.sql"
+MOVES = "ingest/automation.py"
+RULES = "ingest/configuration/rule_checks.py"
+
 UNIT = "tests/dbt/test_unit_tests.py"
+AUTOMATION = "tests/dbt/test_automatic_transitions.py"
+PIPELINE_TESTS = "tests/dagster_project/test_pipeline_alerts.py"
+HEALTH_TESTS = "tests/dagster_project/test_health.py"
 HISTORIES = "tests/dbt/test_histories.py"
 CONFIGURATION = "tests/dbt/test_configuration.py"
 CUTS_TESTS = "tests/dbt/test_clock_and_cuts.py"
@@ -64,6 +71,7 @@ GROWTH = "tests/dbt/test_growth.py"
 RESTATEMENTS = "tests/dbt/test_restatements.py"
 UNCHANGED_TESTS = "tests/dagster_project/test_unchanged.py"
 VERIFYING = "tests/dagster_project/test_verifications.py"
+RETENTION_TESTS = "tests/dagster_project/test_retention.py"
 PUBLISHING = "tests/dagster_project/test_publish.py"
 WEB = "tests/dagster_project/test_web.py"
 DEFINITIONS_TESTS = "tests/dagster_project/test_definitions.py"
@@ -1271,8 +1279,8 @@ MUTANTS = (
     Mutant(
         "Files: settings of Dagster that were half written are taken",
         "dagster_project/run.py",
-        "if not _is_whole(settings):",
-        "if not settings.exists():",
+        "if not _is_whole(settings) or ",
+        "if not settings.exists() or ",
         (TERMINAL,),
     ),
     Mutant(
@@ -1741,11 +1749,124 @@ MUTANTS = (
         ("tests/dagster_project/test_alerts.py",),
     ),
     Mutant(
+        "Pipeline alerts: a cause is told again at once",
+        "dagster_project/alerts/incidents.py",
+        "if now - told.at < HALF_HOUR:",
+        "if now < told.at:",
+        (PIPELINE_TESTS,),
+    ),
+    Mutant(
+        "Pipeline alerts: failed runs that were not read are not counted",
+        "dagster_project/alerts/watching.py",
+        "return max(counted - len(read), 0)",
+        "return 0",
+        (PIPELINE_TESTS,),
+    ),
+    Mutant(
+        "Pipeline alerts: nothing is told without the database",
+        "dagster_project/alerts/pipeline.py",
+        "found = remembered_channels(home)",
+        "found = []",
+        (PIPELINE_TESTS,),
+    ),
+    Mutant(
+        "Pipeline alerts: what health could not ask is over",
+        "dagster_project/alerts/pipeline.py",
+        "frozenset(memory.incidents) - asked",
+        "frozenset()",
+        (PIPELINE_TESTS,),
+    ),
+    Mutant(
+        "Health: a daemon that missed two heartbeats lives",
+        "dagster_project/health/instance.py",
+        "if age > MISSED * INTERVAL",
+        "if age > 3 * MISSED * INTERVAL",
+        (HEALTH_TESTS,),
+    ),
+    Mutant(
+        "Health: what hangs is waited for",
+        "dagster_project/health/survey.py",
+        "self.thread.join(GIVEN_UP.total_seconds())",
+        "self.thread.join()",
+        (HEALTH_TESTS,),
+    ),
+    Mutant(
+        "Health: asking starts the embedded database",
+        "dagster_project/health/warehouse.py",
+        "or embedded.address(home)",
+        "or embedded.start(home)",
+        (HEALTH_TESTS,),
+    ),
+    Mutant(
         "S17: a full disk is no sentence",
         "dagster_project/publish.py",
         "except (OSError, duckdb.Error) as error:\n        reason",
         "except ZeroDivisionError as error:\n        reason",
         ("tests/dagster_project/test_publish.py",),
+    ),
+    Mutant(
+        "Automation: an entity is moved that left and came back",
+        MOVES,
+        "if last_two != [(recorded.id,), (move.last_transition_id,)]:",
+        "if False:",
+        (AUTOMATION,),
+    ),
+    Mutant(
+        "Automation: no child is all of them",
+        AUTOMATIC,
+        "when due.is_all then children.reached_count = children.child_count",
+        "when due.is_all then children.reached_count is not distinct from"
+        " children.child_count",
+        (AUTOMATION,),
+    ),
+    Mutant(
+        "Automation: the first context of a key counts",
+        AUTOMATIC,
+        "                        transitions.created_at,\n",
+        "                        transitions.created_at desc,\n",
+        (AUTOMATION,),
+    ),
+    Mutant(
+        "Automation: the instant at which hours are up is too early",
+        AUTOMATIC,
+        "where timed.holds_from <= {{ as_of() }}",
+        "where timed.holds_from < {{ as_of() }}",
+        (AUTOMATION,),
+    ),
+    Mutant(
+        "Automation: rules turn in a circle",
+        RULES,
+        "        if end == start:",
+        "        if False:",
+        ("tests/ingest/test_workflows.py",),
+    ),
+    Mutant(
+        "the last run of an asset goes with the old ones",
+        "dagster_project/retention.py",
+        "[i for i in ids if i not in needed][:most]",
+        "ids[:most]",
+        (RETENTION_TESTS,),
+    ),
+    Mutant(
+        "a run that is going on is deleted",
+        "dagster_project/retention.py",
+        "dg.RunsFilter(statuses=FINISHED_STATUSES, created_before=before)",
+        "dg.RunsFilter(created_before=before)",
+        (RETENTION_TESTS,),
+    ),
+    Mutant(
+        "a retry is dead as long as it has the tag of its parent",
+        "dagster_project/dead_runs.py",
+        "if process and process != _process_of_parent(instance, run):",
+        "if process:",
+        (DEFINITIONS_TESTS,),
+    ),
+    Mutant(
+        "Dagster's storage has the environment of dbt",
+        "dagster_project/dbt_program.py",
+        "return {PREFIX + name: value for name, value in environment.items()}",
+        "return dict(environment)",
+        ("tests/dagster_project/test_dbt_runs.py",),
     ),
 )
 

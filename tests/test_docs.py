@@ -27,6 +27,7 @@ ROOMS = (
     "benchmarks",
     "dagster_project",
     "dbt",
+    "deploy",
     "docs",
     "examples",
     "ingest",

@@ -1,7 +1,7 @@
 """The example mappings on real data, against what plain Python makes of the sources.
 
 What is appended, and what is derived of it under the workflow of the example; then the
-facts that come with the data.
+facts that come with the data. The two largest files are tried by night.
 """
 
 import csv
@@ -304,6 +304,7 @@ def _assert_redelivery_is_nothing(
     assert again.result == (read, 0, read - rejected, rejected)
 
 
+@pytest.mark.nightly
 def test_bpic2013_incidents(
     connection: Connection, check_conservation: Check, derive: Derive
 ) -> None:
@@ -414,6 +415,7 @@ def _boston_kinds(row: Source) -> list[tuple[str, str, str]]:
     return opened + ([(row["closed_dt"], "closed", "")] if row["closed_dt"] else [])
 
 
+@pytest.mark.nightly
 def test_boston_311(
     connection: Connection, check_conservation: Check, derive: Derive
 ) -> None:

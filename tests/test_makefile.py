@@ -3,21 +3,24 @@
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
 PIP = """\
 echo "Collecting polars<3,>=2 (from status-engine)"
-sleep 4
+sleep $SECONDS_EACH
 mkdir -p "$SITE/polars-2.dist-info"
 echo "Installing collected packages: polars"
-sleep 4
+sleep $SECONDS_EACH
 echo noise
 exit $ENDS_WITH
 """
 
 
-def _make(folder: Path, ends_with: int) -> tuple[int, list[tuple[float, str]]]:
+def _make(
+    folder: Path, ends_with: int, seconds_each: int
+) -> tuple[int, list[tuple[float, str]]]:
     """Its exit code, and its lines with the seconds since the one before."""
     (folder / "bin").mkdir()
     (folder / "bin" / "python").symlink_to(sys.executable)
@@ -27,7 +30,12 @@ def _make(folder: Path, ends_with: int) -> tuple[int, list[tuple[float, str]]]:
     with subprocess.Popen(
         ["make", f"VENV={folder}", f"PIP=sh {folder}/pip", f"{folder}/run"],
         cwd=PROJECT,
-        env={"PATH": "/usr/bin:/bin", "SITE": str(site), "ENDS_WITH": str(ends_with)},
+        env={
+            "PATH": "/usr/bin:/bin",
+            "SITE": str(site),
+            "ENDS_WITH": str(ends_with),
+            "SECONDS_EACH": str(seconds_each),
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -43,7 +51,7 @@ def _make(folder: Path, ends_with: int) -> tuple[int, list[tuple[float, str]]]:
 def test_make_says_every_few_seconds_what_pip_is_at_without_a_terminal(
     tmp_path: Path,
 ) -> None:
-    code, told = _make(tmp_path, 0)
+    code, told = _make(tmp_path, 0, seconds_each=4)
     lines = [line for _, line in told]
     assert code == 0
     assert "  0 packages installed; pip: Collecting polars" in lines
@@ -54,8 +62,19 @@ def test_make_says_every_few_seconds_what_pip_is_at_without_a_terminal(
 
 
 def test_make_shows_what_a_failed_pip_said(tmp_path: Path) -> None:
-    code, told = _make(tmp_path, 1)
+    code, told = _make(tmp_path, 1, seconds_each=0)
     lines = [line for _, line in told]
     assert code != 0
     assert lines[-3:-1] == ["noise", f"All of it is in {tmp_path}/pip.log."]
     assert not (tmp_path / "run").exists()
+
+
+def test_what_is_installed_holds_every_package_of_the_project() -> None:
+    said = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    rooms = ("ingest", "dagster_project", "simulator")
+    found = {
+        ".".join(path.parent.relative_to(PROJECT).parts)
+        for room in rooms
+        for path in (PROJECT / room).rglob("__init__.py")
+    }
+    assert sorted(said["packages"]) == sorted(found)

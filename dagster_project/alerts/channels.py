@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-import apprise
 from psycopg.rows import class_row
 
 from ingest.store.database import Connection
@@ -132,6 +131,9 @@ def is_silent(connection: Connection, channel: Channel, as_of: datetime) -> bool
 
 def send(address: str, title: str, body: str) -> str | None:
     """Send a message; why it was not taken, in words without the address, or None."""
+    # Only who sends needs it; it knows a hundred receivers.
+    import apprise
+
     sender = apprise.Apprise()
     if not sender.add(address):
         return "its address is none that Apprise understands"

@@ -203,8 +203,8 @@ def _record(
     message_id = uuid.uuid4()
     with connection.transaction():
         record_message(
-            connection, message_id, channel, SLA, message.title, len(message.items),
-            error,
+            connection, message_id, channel.channel_name, SLA, message.title,
+            len(message.items), error,
         )  # fmt: skip
         if error is not None:
             return
@@ -222,20 +222,25 @@ def _record(
 def record_message(
     connection: Connection,
     message_id: uuid.UUID,
-    channel: Channel,
+    channel_name: str,
     topic: str,
     title: str,
     alert_count: int,
     error: str | None,
     details: dict[str, Any] | None = None,
+    sent_at: datetime | None = None,
 ) -> None:
-    """Record an attempt to send a message, taken or not."""
+    """Record an attempt to send a message, taken or not; safe to call twice.
+
+    It was sent now, by the database's clock, where `sent_at` does not say when.
+    """
     connection.execute(
         "insert into raw.alert_messages (message_id, channel_name, topic, is_delivered,"
-        " alert_count, title, error, details) values (%s, %s, %s, %s, %s, %s, %s, %s)",
+        " alert_count, title, error, details, sent_at) values (%s, %s, %s, %s, %s, %s,"
+        " %s, %s, coalesce(%s, clock_timestamp())) on conflict (message_id) do nothing",
         [
-            message_id, channel.channel_name, topic, error is None, alert_count,
+            message_id, channel_name, topic, error is None, alert_count,
             title.replace("\x00", ""), error and error.replace("\x00", ""),
-            None if details is None else json.dumps(details),
+            None if details is None else json.dumps(details), sent_at,
         ],
     )  # fmt: skip

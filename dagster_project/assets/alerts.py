@@ -1,12 +1,17 @@
-"""What was sent of alerts as assets: the last step, and between runs a job."""
+"""What was sent of alerts as assets: the last step, and between runs a job.
+
+What a rule moves in the same run is moved before, so that nobody is told of it.
+"""
 
 from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
 
+from dagster_project.alerts.channels import channels_in_force
 from dagster_project.alerts.delivery import DRY_RUN, deliver_alerts, describe
-from dagster_project.assets import OWNERS, narrate
+from dagster_project.alerts.remembered import remember_channels
+from dagster_project.assets import OWNERS, automatic, narrate
 from dagster_project.resources import Warehouse
 from dagster_project.tables import Tables
 from ingest.store.database import row_count
@@ -26,7 +31,7 @@ def alert_assets(tables: Tables) -> dg.AssetsDefinition:
     specs = [
         dg.AssetSpec(
             ["alerts", table.name],
-            deps=[DUE],
+            deps=[DUE, automatic.KEY],
             description=f"{table.description} Alerts that are due are sent through "
             "their channels, in order, until each was taken.",
             group_name="alerts",
@@ -42,6 +47,8 @@ def alert_assets(tables: Tables) -> dg.AssetsDefinition:
     ) -> Iterator[Any]:
         """Send what is due; a channel that fails holds up no other and no run."""
         with warehouse.session() as connection:
+            # For what is told of runs while the database is down.
+            remember_channels(warehouse.folder, channels_in_force(connection))
             results = deliver_alerts(connection, is_dry_run=config.dry_run)
             for line in describe(results):
                 narrate(context, line)

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import dagster as dg
+from dagster._core.storage.tags import RETRY_NUMBER_TAG
 
 from dagster_project.assets import OWNERS, narrate
 from dagster_project.resources import (
@@ -192,8 +193,13 @@ def cut_asset(tables: Tables) -> dg.AssetsDefinition:
     def cut(
         context: dg.AssetExecutionContext, config: CutConfig, warehouse: Warehouse
     ) -> dg.MaterializeResult[Any]:
-        """Pin the cut of this run; its instant is the tick's (S15)."""
-        as_of = datetime.fromisoformat(config.as_of) if config.as_of else None
+        """Pin the cut of this run; its instant is the tick's (S15).
+
+        A retry's is its own: the run of a later tick may have gone before it.
+        """
+        is_retry = RETRY_NUMBER_TAG in context.run.tags
+        said = None if is_retry else config.as_of
+        as_of = datetime.fromisoformat(said) if said else None
         with warehouse.session() as connection:
             pinned = cuts.pin(connection, context.run.run_id, as_of)
             rows = row_count(connection, "raw.cuts")

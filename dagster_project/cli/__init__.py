@@ -9,9 +9,11 @@ import click
 
 from dagster_project.cli import (
     alerts,
+    automation,
     builds,
     configuration,
     following,
+    health,
     ingestion,
     mappings,
     questions,
@@ -67,6 +69,7 @@ for _command in (
     rejected.rejects_group,
     questions.explain_command,
     ingestion.record_command,
+    automation.automate,
     builds.build,
     builds.verify_command,
     questions.as_of_command,
@@ -75,6 +78,7 @@ for _command in (
     builds.docs_command,
     builds.run,
     alerts.alerts_group,
+    health.health_command,
     builds.demo,
     servers.psql,
     servers.url,

@@ -20,15 +20,8 @@ from dagster_project.terminal import (
 from ingest.store import database
 from ingest.store.on_disk import make_folder
 
-ALL_PARTS = [
-    "configuration",
-    "inbox",
-    "sources",
-    "cut",
-    "build",
-    "publish",
-    "alerts",
-]
+DEMO_PARTS = ["configuration", "inbox", "cut", "build", "publish", "alerts"]
+ALL_PARTS = [*DEMO_PARTS, "sources", "automate"]
 
 
 @click.command()
@@ -135,7 +128,7 @@ def docs_command(as_json: bool) -> None:
 @click.command(epilog=EXIT_CODES)
 @AS_JSON
 def run(as_json: bool) -> None:
-    """Ingest the inbox, build, publish and send alerts: what the schedule does.
+    """Ingest the inbox, build, publish, move by rules, send alerts: as the schedule.
 
     Workflow files in the folder `workflows` of STATUS_ENGINE_HOME are applied first.
     """
@@ -191,7 +184,7 @@ def demo(entities: int, seed: int, end: datetime | None) -> None:
     paths = _demo_files(home, entities, seed, end)
     say("workflows, ingest, build and tests, publish:")
     workflow_files = database.PROJECT / "workflows"
-    result = _run(ALL_PARTS, as_json=False, paths=paths, workflows=workflow_files)
+    result = _run(DEMO_PARTS, as_json=False, paths=paths, workflows=workflow_files)
     counts = result.metadata["raw/batches"]
     console = Console(stderr=False, highlight=False, soft_wrap=True)
     names = ("read", "appended", "duplicate", "rejected")

@@ -8,13 +8,25 @@ import click
 from dagster_project.terminal import (
     say,
 )
+from ingest.errors import StatusEngineError
 from ingest.store import database, embedded
 from ingest.store.on_disk import make_folder
+
+# SQLAlchemy 2.1 would else take psycopg 3, with which Dagster's NOTIFY fails, and every
+# run would wait for ever; the start of the code location is where that can be said.
+DRIVER = "postgresql+psycopg2://"
+
+
+def _require_driver(url: str) -> None:
+    if not url.startswith(DRIVER):
+        msg = f"DAGSTER_DATABASE_URL must begin with {DRIVER}, the driver of Dagster."
+        raise StatusEngineError(msg)
 
 
 @click.command()
 def init() -> None:
     """Create or upgrade schema raw, and the inbox."""
+    _require_driver(os.environ.get("DAGSTER_DATABASE_URL") or DRIVER)
     with database.session() as connection:
         server = connection.info.parameter_status("server_version")
     inbox = make_folder(database.home() / "inbox")

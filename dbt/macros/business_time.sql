@@ -75,7 +75,7 @@
             and ({{ clock }}::date - date '2000-01-01') >> 3 = {{ page }}.page
 {%- endmacro %}
 
-{# S11 backwards: the latest instant with so much business time between it and a
+{# S11 backwards: the latest instant with so much business time from it to a
    deadline; elapsed time without a calendar; null where the calendar does not cover it.
    Not before the years that clients can read. The clock's reading then, and its page,
    are joined. #}

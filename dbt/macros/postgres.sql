@@ -119,3 +119,15 @@
 {% macro json_members(object) -%}
     jsonb_each_text({{ object }})
 {%- endmacro %}
+
+{# The id of an entity that a text says, in digits only; null where it says none. #}
+{% macro id_of_text(name) -%}
+    case
+        when {{ name }} ~ '^(0|[1-9][0-9]{0,18})$'
+            then
+                case
+                    when {{ name }}::numeric <= 9223372036854775807
+                        then {{ name }}::bigint
+                end
+    end
+{%- endmacro %}

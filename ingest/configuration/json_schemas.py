@@ -56,6 +56,71 @@ _WINDOWS = list_of(
     {"type": "string", "pattern": WINDOW_PATTERN, "examples": ["09:00-17:00"]}
 )
 _HOURS = {"type": "number", "minimum": 0, "maximum": LONGEST_HOURS}
+_CONTEXT_KEY = key(
+    {**NAME, "examples": ["order_id"]},
+    "The key of the business context that names the parent, by its id or its text key.",
+)
+_REACHED = list_of(_STATUS, minItems=1)
+RULE = mapping_of(
+    {
+        "to": key(_STATUS, "Where it goes: a status that may follow this one (S19)."),
+        "append": key(
+            _FLAG,
+            "Whether the move is made; false proposes it to people and makes none.",
+        ),
+        "after_hours": key(
+            _HOURS,
+            "Hours from entering the status on, with at most six decimals.",
+        ),
+        "clock": key(
+            {"type": "string", "enum": ["business", "elapsed"]},
+            "Which hours: business time of the workflow's calendar, the default, or "
+            "elapsed time.",
+        ),
+        "when_context": key(
+            {"type": "object", "minProperties": 1},
+            "What the entity's business context contains: of each of its keys the last "
+            "value that its transitions told.",
+        ),
+        "when_children": key(
+            mapping_of(
+                {
+                    "entity_type": key(NAME, "Their type."),
+                    "context_key": _CONTEXT_KEY,
+                    "all": key(
+                        _REACHED,
+                        "There is one at least, and each has reached one of these "
+                        "statuses, be it there still or not.",
+                    ),
+                    "any": key(_REACHED, "One at least has reached one of these."),
+                },
+                optional=("all", "any"),
+            ),
+            "What its children have reached; either all or any.",
+        ),
+        "when_parent": key(
+            mapping_of(
+                {
+                    "entity_type": key(NAME, "Its type."),
+                    "context_key": _CONTEXT_KEY,
+                    "reached": key(
+                        _REACHED,
+                        "Statuses of which it has reached one, be it there still or "
+                        "not.",
+                    ),
+                }
+            ),
+            "What its parent has reached.",
+        ),
+    },
+    optional=(
+        "after_hours",
+        "clock",
+        "when_context",
+        "when_children",
+        "when_parent",
+    ),
+)
 _STAGE_NAME = {
     "type": "string",
     "pattern": "^[a-z][a-z0-9_]*$",
@@ -125,7 +190,17 @@ STEP = mapping_of(
             NAME, "The role that approves; null where none must.", or_null=True
         ),
         "auto_transition_conditions": key(
-            _OBJECT, "When other systems move it on; kept, not judged."
+            mapping_of(
+                {
+                    "rules": key(
+                        list_of(RULE),
+                        "The conditions of a rule hold together; the first rule that "
+                        "holds decides.",
+                    )
+                },
+                optional=("rules",),
+            ),
+            "By which rules it is moved on without anybody; {} for none.",
         ),
         "notification_settings": key(
             mapping_of(_NOTIFICATIONS, optional=tuple(_NOTIFICATIONS)),

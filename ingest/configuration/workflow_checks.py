@@ -12,6 +12,7 @@ from itertools import combinations
 from typing import Any
 
 from ingest.configuration.json_schemas import ANY, AT_RISK, BREACHED, WORKFLOW
+from ingest.configuration.rule_checks import rule_defects
 from ingest.configuration.schema_checks import schema_defects
 from ingest.configuration.yaml_files import Located
 
@@ -30,6 +31,7 @@ def workflow_defects(workflow: Located) -> list[str]:
     return [
         *(defect for step in spelled["steps"] for defect in _step_defects(step)),
         *_graph_defects(spelled),
+        *rule_defects(spelled["steps"], _are_compatible, DECIMALS),
     ]
 
 

@@ -22,6 +22,8 @@ Connection = psycopg.Connection[TupleRow]
 
 PROJECT = Path(__file__).resolve().parents[2]
 OLDEST_SERVER = 15
+# For a server's first answer, in seconds.
+PATIENCE = 10
 # What our statements, and the texts that they send and get, rely on, whatever a role, a
 # database or the environment says. Every session of ours is set so: those of `connect`
 # by a statement, those of dbt by PGOPTIONS. Not among them is what changes no result
@@ -91,17 +93,18 @@ def url() -> str:
     return os.environ.get("DATABASE_URL") or embedded.start(home())
 
 
-def connect(conninfo: str | None = None) -> Connection:
+def connect(conninfo: str | None = None, patience: int = PATIENCE) -> Connection:
     """Open a connection in autocommit, its session set as RELIED_ON says (S1).
 
     Args:
         conninfo: a connection string; `url()` where it is not given.
+        patience: for how many seconds a server is waited for.
 
     Raises:
         DatabaseError: the server can't be reached or is older than 15, or the database
             is not in UTF8.
     """
-    connection = reach(conninfo or url(), "DATABASE_URL")
+    connection = reach(conninfo or url(), "DATABASE_URL", patience)
     try:
         _require_server(connection)
         connection.execute(_SET)
@@ -132,7 +135,7 @@ def another(connection: Connection) -> Connection:
     return connect(make_conninfo(info.dsn, password=info.password or None))
 
 
-def reach(conninfo: str, named_by: str) -> Connection:
+def reach(conninfo: str, named_by: str, patience: int = PATIENCE) -> Connection:
     """Open a connection in autocommit to any PostgreSQL, as it is.
 
     Raises:
@@ -141,7 +144,7 @@ def reach(conninfo: str, named_by: str) -> Connection:
     """
     require_conninfo(conninfo, named_by)
     try:
-        return psycopg.connect(conninfo, autocommit=True, connect_timeout=10)
+        return psycopg.connect(conninfo, autocommit=True, connect_timeout=patience)
     except psycopg.Error as error:
         reason = _reason(error).rstrip(".")
         msg = f"The database can't be reached: {reason}. Check {named_by}."

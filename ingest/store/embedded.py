@@ -103,6 +103,11 @@ def stop(home: Path, *, delete: bool = False) -> bool:
     return is_running
 
 
+def address(home: Path) -> str:
+    """The connection string that `start` returns, whether or not the server runs."""
+    return _conninfo(_place(home), DATABASE)
+
+
 def log_of(home: Path) -> Path:
     """Where the server of a home folder writes what happens to it."""
     return _place(home) / "log"

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from dagster_project import schedules, swap
-from dagster_project.aside import Verified, build_as_of, verify
+from dagster_project.aside import Verified, build_as_of, schema_as_of, verify
 from dagster_project.cli import main
 from dagster_project.resources import Warehouse
 from ingest import deliver
@@ -119,13 +119,11 @@ def test_tables_as_of_an_instant_are_made_the_same_again_unless_they_are_read(
     installed: Installed,
 ) -> None:
     instant = START + timedelta(hours=10)
-    beside = instant + timedelta(microseconds=1)
     cut = installed.first_cut
-    made = [build_as_of(Warehouse(), at, cut) for at in (instant, beside)]
-    assert made == [
-        f"sla_as_of_20260105t190000{fraction}_cut_{cut}" for fraction in ("", "000001")
-    ]
-    schema = made[0]
+    schema = build_as_of(Warehouse(), instant, cut)
+    assert schema == f"sla_as_of_20260105t190000_cut_{cut}"
+    beside = schema_as_of(instant + timedelta(microseconds=1), cut)
+    assert beside == f"sla_as_of_20260105t190000000001_cut_{cut}"
     with database.connect(installed.url) as connection:
         before = _contents(connection, schema)
         with connection.transaction():
@@ -138,8 +136,7 @@ def test_tables_as_of_an_instant_are_made_the_same_again_unless_they_are_read(
             f"select entity_id, current_status, is_overdue, seconds_in_status"
             f" from {schema}.entity_current_status order by 1"
         ).fetchall()
-        for name in made:
-            connection.execute(f"drop schema {name}, {name}_staging cascade")
+        connection.execute(f"drop schema {schema}, {schema}_staging cascade")
     # Orders 0 to 10 were there; what came later of them was not known.
     assert known == [(n, "new", False, (10 - n) * 3600) for n in range(11)]
 

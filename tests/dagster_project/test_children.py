@@ -1,23 +1,12 @@
 """Starting and ending the web server: what it says, and what is left of it."""
 
-import os
-import signal
 import socket
-from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.dagster_project.commands import assert_one_sentence, process
-from tests.dagster_project.ui import END, running
-
-
-def left_of(started: list[psutil.Process]) -> list[psutil.Process]:
-    """Those that don't end; they are ended, for the machine's sake."""
-    _, alive = psutil.wait_procs(started, timeout=END)
-    for survivor in alive:
-        survivor.kill()
-    return alive
+from tests.dagster_project.ui import END, assert_ends, left_of, running
 
 
 @pytest.mark.usefixtures("installed_url")
@@ -42,19 +31,11 @@ def test_a_server_whose_daemon_has_ended_says_so_and_ends() -> None:
 
 
 @pytest.mark.usefixtures("installed_url")
-@pytest.mark.parametrize("how", ["KILL", "INT", "TERM"])
+@pytest.mark.parametrize("how", ["KILL", "TERM"])
 def test_nothing_is_left_of_a_server_that_has_ended(how: str) -> None:
+    """By INT each server of a test ends: see ui.py."""
     with running() as ui, ui.connect():
-        started = psutil.Process(ui.process.pid).children(recursive=True)
-        names = {Path(part).name for child in started for part in child.cmdline()}
-        assert names >= {"dagster-daemon", "code-server", "grpc"}
-        # As a terminal's Ctrl-C does, to the whole group.
-        os.killpg(ui.process.pid, signal.Signals[f"SIG{how}"])
-        code = ui.process.wait(END)
-        alive = left_of(started)
-    assert alive == []
-    assert code == (-signal.SIGKILL if how == "KILL" else 0)
+        assert_ends(ui, how)
     log = ui.log.read_text()
     assert "Traceback" not in log
     assert "Error" not in log
-    assert how == "KILL" or log.endswith("Dagster is stopped.\n")

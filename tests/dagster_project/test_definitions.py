@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from dagster_project import checks, schedules, sensors
-from dagster_project.dead_runs import PROCESS_TAG, process_tag
+from dagster_project.dead_runs import PROCESS_TAG, end_dead_runs, process_tag
 from dagster_project.definitions import build_definitions
 from dagster_project.resources import Warehouse
 from ingest.shelves import file_away, take
@@ -65,6 +65,8 @@ ASSETS = {
     },
     "sla": {
         "audit_trail",
+        "automatic_rules",
+        "automatic_transitions",
         "built_cuts",
         "business_deadline",
         "business_entities",
@@ -93,6 +95,7 @@ ASSETS = {
         "workflow_violations",
         "workflows",
     },
+    "actions": {"automatic_transitions"},
     "published": {
         "analytics",
         "audit_trail",
@@ -225,6 +228,34 @@ def test_a_tick_ends_runs_whose_process_has_ended() -> None:
         runs["dead"],
         runs["another"],
     }
+
+
+def test_runs_that_only_seem_dead_are_left_alone() -> None:
+    """A run of another machine, and a retry that still has the tag of what it retries.
+
+    What SQLite records is of one machine, though its name may have changed.
+    """
+    elsewhere = {PROCESS_TAG: f"{os.getpid()} 1.0 another-machine"}
+    gone = {PROCESS_TAG: f"{os.getpid()} 1.0"}
+    started, failed = dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.FAILURE
+    for make in (dg.DagsterInstance.ephemeral, dg.instance_for_test):
+        with make() as instance:
+            other = instance.create_run_for_job(nothing, tags=elsewhere, status=started)
+            first = instance.create_run_for_job(nothing, tags=gone, status=failed)
+            again = instance.create_run_for_job(
+                nothing,
+                tags=gone,
+                status=started,
+                parent_run_id=first.run_id,
+                root_run_id=first.run_id,
+            )
+            end_dead_runs(instance)
+            ended = {
+                run.run_id
+                for run in instance.get_runs(dg.RunsFilter(statuses=[failed]))
+            }
+            assert again.run_id not in ended
+            assert (other.run_id in ended) == (make is dg.instance_for_test)
 
 
 def test_a_run_that_dagster_launches_says_which_process_executes_it() -> None:

@@ -1,21 +1,20 @@
 """The page of the tables: offline, of this database, and nothing changed for it."""
 
 import re
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import pytest
 import yaml
-from commands import process, run
+from commands import process
+from first_run import Built
 
 from dagster_project.docs import OFFLINE
 from ingest.store import database
 from ingest.store.database import PROJECT
 from ingest.store.locks import Lock, holding
 
-HISTORY = """\
-created_at,entity_type,entity_id,to_status
-2026-03-02T08:00:00Z,order,1,new
-"""
+Installation = Callable[..., AbstractContextManager[str]]
 # Each relation, and the transaction that made its definition or filled it last.
 STATE = """
 select oid, relname, relfilenode, pg_class.xmin::text from pg_class
@@ -30,17 +29,17 @@ order by 1, 2
 
 
 @pytest.fixture
-def page(installed_url: str, home: Path, tmp_path: Path) -> str:
+def page(installation: Installation, built: Built) -> str:
     """Made while a build holds its lock; it says where, and leaves all as it was."""
-    (tmp_path / "history.csv").write_text(HISTORY)
-    assert run("ingest", tmp_path / "history.csv").code == 0
-    assert run("build").code == 0
-    with database.connect(installed_url) as connection:
+    with (
+        installation(built.home, template=built.url) as url,
+        database.connect(url) as connection,
+    ):
         before = connection.execute(STATE).fetchall()
         with holding(connection, Lock.BUILD):
             said = process("docs")
         assert connection.execute(STATE).fetchall() == before
-    path = home / "published" / "docs.html"
+    path = built.home / "published" / "docs.html"
     assert said == (
         0,
         "",

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from commands import assert_one_sentence, run
+from nights import NIGHTLY
 
 from ingest import Settings, deliver, load_mapping
 from ingest.preview import preview
@@ -272,10 +273,18 @@ def test_nothing_is_overwritten_and_nothing_else_is_written(tmp_path: Path) -> N
             assert connection.execute(query).fetchone() == (0,)
 
 
-@pytest.mark.skipif(not DATA.exists(), reason="the real data is not here")
-@pytest.mark.parametrize(
-    ("name", "options", "counts"),
-    [
+REAL_LOGS: list[tuple[str, tuple[str, ...], dict[str, int]]] = [
+    ("helpdesk_italian", ("--entity-type", "ticket"), {"Resolve ticket": 4_983}),
+    (
+        "olist_orders_8135",
+        ("--timezone", "America/Sao_Paulo"),
+        {"purchase": 8_134, "approved": 7_988, "delivered_carrier": 6_353},
+    ),
+    ("receipt_wabo", ("--entity-type", "permit"), {"Confirmation of receipt": 1_434}),
+]
+if NIGHTLY:
+    # The large ones.
+    REAL_LOGS += [
         (
             "boston_311_2011",
             ("--entity-type", "visit", "--timezone", "America/New_York"),
@@ -286,19 +295,11 @@ def test_nothing_is_overwritten_and_nothing_else_is_written(tmp_path: Path) -> N
             ("--entity-type", "incident"),
             {"Accepted": 40_117, "Completed": 13_867, "Queued": 11_544, "Unmatched": 5},
         ),
-        ("helpdesk_italian", ("--entity-type", "ticket"), {"Resolve ticket": 4_983}),
-        (
-            "olist_orders_8135",
-            ("--timezone", "America/Sao_Paulo"),
-            {"purchase": 8_134, "approved": 7_988, "delivered_carrier": 6_353},
-        ),
-        (
-            "receipt_wabo",
-            ("--entity-type", "permit"),
-            {"Confirmation of receipt": 1_434},
-        ),
-    ],
-)
+    ]
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="the real data is not here")
+@pytest.mark.parametrize(("name", "options", "counts"), REAL_LOGS)
 @pytest.mark.usefixtures("installed_url")
 def test_real_logs_are_mapped_by_their_answers_alone(
     name: str, options: tuple[str, ...], counts: dict[str, int]

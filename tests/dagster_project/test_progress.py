@@ -1,10 +1,13 @@
 """A build says every few seconds what it is at."""
 
 import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from commands import run
+from first_run import Built
 
 from dagster_project import progress
 from ingest.store import database
@@ -16,24 +19,32 @@ created_at,entity_type,entity_id,to_status
 """
 
 
+@pytest.fixture
+def url(
+    installation: Callable[..., AbstractContextManager[str]], built: Built
+) -> Iterator[str]:
+    with installation(built.home, template=built.url) as url:
+        yield url
+
+
 @pytest.fixture(autouse=True)
 def is_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "EVERY", 0.1)
 
 
-def test_a_build_says_what_it_is_at_and_for_how_long(
-    installed_url: str, tmp_path: Path
-) -> None:
+def test_a_build_says_what_it_is_at_and_for_how_long(url: str, tmp_path: Path) -> None:
     file = tmp_path / "two.csv"
     file.write_text(TWO)
+    assert run("ingest", file).code == 0
     unsaid: list[str] = []
     # Where no database answers, nothing is said, and the build goes on.
     with progress.telling("postgresql://nobody@127.0.0.1:1/none", unsaid.append):
         first = run("build")
     assert (first.code, unsaid) == (0, [])
     assert re.search(r"^  building, \d+ s in all$", first.err, re.M)
+    file.write_text(TWO.replace("new", "confirmed"))
     assert run("ingest", file).code == 0
-    with database.connect(installed_url) as connection:
+    with database.connect(url) as connection:
         connection.execute("set idle_in_transaction_session_timeout = '300s'")
         connection.execute("begin; lock table sla.sla_daily_counts in share mode")
         lines: list[str] = []
@@ -43,7 +54,7 @@ def test_a_build_says_what_it_is_at_and_for_how_long(
             if "building built_cuts, 1 s" in line:
                 connection.execute("rollback")
 
-        with progress.telling(installed_url, say):
+        with progress.telling(url, say):
             assert run("build").code == 0
         assert progress.at_work(connection) == ""
     assert "building built_cuts, 0 s" in lines

@@ -8,13 +8,14 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import polars as pl
 import psycopg
 import pytest
 from commands import Said, assert_one_sentence, process, run
+from first_run import Built
 from psycopg.conninfo import make_conninfo
 
 from dagster_project import cli, dbt_process, terminal
@@ -22,7 +23,6 @@ from dagster_project.resources import Warehouse
 from dagster_project.run import RunError, dagster_home
 from dagster_project.run import run as run_job
 from ingest import DatabaseError, append
-from ingest.configuration import workflows
 from ingest.store import database
 
 Installation = Callable[..., AbstractContextManager[str]]
@@ -170,29 +170,12 @@ def _append(url: str) -> None:
         append(connection, pl.DataFrame(frame))
 
 
-@pytest.fixture(scope="module")
-def template(
-    installation: Installation,
-    kept: Callable[[str], AbstractContextManager[str]],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[str]:
-    """The URL of a database with one order, built, to be copied."""
-    with ExitStack() as until_the_end:
-        with installation(tmp_path_factory.mktemp("home")) as url:
-            with database.session(url) as connection:
-                path = database.PROJECT / "workflows"
-                for name in ("office_nl.yml", "order.yml"):
-                    workflows.apply(connection, workflows.load(path / name))
-            _append(url)
-            run_job(Warehouse(), ["cut", "build"])
-            copy = until_the_end.enter_context(kept(url))
-        yield copy
-
-
 @pytest.fixture
-def built_url(installation: Installation, home: Path, template: str) -> Iterator[str]:
-    """The database of an installation in `home`, with one order, built."""
-    with installation(home, template=template) as url:
+def built_url(
+    installation: Installation, home: Path, first_run: Built
+) -> Iterator[str]:
+    """The database of an installation in `home`, with two orders, built."""
+    with installation(home, template=first_run.url) as url:
         yield url
 
 
@@ -212,7 +195,7 @@ def test_entity_that_is_not_there_is_told_from_an_unknown_type() -> None:
     for command in ("explain", "as-of"):
         assert_one_sentence(run(command, "ticket", 1), unknown)
     assert_one_sentence(
-        run("explain", "order", 2), "no order 2: nothing was ever recorded; ids there "
+        run("explain", "order", 3), "no order 3: nothing was ever recorded; ids there "
     )
     said = run("explain", "quote", 1)
     assert said.err == "Error: There is no quote 1: nothing was ever recorded.\n"
@@ -321,14 +304,15 @@ def test_password_is_not_among_the_arguments_of_psql(
     assert SECRET not in said.stdout + said.stderr
 
 
-@pytest.mark.usefixtures("installed_url")
+@pytest.mark.usefixtures("built_url")
 def test_files_of_the_home_are_private(home: Path) -> None:
     # As a release that did not know better left it.
     (home / "dagster").mkdir(parents=True)
     (home / "dagster" / "history").mkdir()
     assert process("init").code == 0
     file = home / "inbox" / "rows.csv"
-    file.write_text("created_at,entity_type,entity_id,to_status\n")
+    header = "created_at,entity_type,entity_id,to_status"
+    file.write_text(f"{header}\n2026-03-01T09:00:00Z,order,3,new\n")
     file.chmod(0o600)
     assert process("run").code == 0
     assert [p for p in home.iterdir() if p.stat().st_mode & 0o077] == []
@@ -405,7 +389,7 @@ def test_settings_of_dagster_that_were_half_written_are_made_anew(home: Path) ->
     assert settings.read_text() == own
 
 
-@pytest.mark.parametrize("left", [b"", b"{", b"[]"])
+@pytest.mark.parametrize("left", [b"{", b"[]"])
 def test_manifest_that_was_half_written_is_made_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: bytes
 ) -> None:

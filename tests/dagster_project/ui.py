@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import dagster as dg
+import psutil
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin, Subprotocol
 
@@ -134,7 +135,10 @@ class Ui(NamedTuple):
 
 @contextmanager
 def running() -> Iterator[Ui]:
-    """Start `status-engine ui` on the home folder of the environment; end it by INT."""
+    """Start `status-engine ui` on the home folder of the environment; end it by INT.
+
+    A server that is there at the end ends in order, and leaves nothing.
+    """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     home = Path(os.environ["STATUS_ENGINE_HOME"])
@@ -153,9 +157,31 @@ def running() -> Iterator[Ui]:
     try:
         _wait_for(ui)
         yield ui
+        if process.poll() is None:
+            assert_ends(ui, "INT")
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(END)
+
+
+def assert_ends(ui: Ui, how: str) -> None:
+    """A signal, as a terminal's Ctrl-C to the whole group, ends it and its children."""
+    started = psutil.Process(ui.process.pid).children(recursive=True)
+    names = {Path(part).name for child in started for part in child.cmdline()}
+    assert names >= {"dagster-daemon", "code-server", "grpc"}
+    os.killpg(ui.process.pid, signal.Signals[f"SIG{how}"])
+    code = ui.process.wait(END)
+    assert left_of(started) == []
+    assert code == (-signal.SIGKILL if how == "KILL" else 0)
+    assert how == "KILL" or ui.log.read_text().endswith("Dagster is stopped.\n")
+
+
+def left_of(started: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that don't end; they are ended, for the machine's sake."""
+    _, alive = psutil.wait_procs(started, timeout=END)
+    for survivor in alive:
+        survivor.kill()
+    return alive
 
 
 def _wait_for(ui: Ui) -> None:

@@ -4,7 +4,6 @@ The same random stays go through the functions of schema raw and, as transitions
 through the macros of dbt. `make nightly` makes many more, and others each time.
 """
 
-import os
 import random
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
@@ -21,6 +20,7 @@ from business_time_oracle import DAY, WEEKDAYS, Calendar, openings, span
 from facts import apply, at, calendar
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from nights import NIGHTLY, tries
 from oracle import Row
 from stays import Decided, Stay, append_stays, by_function, by_table
 
@@ -28,8 +28,7 @@ from ingest.store.cuts import Cut
 from ingest.store.database import Connection
 
 Build = Callable[..., Cut]
-NIGHTLY = "NIGHTLY" in os.environ
-CALENDARS_A_PLACE = 30 if NIGHTLY else 4
+CALENDARS_A_PLACE = tries(4, 30)
 STAYS_EACH = 24
 SECOND, MICROSECOND = timedelta(seconds=1), timedelta(microseconds=1)
 # Six decimals of an hour.
@@ -250,7 +249,7 @@ def test_sql_equals_the_oracle(
             decide(world)
 
         functions_equal_the_oracle()
-    assert len(set(stays)) >= (10_000 if NIGHTLY else 500)
+    assert len(set(stays)) >= tries(500, 10_000)
     append_stays(connection, tmp_path, stays)
     build(database_url, at(0))
     whole = [row._replace(seconds=row.seconds and row.seconds // 1) for row in expected]

@@ -1,6 +1,5 @@
 """What a later cut changes of what was published is kept, nothing else (S9, S13)."""
 
-import os
 import random
 import uuid
 from collections import Counter
@@ -13,6 +12,7 @@ import histories
 import oracle
 import pytest
 from facts import append_rows, apply, at, published, step, workflow
+from nights import tries
 from oracle import Row
 
 from ingest.store.cuts import Cut
@@ -275,7 +275,7 @@ def test_a_stay_that_began_earlier_but_is_judged_the_same_has_no_verdict_restate
     }
 
 
-@pytest.mark.parametrize("seed", range(21, 25 if os.environ.get("NIGHTLY") else 22))
+@pytest.mark.parametrize("seed", range(21, tries(22, 25)))
 def test_restatements_are_what_two_builds_say_otherwise_of_one_instant(
     database_url: str, connection: Connection, build: Build, tmp_path: Path, seed: int
 ) -> None:

@@ -21,7 +21,7 @@ Write = Callable[[str, str | bytes], Path]
 Change = Callable[[Path], object]
 
 COLUMNS = ("created_at", "entity_type", "entity_id", "to_status", "transition_reason")
-ROWS = 60
+ROWS = 30
 # Incompressible, so that gzip too reads the file bit by bit.
 REASONS = [random.Random(n).randbytes(300).hex() for n in range(ROWS)]
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from nights import tries
 
 from ingest import DeliveryResult, Mapping, Settings, SourceError, deliver
 from ingest.append import append_batch, append_new
@@ -490,7 +491,8 @@ def test_overlapping_files_in_opposite_order_do_not_deadlock(
 ) -> None:
     records = _records(range(600))
     plans: list[list[Path]] = []
-    for number in range(8):
+    count = tries(4, 8)
+    for number in range(count):
         # Each has the rows in its own direction and from its own start.
         turned = records[number * 50 :] + records[: number * 50]
         ordered = turned if number % 2 else turned[::-1]
@@ -500,9 +502,9 @@ def test_overlapping_files_in_opposite_order_do_not_deadlock(
     deliveries = [
         d for plan in _deliver_at_once(database_url, 100, plans) for d in plan
     ]
-    assert [d.result.read for d in deliveries] == [601] * 8
-    assert sum(d.result.appended for d in deliveries) == 608
-    assert _count(connection, "status_transitions") == 608
+    assert [d.result.read for d in deliveries] == [601] * count
+    assert sum(d.result.appended for d in deliveries) == 600 + count
+    assert _count(connection, "status_transitions") == 600 + count
     assert _count(connection, "rejected_transitions") == 0
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nights import tries
 
 from ingest import Mapping, Settings, SourceError, deliver
 from ingest.files.encodings import Transcoded, check_encoding
@@ -162,7 +163,7 @@ _lines = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=tries(100, 300), deadline=None)
 @given(
     encoding=st.sampled_from(ENCODINGS),
     lines=_lines,

@@ -5,7 +5,6 @@ NIGHTLY=1 tries more of them.
 
 import io
 import json
-import os
 import re
 import time
 import xml.etree.ElementTree as ET
@@ -17,6 +16,7 @@ import polars as pl
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from nights import tries
 
 from ingest import DeliveryResult, Settings, SourceError, deliver, load_mapping
 from ingest.configuration import workflows
@@ -26,7 +26,7 @@ from ingest.kinds import TRANSITIONS
 from ingest.store.database import PROJECT, Connection
 from ingest.transition import JSON_COLUMNS, TIMES
 
-TIMES_MORE = 50 if "NIGHTLY" in os.environ else 1
+TIMES_MORE = tries(1, 50)
 # Seconds of the processor for one small file.
 LONGEST = 5
 EXAMPLES = [path.read_bytes() for path in sorted(PROJECT.glob("examples/*.yml"))]

@@ -18,6 +18,7 @@ import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nights import tries
 
 from ingest import SourceError, inbox
 from ingest.delivery import deliver
@@ -125,7 +126,11 @@ def test_file_renamed_over_one_that_is_delivered_is_delivered_next(
 def test_files_renamed_to_one_name_again_and_again_are_all_delivered_once(
     connection: Connection, home: Path
 ) -> None:
-    place, count, has_ended = home / "inbox" / "latest.csv", 60, threading.Event()
+    place, count, has_ended = (
+        home / "inbox" / "latest.csv",
+        tries(20, 60),
+        threading.Event(),
+    )
 
     def produce() -> None:
         for number in range(count):
@@ -615,7 +620,7 @@ def _contents(*folders: Path) -> list[bytes]:
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=tries(15, 30), deadline=None)
 @given(items=st.lists(ITEMS, max_size=14))
 def test_any_tree_is_taken_in_without_an_error_and_nothing_of_it_is_lost(
     fresh_database: Any,

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from nights import tries
 
 from ingest.json_text import DEEPEST, canonical_each, canonical_json, parse_lines
 
@@ -166,7 +167,7 @@ _value = st.recursive(
 JSON = _object(_value) | _value
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=tries(300, 1500), deadline=None)
 @given(text=JSON)
 @example('{"a":1,"a":1}')
 @example('{"a":"\\u0020","a":0}')
@@ -175,7 +176,7 @@ def test_spelling_is_what_the_standard_library_says(text: str) -> None:
     assert canonical_json(text) == _by_the_letter(text)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=tries(150, 500), deadline=None)
 @given(text=JSON, place=st.integers(0, 60), other=st.text('{}[]",:0 \\', max_size=2))
 def test_damaged_json_is_judged_as_the_standard_library_does(
     text: str, place: int, other: str

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nights import tries
 
 from ingest import SourceError
 from ingest.files import chunks
@@ -278,7 +279,7 @@ def _whole(path: Path, names: list[str]) -> list[tuple[Any, ...]]:
     return [row for group in groups for row in as_text(pl.DataFrame(group)).rows()]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=tries(30, 100), deadline=None)
 @given(table=_tables(), options=_OPTIONS, most=st.integers(1, 60))
 def test_bounded_chunks_hold_every_row_once_and_are_the_same_each_time(
     tmp_path_factory: pytest.TempPathFactory,
@@ -304,7 +305,7 @@ def test_bounded_chunks_hold_every_row_once_and_are_the_same_each_time(
         assert chunk.row_count <= 9
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=tries(30, 100), deadline=None)
 @given(table=_tables(), options=_OPTIONS)
 def test_ordinary_files_have_the_batches_that_arrow_makes(
     tmp_path_factory: pytest.TempPathFactory, table: pa.Table, options: dict[str, Any]

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nights import tries
 
 from ingest import append, deliver
 from ingest.store.database import Connection, connect
@@ -108,7 +109,7 @@ def _expected(rows: list[Row]) -> set[tuple[Any, ...]]:
     }
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=tries(12, 60), deadline=None)
 @given(drawn=_deliveries())
 def test_split_order_and_repetition_of_rows_never_matter(
     drawn: tuple[list[Row], list[Way]],

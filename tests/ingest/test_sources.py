@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from nights import tries
 
 from ingest import SourceError
 from ingest.files.chunks import Chunk
@@ -467,7 +468,7 @@ LINES = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=tries(50, 150), deadline=None)
 @given(
     lines=LINES,
     end=st.sampled_from(["\n", "\r\n"]),
@@ -515,7 +516,7 @@ _JSON_LINES = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=tries(100, 300), deadline=None)
 @example(lines=['{"a":' + "[" * 200 + "]" * 200 + "}"], end="\n", has_end=True)
 @given(lines=_JSON_LINES, end=st.sampled_from(["\n", "\r\n"]), has_end=st.booleans())
 def test_fast_json_lane_reads_what_the_exact_lane_reads(

@@ -1,6 +1,5 @@
 """Formats of instants against Python's own reading, whatever the text."""
 
-import os
 import time
 from datetime import UTC, datetime
 
@@ -8,6 +7,7 @@ import polars as pl
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from nights import tries
 
 from ingest.files.time_formats import DIRECTIVES, format_flaw, to_iso
 
@@ -118,7 +118,7 @@ def _expected(text: str, given: str) -> str | None:
 
 # Each example is TEXTS texts of one format.
 @settings(
-    max_examples=2_000 if os.environ.get("NIGHTLY") else 60,
+    max_examples=tries(60, 2_000),
     deadline=None,
 )
 @given(cases())

@@ -167,6 +167,138 @@ def _dead_end(content: Content) -> None:
     content["steps"].append(_step("dead", 4, [], is_final=False))
 
 
+def _ruled(*rules: Content, step: int = 1) -> Alter:
+    """Rules of the step busy, or of another."""
+    appended = [{"append": True, **rule} for rule in rules]
+    return _set(f"steps.{step}.auto_transition_conditions", {"rules": appended})
+
+
+def _in_a_circle(**of_the_way_back: Any) -> Alter:
+    """From new to busy and back, at once where nothing else is said."""
+
+    def alter(content: Any) -> None:
+        there = {"to": "busy", "when_context": {"state": "on", "tags": ["a"]}}
+        _ruled(there, step=0)(content)
+        back = {"when_context": {"tags": ["b"]}, **of_the_way_back}
+        _ruled({"to": "new", **back})(content)
+
+    return alter
+
+
+ITEMS = {"entity_type": "line_item", "context_key": "order_id"}
+RULE_DEFECTS: list[tuple[Alter, str, str]] = [
+    (
+        _ruled({"to": "done", "when_moon": "full"}),
+        "when_moon",
+        "key 'when_moon' is unknown; known are to, append, after_hours, clock, "
+        "when_context, when_children, when_parent.",
+    ),
+    (
+        _set("steps.1.auto_transition_conditions", {"after_hours": 3}),
+        "after_hours",
+        "key 'after_hours' is unknown; known are rules.",
+    ),
+    (
+        _ruled({"to": "busy", "after_hours": 1}),
+        "to: busy",
+        "'busy' may not follow 'busy'.",
+    ),
+    (
+        _ruled({"to": "done", "after_hours": 1}, step=0),
+        "to: done",
+        "'done' may not follow 'new'.",
+    ),
+    (
+        _ruled({"to": "new", "after_hours": 1}, step=2),
+        "to: new",
+        "'new' may not follow 'done'.",
+    ),
+    (
+        _ruled({"to": "done"}),
+        "append",
+        "the rule has none of after_hours, when_context, when_children, when_parent.",
+    ),
+    (
+        _ruled({"to": "done", "when_context": {"a": 1}, "clock": "elapsed"}),
+        "clock",
+        "a clock is given, and no after_hours.",
+    ),
+    (
+        _ruled({"to": "done", "after_hours": 0.0000001}),
+        "after_hours",
+        "1E-7 has more than six decimals.",
+    ),
+    (
+        _ruled({"to": "done", "when_children": {**ITEMS, "any": ["x"], "all": ["y"]}}),
+        "entity_type: line_item",
+        "when_children takes either all or any.",
+    ),
+    (
+        _ruled({"to": "done", "when_children": ITEMS}),
+        "entity_type: line_item",
+        "when_children takes either all or any.",
+    ),
+    (
+        lambda w: (
+            _set("steps.2.requires_approval", True)(w),
+            _set("steps.2.approval_role", "boss")(w),
+            _ruled({"to": "done", "after_hours": 1})(w),
+        ),
+        "append",
+        "'done' requires an approval, which no rule gives; with append: false it is "
+        "proposed.",
+    ),
+    (
+        _in_a_circle(),
+        "append",
+        "a loop of rules without hours leads from 'busy' to 'new' to 'busy' again; let "
+        "one of them wait, or only propose.",
+    ),
+    (
+        _in_a_circle(after_hours=0),
+        "append",
+        "a loop of rules without hours leads from 'busy' to 'new' to 'busy' again; let "
+        "one of them wait, or only propose.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("alter", "at", "sentence"), RULE_DEFECTS)
+def test_defect_of_a_rule_is_refused_with_file_and_line(
+    folder: Write, alter: Alter, at: str, sentence: str
+) -> None:
+    path = folder(_altered(_workflow(), alter)) / "0.yml"
+    _assert_refused(path, at, sentence)
+
+
+@pytest.mark.parametrize(
+    "way_back",
+    [
+        {"after_hours": 0.000001},
+        {"append": False},
+        # What is asked of the context can't be there at once, and no rule changes it.
+        {"when_context": {"state": "off"}},
+    ],
+)
+def test_a_circle_that_waits_or_asks_a_person_or_another_context_is_sound(
+    folder: Write, way_back: Content
+) -> None:
+    path = folder(_altered(_workflow(), _in_a_circle(**way_back)))
+    assert len(workflows.check(path).workflows) == 1
+
+
+def test_a_search_for_loops_ends_where_ways_are_without_number(folder: Write) -> None:
+    """Thirty statuses, each of which leads to all that come later."""
+    names = [f"s{number:02}" for number in range(30)]
+    steps = [_step(name, n, names[n + 1 :]) for n, name in enumerate(names)]
+    for step in steps:
+        step["auto_transition_conditions"]["rules"] = [
+            {"to": to, "append": True, "when_context": {"a": 1}}
+            for to in step["allowed_transitions"]
+        ]
+    assert workflows.check(folder(_workflow(steps=steps))).workflows
+
+
 WORKFLOW_DEFECTS: list[tuple[Alter, str, str]] = [
     (
         _set("sla", 1),

@@ -16,6 +16,7 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from nights import tries
 
 from ingest import Mapping, Settings, SourceError, deliver
 from ingest.append import AppendResult, append_batch, known_types, server_clock
@@ -475,7 +476,7 @@ def _add(element: ET.Element, texts: dict[str, str]) -> None:
         ET.SubElement(child, "string", key=key, value="nested")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=tries(60, 200), deadline=None)
 @example(traces=[({"a": "\r"}, [{"b": "\r\n", "": ""}])], size=1)
 @given(traces=_traces, size=st.sampled_from([1, 5, 1 << 18]))
 def test_events_are_read_as_they_were_written(

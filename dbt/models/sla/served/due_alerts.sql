@@ -1,6 +1,6 @@
 {{ config(materialized="standing_view") }}
--- One row per alert that is due as of the clock (S15): of a stay of the built cut that no
--- transition since then may have ended, or given another deadline.
+-- One row per alert that is due as of the clock (S15): of a stay of the built cut that
+-- no transition since then may have ended, or given another deadline.
 select
     alerts.alert_id,
     alerts.interval_id,

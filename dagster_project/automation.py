@@ -120,7 +120,8 @@ def narrate(found: Outlook, moved: Moved | None = None) -> Iterator[str]:
             said += f", refused: {_counts(moved.refused)}"
     if found.obstacles:
         said += f", proposed only: {_counts(found.obstacles)}"
-    yield said
+    if moved is None or found.due_count or found.obstacles:
+        yield said
     if found.is_limited:
         yield (
             f"Warning: the limit of {len(found.due):,} is reached; "

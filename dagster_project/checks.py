@@ -20,6 +20,7 @@ from ingest.followed_source import FOLDER, load_source, source_paths
 from ingest.following import state_of
 from ingest.inbox import survey
 from ingest.names import readable
+from ingest.shelves import refusals
 
 READINGS = dg.AssetKey(["raw", "source_readings"])
 
@@ -27,8 +28,7 @@ READINGS = dg.AssetKey(["raw", "source_readings"])
 @dg.asset_check(asset=["raw", "batches"])
 def every_file_was_accepted(warehouse: Warehouse) -> dg.AssetCheckResult:
     """No file lies in the folder of refused files, and none could not be put away."""
-    texts = (warehouse.folder / "refused").rglob("*.txt")
-    refused = sorted(path for path in texts if path.is_file())
+    refused = refusals(warehouse.folder)
     found = survey(warehouse.folder / "inbox")
     left = [readable(str(file.path)) for file in found.waiting if file.is_taken]
     return dg.AssetCheckResult(
@@ -40,6 +40,14 @@ def every_file_was_accepted(warehouse: Warehouse) -> dg.AssetCheckResult:
             "left": "\n".join(left),
             "passed_over": "\n".join(map(str, found.passed)),
         },
+        description=_to_do(
+            refused or left,
+            "Mend each file by the reason below and put it into the folder `inbox` "
+            "again; what came in of it before is not doubled. Delete it, with its "
+            "`.txt`, from the folder `refused` then. The next run takes up what is "
+            "left; what stays there can't be moved: look at the rights of the "
+            "folder, and at the room on the disk.",
+        ),
     )
 
 
@@ -88,8 +96,22 @@ def every_alert_was_delivered(warehouse: Warehouse) -> dg.AssetCheckResult:
         standing = standing_failures(connection)
     return dg.AssetCheckResult(
         passed=not standing,
-        metadata={"channels": "\n".join(standing) or "all took what is due for them"},
+        metadata={
+            "channels": "\n".join(standing) or "all took what is due for them",
+        },
+        description=_to_do(
+            standing,
+            "Set the environment variable of a channel without an address, and "
+            "start the UI anew; where a receiver refuses, try "
+            "`status-engine alerts test CHANNEL`. Nothing is lost meanwhile; job "
+            "`deliver_alerts` tries at once.",
+        ),
     )
+
+
+def _to_do(failed: object, what: str) -> str | None:
+    """What to do, where there is something; the UI shows it beside the result."""
+    return what if failed else None
 
 
 def _reason(path: Path) -> str:
@@ -124,7 +146,17 @@ def published_files(warehouse: Warehouse) -> Iterator[dg.AssetCheckResult]:
             if not parquet == stored == said.rows:
                 wrong[table] = f"{said.rows} said, {parquet} Parquet, {stored} DuckDB"
     yield dg.AssetCheckResult(
-        passed=not wrong, metadata={"cut": manifest.cut, "wrong": wrong}
+        passed=not wrong,
+        metadata={
+            "cut": manifest.cut,
+            "wrong": wrong,
+        },
+        description=_to_do(
+            wrong,
+            "Launch job `publish`: it writes all files of the built cut. Where it "
+            "fails too, look at the room on the disk, and at what else writes into "
+            "the folder `published`.",
+        ),
     )
     if wrong:
         tables = "; ".join(f"{table}: {rows}" for table, rows in wrong.items())
@@ -161,6 +193,13 @@ def verification(warehouse: Warehouse) -> Iterator[dg.AssetCheckResult]:
             "differing": len(verified.differences),
             "first_differing": verified.first_lines,
         },
+        description=_to_do(
+            verified.differences,
+            "Launch job `full_refresh`; until then nothing is published. The lines "
+            "below name the entities; `status-engine explain TYPE ID` tells how "
+            "each came to be. Keep them: it is a defect, or somebody changed a "
+            "table of schema sla by hand.",
+        ),
     )
     try:
         with warehouse.session() as connection:

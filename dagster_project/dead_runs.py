@@ -3,15 +3,11 @@
 They would count as started for ever, and the next run of their schedule would wait.
 """
 
-import socket
-
 import dagster as dg
-import psutil
 from dagster._core.storage.runs import SqliteRunStorage
 
-# Which process executes the run: its id, when it began, since ids come again, and the
-# name of its machine. The prefix is Dagster's, of tags that the UI does not show.
-PROCESS_TAG = ".dagster/status_engine/process"
+from dagster_project.processes import PROCESS_TAG, lives
+
 # Of runs of releases up to 2026-11-29.
 SHOWN_PROCESS_TAG = "status_engine/process"
 UNFINISHED = [
@@ -19,11 +15,6 @@ UNFINISHED = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
-
-
-def process_tag(process_id: int) -> dict[str, str]:
-    """The tag of a run that a process executes."""
-    return {PROCESS_TAG: _identity(process_id)}
 
 
 def end_dead_runs(instance: dg.DagsterInstance) -> None:
@@ -35,11 +26,9 @@ def end_dead_runs(instance: dg.DagsterInstance) -> None:
     """
     for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
         process = _process_of(run)
-        if process and process != _process_of_parent(instance, run):
-            number, began, *machine = process.split()
-            is_here = _is_local(instance) or machine in ([], [socket.gethostname()])
-            if is_here and [number, began] != _identity(int(number)).split()[:2]:
-                instance.report_run_failed(run, "Its process has ended.")
+        is_its_own = process and process != _process_of_parent(instance, run)
+        if is_its_own and not lives(process, is_local=_is_local(instance)):
+            instance.report_run_failed(run, "Its process has ended.")
 
 
 def _process_of(run: dg.DagsterRun | None) -> str:
@@ -56,11 +45,3 @@ def _process_of_parent(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
 def _is_local(instance: dg.DagsterInstance) -> bool:
     """Whether all runs are of this machine, whatever its name was."""
     return isinstance(instance.run_storage, SqliteRunStorage)
-
-
-def _identity(process_id: int) -> str:
-    try:
-        began = psutil.Process(process_id).create_time()
-    except psutil.NoSuchProcess:
-        return ""
-    return f"{process_id} {began} {socket.gethostname()}"

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from dagster_project import checks, retention, schedules, sensors
+from dagster_project import checks, replays, retention, schedules, sensors
 from dagster_project.assets import alerts, automatic, derived, published, raw
 from dagster_project.dbt_process import dbt_cli, dbt_project, known_tables
 from dagster_project.resources import Named, Warehouse
@@ -63,14 +63,23 @@ def build_definitions(
         named: files and a folder of this machine, for a run in this process.
     """
     known = known_tables()
+    warehouse = warehouse or Warehouse()
     job = schedules.job_of(part) if part else schedules.status_engine
+    by_hand: list[Any] = [
+        schedules.full_refresh,
+        schedules.verify,
+        schedules.publish,
+        replays.replay_rejects,
+        schedules.deliver_alerts,
+        retention.prune_history,
+    ]
     return dg.Definitions(
         assets=[
             raw.configuration_assets(known),
             raw.inbox_assets(known),
             raw.source_asset(known),
             raw.cut_asset(known),
-            derived.derived_assets(dbt_project()),
+            derived.derived_assets(dbt_project(), warehouse.folder),
             published.published_assets(known),
             automatic.automatic_transitions,
             alerts.alert_assets(known),
@@ -82,12 +91,7 @@ def build_definitions(
             checks.published_files,
             checks.verification,
         ],
-        jobs=[
-            job,
-            schedules.verify,
-            schedules.deliver_alerts,
-            retention.prune_history,
-        ],
+        jobs=[job, *by_hand],
         schedules=[]
         if part
         else [
@@ -106,7 +110,7 @@ def build_definitions(
         # Of what the UI runs by hand: outputs are kept in no other process.
         executor=dg.in_process_executor,
         resources={
-            "warehouse": _fixed(warehouse or Warehouse()),
+            "warehouse": _fixed(warehouse),
             "dbt": _fixed(dbt_cli()),
             "named": dg.ResourceDefinition(lambda _: named or Named(), {}),
             # Assets hand nothing over; the default has a folder to be configured.

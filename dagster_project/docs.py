@@ -9,9 +9,9 @@ from dagster_project import swap
 from dagster_project.builds import session_environment
 from dagster_project.dbt_process import run_dbt
 from dagster_project.resources import Warehouse
-from ingest.append import server_clock
 from ingest.errors import StatusEngineError
 from ingest.store.cuts import Cut
+from ingest.store.database import server_clock
 from ingest.store.on_disk import make_folder, write_whole
 
 PAGE_NAME = "docs.html"

@@ -7,9 +7,18 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from dagster._core.storage.asset_check_execution_record import (
+    AssetCheckExecutionRecordStatus,
+)
+
 from dagster_project import swap, verifications
 from ingest.store.database import Connection
 
+# Of evaluations of a check, those that judged.
+EVALUATED = {
+    AssetCheckExecutionRecordStatus.SUCCEEDED,
+    AssetCheckExecutionRecordStatus.FAILED,
+}
 # The key of metadata: of a check what it judges in a build, of a result what it did.
 JUDGES = "judges"
 JUDGED = "judged"

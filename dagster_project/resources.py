@@ -21,7 +21,7 @@ from dagster_project.builds import (
     session_environment,
     why_anew,
 )
-from dagster_project.dead_runs import process_tag
+from dagster_project.processes import process_tag
 from ingest.store import database
 from ingest.store.cuts import Cut
 from ingest.store.locks import Lock, holding

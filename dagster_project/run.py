@@ -18,11 +18,12 @@ from dagster._core.remote_origin import (
 )
 
 from dagster_project.dbt_process import BuildError, known_tables
-from dagster_project.dead_runs import end_dead_runs, process_tag
+from dagster_project.dead_runs import end_dead_runs
 from dagster_project.definitions import build_definitions
+from dagster_project.processes import process_tag
 from dagster_project.resources import Named, Warehouse
 from dagster_project.retention import DEFAULT_DAYS
-from dagster_project.schedules import run_config
+from dagster_project.schedules import STATUS_ENGINE, run_config
 from ingest.errors import StatusEngineError
 from ingest.store.on_disk import PRIVATE_FOLDER, make_folder, write_whole
 
@@ -59,7 +60,7 @@ NOT_CAPTURED = {
 ORIGIN = RemoteRepositoryOrigin(
     RegisteredCodeLocationOrigin(build_definitions.__module__),
     SINGLETON_REPOSITORY_NAME,
-).get_job_origin("status_engine")
+).get_job_origin(STATUS_ENGINE)
 
 
 class RunError(StatusEngineError):
@@ -142,7 +143,7 @@ def run(
         [path.resolve() for path in paths], workflows.resolve() if workflows else None
     )
     definitions = build_definitions(warehouse, _selection(parts), named)
-    job = definitions.resolve_job_def("status_engine")
+    job = definitions.resolve_job_def(STATUS_ENGINE)
     config = run_config(as_of if "cut" in parts else None, full_refresh=full_refresh)
     # dbt repeats its whole log on standard output; it is kept beside its target.
     with (
@@ -183,7 +184,10 @@ def _selection(parts: Sequence[str]) -> dg.AssetSelection:
 def _metadata(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Any]]:
     return {
         "/".join(event.asset_key.path): {
-            name: value.value for name, value in event.materialization.metadata.items()
+            name: value.value
+            for name, value in event.materialization.metadata.items()
+            # Of every run the same, and no JSON.
+            if not isinstance(value, dg.TableSchemaMetadataValue)
         }
         for event in result.get_asset_materialization_events()
         if event.asset_key is not None

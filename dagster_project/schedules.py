@@ -1,4 +1,7 @@
-"""The job, and the schedule whose tick is its clock (S15)."""
+"""The jobs that a person may launch, and the schedule whose tick is the clock (S15).
+
+Each is one thing that a person does by hand. That of rejects is in replays.py.
+"""
 
 from datetime import datetime
 from typing import Any
@@ -10,6 +13,7 @@ from dagster_project.dead_runs import end_dead_runs
 from dagster_project.retention import prune_history
 
 NIGHTLY = dg.AssetSelection.checks(EQUALS_A_FULL_BUILD)
+STATUS_ENGINE = "status_engine"
 # Of a run whose process was killed: it pins a cut of its own, so it runs all.
 RETRY = {"dagster/retry_strategy": "ALL_STEPS"}
 
@@ -20,31 +24,15 @@ def job_of(selection: dg.AssetSelection) -> Any:
     In one process: each step would else start Python, Dagster and dbt anew.
     """
     return dg.define_asset_job(
-        "status_engine",
+        STATUS_ENGINE,
         selection=selection - NIGHTLY,
-        description="Apply workflows, empty the inbox, pin, build, publish, alert; "
-        "move entities by rules.",
+        description="The normal run, each five minutes: apply the workflow files that "
+        "changed, empty the inbox, pin a cut, build and test what it touches, publish "
+        "the files, move entities by rules, send the alerts that are due. Launch it "
+        "where you don't want to wait for the next tick; it needs no configuration.",
         executor_def=dg.in_process_executor,
         tags=RETRY,
     )
-
-
-status_engine = job_of(dg.AssetSelection.all())
-
-verify = dg.define_asset_job(
-    "verify",
-    selection=NIGHTLY,
-    description="Hold what is published against a full build of the same cut.",
-    executor_def=dg.in_process_executor,
-    tags=RETRY,
-)
-
-deliver_alerts = dg.define_asset_job(
-    "deliver_alerts",
-    selection=dg.AssetSelection.groups("alerts"),
-    description="Send the alerts that are due; asked for by a sensor as they fall due.",
-    executor_def=dg.in_process_executor,
-)
 
 
 def run_config(
@@ -64,10 +52,54 @@ def run_config(
     return {"ops": ops} if ops else {}
 
 
+status_engine = job_of(dg.AssetSelection.all())
+
+full_refresh = dg.define_asset_job(
+    "full_refresh",
+    selection=dg.AssetSelection.all() - NIGHTLY,
+    description="A normal run that builds all anew, in a schema of its own, and puts "
+    "it in the place of what there is once its tests passed; readers notice nothing. "
+    "Launch it where a check of group sla failed or a verification found a difference.",
+    config=run_config(full_refresh=True),
+    executor_def=dg.in_process_executor,
+    tags=RETRY,
+)
+
+verify = dg.define_asset_job(
+    "verify",
+    selection=NIGHTLY,
+    description="Hold what is published against a full build of the same cut, row by "
+    "row; nothing is changed. It runs each night. Launch it where you doubt a figure: "
+    "where rows differ, nothing is published until job full_refresh mended it.",
+    executor_def=dg.in_process_executor,
+    tags=RETRY,
+)
+
+publish = dg.define_asset_job(
+    "publish",
+    selection=dg.AssetSelection.groups("published"),
+    description="Write the files of the built and tested cut, and hold them against "
+    "their manifest; nothing is taken in or built. Launch it where the files are "
+    "damaged, or the disk was full.",
+    executor_def=dg.in_process_executor,
+)
+
+deliver_alerts = dg.define_asset_job(
+    "deliver_alerts",
+    selection=dg.AssetSelection.groups("alerts"),
+    description="Send the alerts that are due; asked for by a sensor as they fall due. "
+    "Launch it where a channel was mended and you don't want to wait for its next try, "
+    "or with dry_run to see what would be sent.",
+    executor_def=dg.in_process_executor,
+)
+
+
 @dg.schedule(
     job=status_engine,
     cron_schedule="*/5 * * * *",
     execution_timezone="UTC",
+    description="A normal run each five minutes, as of its tick. The backbone: without "
+    "it nothing is fresh.",
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def every_five_minutes(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
@@ -81,6 +113,7 @@ def every_five_minutes(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     job=verify,
     cron_schedule="30 2 * * *",
     execution_timezone="UTC",
+    description="A verification each night: every row against a full build.",
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def every_night(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:

@@ -37,6 +37,7 @@ limit 1
 
 @dg.sensor(
     job=status_engine,
+    description="A normal run as soon as files, batches or a source wait.",
     minimum_interval_seconds=INTERVAL,
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
@@ -61,8 +62,7 @@ def arrivals(
 
 def _occupied(instance: dg.DagsterInstance) -> str:
     """Why another run is not wanted now; empty where it is."""
-    of_the_job = dg.RunsFilter(job_name=status_engine.name, statuses=AT_WORK)
-    if instance.get_runs(of_the_job, limit=1):
+    if _is_at_work(instance, status_engine.name):
         return "a run is at work, or waits"
     newest = instance.get_run_records(
         dg.RunsFilter(job_name=status_engine.name), limit=1
@@ -71,6 +71,12 @@ def _occupied(instance: dg.DagsterInstance) -> str:
         return ""
     ended_at = newest[0].end_time or 0
     return "the last run failed just now" if time.time() < ended_at + PAUSE else ""
+
+
+def _is_at_work(instance: dg.DagsterInstance, job_name: str) -> bool:
+    """Whether a run of a job goes on, or waits for its turn."""
+    unended = dg.RunsFilter(job_name=job_name, statuses=AT_WORK)
+    return bool(instance.get_runs(unended, limit=1))
 
 
 def _files(warehouse: Warehouse) -> list[object]:
@@ -99,6 +105,7 @@ def _sources(connection: Connection, warehouse: Warehouse) -> list[object]:
 
 @dg.sensor(
     job=deliver_alerts,
+    description="A delivery of alerts as soon as one is due, within 30 s.",
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
@@ -106,8 +113,7 @@ def alerts_fall_due(
     context: dg.SensorEvaluationContext, warehouse: Warehouse
 ) -> dg.RunRequest | dg.SkipReason:
     """One run while alerts are due that a channel can take now, and none goes on."""
-    waiting = dg.RunsFilter(job_name=deliver_alerts.name, statuses=AT_WORK)
-    if context.instance.get_run_records(waiting, limit=1):
+    if _is_at_work(context.instance, deliver_alerts.name):
         return dg.SkipReason("a delivery goes on")
     with warehouse.session() as connection:
         if not deliverable(connection):

@@ -26,7 +26,10 @@ import msgspec
 
 
 class Table(NamedTuple):
-    """A relation of schema sla or raw; its columns by name, with what they mean."""
+    """A relation of schema sla or raw; its columns by name, with what they mean.
+
+    types: of columns that have one in YAML, as they are written there.
+    """
 
     name: str
     layer: str
@@ -40,6 +43,7 @@ class Table(NamedTuple):
     is_published: bool
     is_compared: bool
     filled_by: str
+    types: dict[str, str]
 
     @property
     def is_logged(self) -> bool:
@@ -118,4 +122,5 @@ def _table(node: _Node) -> Table:
         meta.get("is_published", False),
         meta.get("is_compared", False),
         meta.get("filled_by", ""),
+        {name: said.get("data_type") or "" for name, said in node.columns.items()},
     )

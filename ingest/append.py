@@ -5,7 +5,7 @@ Which batches make a file belongs in delivery.py.
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from ingest.errors import SourceError
 from ingest.files.chunks import FrameOrigins, Origins
 from ingest.frame_text import as_text
 from ingest.kinds import CODES, TRANSITIONS, Kind, column_of
-from ingest.store.database import Connection
+from ingest.store.database import Connection, server_clock
 from ingest.transition import COLUMNS, NO_KEYS, REQUIRED, Reject
 from ingest.validation import validate
 
@@ -33,6 +33,14 @@ class AppendResult(NamedTuple):
     appended: int
     duplicate: int
     rejected: int
+
+    @property
+    def in_words(self) -> str:
+        """The counts, and that they add up."""
+        return (
+            f"read {self.read:,} = {self.appended:,} appended + "
+            f"{self.duplicate:,} duplicate + {self.rejected:,} rejected"
+        )
 
     def __add__(self, other: object) -> "AppendResult":
         """Count by count."""
@@ -264,14 +272,6 @@ def _commit(
         _write_ledger(connection, batch_id, batch, result)
         _write_rejects(connection, batch_id, batch, rejects)
     return result
-
-
-def server_clock(connection: Connection) -> datetime:
-    """The instant at which a batch is recorded, by the server."""
-    row = connection.execute("select clock_timestamp()").fetchone()
-    assert row is not None
-    clock: datetime = row[0]
-    return clock
 
 
 def known_types(connection: Connection) -> list[str]:

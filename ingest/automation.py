@@ -6,13 +6,12 @@ Which entities a rule moves is derived by dbt; what is judged of a move, by `rec
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from typing import Any, NamedTuple
 
 from ingest.errors import ConflictError, RefusedError
 from ingest.identity import content_uuid
 from ingest.record import record
-from ingest.store.database import Connection
+from ingest.store.database import Connection, server_clock
 
 SYSTEM = "automation"
 # The transition, and the one that it must follow; in the order of S2.
@@ -91,7 +90,7 @@ def _append(connection: Connection, move: Move) -> None:
             to_status=move.to_status,
             expected_status=move.status,
             # Given, so that the same move of another process has other content.
-            created_at=_clock(connection),
+            created_at=server_clock(connection),
             transition_reason=move.reason,
             triggered_by_system=SYSTEM,
             metadata=move.metadata,
@@ -103,10 +102,3 @@ def _append(connection: Connection, move: Move) -> None:
         if last_two != [(recorded.id,), (move.last_transition_id,)]:
             msg = f"Refused (moved_on): {entity[0]} {entity[1]} moved on meanwhile."
             raise ConflictError("moved_on", msg)
-
-
-def _clock(connection: Connection) -> datetime:
-    row = connection.execute("select clock_timestamp()").fetchone()
-    assert row is not None
-    instant: datetime = row[0]
-    return instant

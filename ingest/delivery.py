@@ -26,7 +26,6 @@ from ingest.append import (
     append_new,
     explain,
     known_types,
-    server_clock,
 )
 from ingest.breaker import (
     MAX_REJECTED_RATIO,
@@ -47,7 +46,7 @@ from ingest.files.sources import read
 from ingest.instants import LocalTimes, check_zone
 from ingest.kinds import CODES, TRANSITIONS, Kind, column_of
 from ingest.names import readable_path
-from ingest.store.database import Connection, another
+from ingest.store.database import Connection, another, server_clock
 from ingest.transition import NO_KEYS, Reject
 from ingest.validation import validate
 

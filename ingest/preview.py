@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 import polars as pl
 
-from ingest.append import known_types, server_clock
+from ingest.append import known_types
 from ingest.breaker import Breaker, Refusal, refusals_of
 from ingest.delivery import Settings, validated
 from ingest.files.content import Content
 from ingest.files.sources import read
 from ingest.kinds import TRANSITIONS
 from ingest.names import readable_path
-from ingest.store.database import Connection
+from ingest.store.database import Connection, server_clock
 
 # Of each row that is good, to be counted at the end, with what is told of its kind:
 # some 60 bytes.

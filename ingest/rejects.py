@@ -18,7 +18,6 @@ from ingest.append import (
     Batch,
     append_batch,
     known_types,
-    server_clock,
 )
 from ingest.delivery import NOTHING, Settings, validated
 from ingest.errors import SourceError
@@ -27,7 +26,7 @@ from ingest.files.layout import Layout
 from ingest.files.mapping import Mapping, restore_mapping
 from ingest.files.sources import reread
 from ingest.kinds import CODES
-from ingest.store.database import Connection
+from ingest.store.database import Connection, server_clock
 from ingest.store.locks import Lock, holding
 from ingest.transition import Reject
 

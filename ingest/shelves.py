@@ -18,6 +18,7 @@ from ingest.names import readable
 TAKEN = ".taken"
 SCRATCH = ".part"
 REASON = ".txt"
+REFUSED = "refused"
 
 
 def take(path: Path) -> Path:
@@ -40,13 +41,19 @@ def take(path: Path) -> Path:
     return place
 
 
+def refusals(home: Path) -> list[Path]:
+    """The reasons of the files that lie in `refused`, by their place."""
+    found = (home / REFUSED).rglob(f"*{REASON}")
+    return sorted(path for path in found if path.is_file())
+
+
 def file_away(place: Path, home: Path, name: Path, refusal: str | None) -> str | None:
     """Move a taken file to `archive`, or to `refused` with the reason beside it.
 
     Returns:
         None; or in a sentence why it lies where it did.
     """
-    shelf = home / ("archive" if refusal is None else "refused")
+    shelf = home / ("archive" if refusal is None else REFUSED)
     try:
         kept = _free_place(shelf, name, "" if refusal is None else REASON)
         if refusal is not None:

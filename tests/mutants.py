@@ -148,7 +148,7 @@ MUTANTS = (
     Mutant(
         "arrivals: a burst asks for a run at each tick",
         SENSORS,
-        "if instance.get_runs(of_the_job, limit=1):",
+        "if _is_at_work(instance, status_engine.name):",
         "if False:",
         (ARRIVALS,),
     ),
@@ -1128,6 +1128,34 @@ MUTANTS = (
         (TERMINAL,),
     ),
     Mutant(
+        "Checks: what a test found that stops a build is not told",
+        "dagster_project/assets/derived.py",
+        "            yield from told.of_tests(waiting)\n",
+        "",
+        (VERIFYING,),
+    ),
+    Mutant(
+        "Checks: of what a failed build did not come to, all is shown as failed",
+        "dagster_project/assets/derived.py",
+        "            yield from _last_results(context, told.waiting)\n",
+        "",
+        (VERIFYING,),
+    ),
+    Mutant(
+        "UI: origins of columns are those of other models",
+        "dagster_project/lineage.py",
+        'f"{unchanged.models(project)}.json"',
+        '"lineage.json"',
+        ("tests/dagster_project/test_shown.py",),
+    ),
+    Mutant(
+        "UI: a picture ends at its first colour",
+        "dagster_project/pictures.py",
+        'KEPT = " =',
+        'KEPT = "#<> =',
+        ("tests/dagster_project/test_shown.py",),
+    ),
+    Mutant(
         "Checks: a failed verification fails no run",
         "dagster_project/checks.py",
         "        raise in_a_sentence(error) from error\n",
@@ -1857,8 +1885,8 @@ MUTANTS = (
     Mutant(
         "a retry is dead as long as it has the tag of its parent",
         "dagster_project/dead_runs.py",
-        "if process and process != _process_of_parent(instance, run):",
-        "if process:",
+        "process and process != _process_of_parent(instance, run)",
+        "process",
         (DEFINITIONS_TESTS,),
     ),
     Mutant(

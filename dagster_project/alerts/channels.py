@@ -70,6 +70,11 @@ class Channel(NamedTuple):
         """Its address in the environment; None where that has none."""
         return os.environ.get(self.address_variable) or None
 
+    @property
+    def without_address(self) -> str:
+        """What is said where it has none."""
+        return f"the environment variable {self.address_variable} is not set"
+
 
 def channels_in_force(connection: Connection) -> list[Channel]:
     """Those that are configured and active, by name."""
@@ -102,9 +107,15 @@ def waits_until(
     failures, last, now = row
     if not failures:
         return None
-    # Of hundreds of failures the power would have no end.
-    wait = min(FIRST_WAIT * 2 ** min(failures - 1, 10), LONGEST_WAIT)
-    return last + wait if last + wait > now else None
+    until: datetime = last + wait_after(failures)
+    return until if until > now else None
+
+
+def wait_after(failures: int) -> timedelta:
+    """How long a channel is left alone after so many failures in a row."""
+    # Of hundreds of them the power would have no end.
+    times: int = 2 ** min(failures - 1, 10)
+    return min(FIRST_WAIT * times, LONGEST_WAIT)
 
 
 def last_error(connection: Connection, channel: Channel, topic: str) -> str | None:

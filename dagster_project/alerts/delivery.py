@@ -24,12 +24,18 @@ from dagster_project.alerts.channels import (
 from dagster_project.alerts.due import Due, due_for
 from dagster_project.alerts.messages import Message, messages
 from dagster_project.swap import PUBLISHED, exists
-from ingest.store.database import Connection
+from ingest.store.database import Connection, server_clock
 
 State = Literal[
-    "delivered", "nothing due", "dry run", "no address", "silent", "waiting", "failed",
+    "delivered",
+    "nothing due",
+    "dry run",
+    "no address",
+    "silent",
+    "waiting",
+    "failed",
     "busy",
-]  # fmt: skip
+]
 DRY_RUN = "dry run: no channel is configured; see alert_channels files"
 _COPY = """
 copy raw.alert_deliveries (
@@ -69,7 +75,7 @@ def deliver_alerts(
     """
     if not exists(connection, PUBLISHED):
         return []
-    instant = as_of or _now(connection)
+    instant = as_of or server_clock(connection)
     return [
         _deliver(connection, channel, instant, is_dry_run=is_dry_run)
         for channel in channels_in_force(connection)
@@ -91,7 +97,7 @@ def deliverable(connection: Connection) -> list[str]:
     """Names of the channels that could take now what is due for them."""
     if not exists(connection, PUBLISHED):
         return []
-    as_of = _now(connection)
+    as_of = server_clock(connection)
     found = []
     for channel in channels_in_force(connection):
         is_ready = channel.address is not None and not (
@@ -107,26 +113,17 @@ def standing_failures(connection: Connection) -> list[str]:
     """A sentence for each channel that has alerts to get, and can't, or did not."""
     if not exists(connection, PUBLISHED):
         return []
-    as_of = _now(connection)
+    as_of = server_clock(connection)
     found = []
     for channel in channels_in_force(connection):
         name, error = channel.channel_name, last_error(connection, channel, SLA)
         due = due_for(connection, channel, as_of)
         if due and channel.address is None:
-            found.append(
-                f"{name}: {len(due):,} are due, and the environment variable "
-                f"{channel.address_variable} is not set."
-            )
+            why = channel.without_address
+            found.append(f"{name}: {len(due):,} are due, and {why}.")
         elif due and error:
             found.append(f"{name}: {len(due):,} are due, and it failed: {error}.")
     return found
-
-
-def _now(connection: Connection) -> datetime:
-    row = connection.execute("select clock_timestamp()").fetchone()
-    assert row is not None
-    now: datetime = row[0]
-    return now.astimezone(UTC)
 
 
 def _deliver(
@@ -168,8 +165,7 @@ def _held_up(
     if is_dry_run:
         return because("dry run", "asked for")
     if channel.address is None:
-        said = f"the environment variable {channel.address_variable} is not set"
-        return because("no address", said)
+        return because("no address", channel.without_address)
     if is_silent(connection, channel, as_of):
         return because("silent", f"calendar {channel.calendar_name} is closed")
     until = waits_until(connection, channel, SLA)
@@ -203,20 +199,33 @@ def _record(
     message_id = uuid.uuid4()
     with connection.transaction():
         record_message(
-            connection, message_id, channel.channel_name, SLA, message.title,
-            len(message.items), error,
-        )  # fmt: skip
+            connection,
+            message_id,
+            channel.channel_name,
+            SLA,
+            message.title,
+            len(message.items),
+            error,
+        )
         if error is not None:
             return
         with connection.cursor().copy(_COPY) as copy:
             for item in message.items:
                 copy.write_row(
                     (
-                        message_id, channel.channel_name, item.kind, item.alert_id,
-                        item.stage, item.interval_id, item.entity_type, item.entity_id,
-                        item.sla_deadline, item.due_at, as_of,
+                        message_id,
+                        channel.channel_name,
+                        item.kind,
+                        item.alert_id,
+                        item.stage,
+                        item.interval_id,
+                        item.entity_type,
+                        item.entity_id,
+                        item.sla_deadline,
+                        item.due_at,
+                        as_of,
                     )
-                )  # fmt: skip
+                )
 
 
 def record_message(
@@ -239,8 +248,14 @@ def record_message(
         " alert_count, title, error, details, sent_at) values (%s, %s, %s, %s, %s, %s,"
         " %s, %s, coalesce(%s, clock_timestamp())) on conflict (message_id) do nothing",
         [
-            message_id, channel_name, topic, error is None, alert_count,
-            title.replace("\x00", ""), error and error.replace("\x00", ""),
-            None if details is None else json.dumps(details), sent_at,
+            message_id,
+            channel_name,
+            topic,
+            error is None,
+            alert_count,
+            title.replace("\x00", ""),
+            error and error.replace("\x00", ""),
+            None if details is None else json.dumps(details),
+            sent_at,
         ],
-    )  # fmt: skip
+    )

@@ -16,7 +16,6 @@ from pathlib import Path
 import msgspec
 import psycopg
 
-from dagster_project.alerts import channels as channel_rules
 from dagster_project.alerts.channels import (
     PIPELINE,
     Channel,
@@ -24,6 +23,7 @@ from dagster_project.alerts.channels import (
     holding_channel,
     is_silent,
     send,
+    wait_after,
 )
 from dagster_project.alerts.delivery import record_message
 from dagster_project.alerts.incidents import (
@@ -177,14 +177,11 @@ def _held_up(
     are told at night as well.
     """
     if channel.address is None:
-        return f"the environment variable {channel.address_variable} is not set"
+        return channel.without_address
     failures = memory.failures.get(channel.channel_name)
     if failures:
-        first = channel_rules.FIRST_WAIT.total_seconds()
-        longest = channel_rules.LONGEST_WAIT.total_seconds()
-        # Of hundreds of failures the power would have no end.
-        wait = min(first * 2 ** min(failures.count - 1, 10), longest)
-        if now < failures.last_at + wait:
+        wait = wait_after(failures.count)
+        if now < failures.last_at + wait.total_seconds():
             return "it failed, and is left alone for a while"
     with suppress(psycopg.Error):
         instant = datetime.fromtimestamp(now, UTC)
@@ -228,10 +225,15 @@ def _send(
     ]
     memory.unrecorded.append(
         Attempt(
-            uuid.uuid4(), channel.channel_name, title, len(tellings), now, error,
+            uuid.uuid4(),
+            channel.channel_name,
+            title,
+            len(tellings),
+            now,
+            error,
             {"process": os.getpid(), "causes": causes},
         )
-    )  # fmt: skip
+    )
     if error is None:
         memory.told[channel.channel_name].update(known)
         memory.failures.pop(channel.channel_name, None)
@@ -248,10 +250,16 @@ def _record(connection: Connection, memory: Memory) -> None:
         attempt = memory.unrecorded[0]
         try:
             record_message(
-                connection, attempt.message_id, attempt.channel, PIPELINE,
-                attempt.title, attempt.count, attempt.error, attempt.details,
+                connection,
+                attempt.message_id,
+                attempt.channel,
+                PIPELINE,
+                attempt.title,
+                attempt.count,
+                attempt.error,
+                attempt.details,
                 datetime.fromtimestamp(attempt.sent_at, UTC),
-            )  # fmt: skip
+            )
         # It went away; the next time will do.
         except psycopg.Error:
             return

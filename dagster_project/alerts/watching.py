@@ -16,7 +16,6 @@ from dagster._core.definitions.freshness import TimeWindowFreshnessPolicy
 from dagster._core.scheduler.instigation import TickStatus
 from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecord,
-    AssetCheckExecutionRecordStatus,
 )
 
 from dagster_project.alerts.incidents import (
@@ -28,6 +27,8 @@ from dagster_project.alerts.incidents import (
 from dagster_project.alerts.pipeline import looked_at, tell
 from dagster_project.alerts.remembered import Memory
 from dagster_project.health.survey import survey
+from dagster_project.judged import EVALUATED
+from ingest.shelves import refusals
 from ingest.store.database import Connection
 
 # Failed runs of which the reasons are read; further ones are counted.
@@ -37,10 +38,6 @@ KINDS = 5
 OTHERS = "other errors"
 # Of health: the first is told of with each run here, and the second runs this.
 TOLD_OTHERWISE = {"last_run", "daemon"}
-EVALUATED = {
-    AssetCheckExecutionRecordStatus.SUCCEEDED,
-    AssetCheckExecutionRecordStatus.FAILED,
-}
 ENDED = [TickStatus.FAILURE, TickStatus.SUCCESS, TickStatus.SKIPPED]
 # A delivery's share of rejects is out of the ordinary where at least 20 rows were
 # rejected, and it is above the mean of the 20 deliveries of its source before by three
@@ -354,7 +351,7 @@ def failed_ticks(instance: dg.DagsterInstance, memory: Memory, now: float) -> Lo
 
 def refused_files(home: Path) -> Looked:
     """Files that lie in the folder of refused ones, with their reasons beside them."""
-    reasons = sorted(p for p in (home / "refused").rglob("*.txt") if p.is_file())
+    reasons = refusals(home)
     if not reasons:
         return Looked("refused/")
     newest = max(reasons, key=lambda path: (path.stat().st_mtime, path))

@@ -7,22 +7,27 @@ from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from dagster_project.alerts.channels import channels_in_force
 from dagster_project.alerts.delivery import DRY_RUN, deliver_alerts, describe
 from dagster_project.alerts.remembered import remember_channels
-from dagster_project.assets import OWNERS, automatic, narrate
+from dagster_project.assets import OWNERS, WHEN_RED, Stopwatch, automatic, narrate
+from dagster_project.assets.raw import tables_filled
 from dagster_project.resources import Warehouse
 from dagster_project.tables import Tables
-from ingest.store.database import row_count
 
 DUE = dg.AssetKey(["sla", "due_alerts"])
 
 
 class AlertsConfig(dg.Config):
-    """Whether it is only said what would be sent; nothing is sent or recorded."""
+    """Whether alerts are sent."""
 
-    dry_run: bool = False
+    dry_run: bool = Field(
+        default=False,
+        description="Only say what would be sent through which channel; nothing is "
+        "sent, and nothing is recorded as sent.",
+    )
 
 
 def alert_assets(tables: Tables) -> dg.AssetsDefinition:
@@ -33,10 +38,10 @@ def alert_assets(tables: Tables) -> dg.AssetsDefinition:
             ["alerts", table.name],
             deps=[DUE, automatic.KEY],
             description=f"{table.description} Alerts that are due are sent through "
-            "their channels, in order, until each was taken.",
+            f"their channels, in order, until each was taken.\n\n{WHEN_RED['alerts']}",
             group_name="alerts",
             owners=OWNERS,
-            kinds={"postgres", "python"},
+            kinds={"postgres", "python", "table"},
         )
         for table in filled
     ]
@@ -46,26 +51,22 @@ def alert_assets(tables: Tables) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, config: AlertsConfig, warehouse: Warehouse
     ) -> Iterator[Any]:
         """Send what is due; a channel that fails holds up no other and no run."""
+        stopwatch = Stopwatch()
         with warehouse.session() as connection:
             # For what is told of runs while the database is down.
             remember_channels(warehouse.folder, channels_in_force(connection))
             results = deliver_alerts(connection, is_dry_run=config.dry_run)
-            for line in describe(results):
+            # Without a channel there is no result.
+            said = describe(results) if results else [f"alerts: {DRY_RUN}"]
+            for line in said:
                 narrate(context, line)
             metadata: dict[str, Any] = {
                 "due": sum(result.due for result in results),
                 "delivered": sum(result.delivered for result in results),
                 "messages": sum(result.messages for result in results),
                 "failed": sum(r.state in ("failed", "no address") for r in results),
-                "channels": dg.MetadataValue.md(
-                    "\n".join(describe(results)) or DRY_RUN
-                ),
+                "channels": "\n".join(said) or "nothing is due",
             }
-            for table in filled:
-                rows = row_count(connection, f"raw.{table.name}")
-                yield dg.MaterializeResult(
-                    asset_key=["alerts", table.name],
-                    metadata={**metadata, "dagster/row_count": rows},
-                )
+            yield from tables_filled(connection, filled, stopwatch, metadata, "alerts")
 
     return alerts

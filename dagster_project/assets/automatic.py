@@ -21,7 +21,12 @@ WITHIN_LIMIT = "moves_are_within_the_limit"
 class AutomationConfig(dg.Config):
     """How many moves a run makes at most; the rest waits for the next."""
 
-    limit: int = Field(default=automation.LIMIT, ge=1)
+    limit: int = Field(
+        default=automation.LIMIT,
+        ge=1,
+        description="How many entities a run moves at most; the rest waits for the "
+        "next run.",
+    )
 
 
 @dg.multi_asset(

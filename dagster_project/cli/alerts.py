@@ -96,8 +96,8 @@ def test_command(channel_name: str) -> None:
         raise StatusEngineError(msg)
     channel = channels[channel_name]
     if channel.address is None:
-        msg = f"The environment variable {channel.address_variable} is not set."
-        raise StatusEngineError(msg)
+        said = channel.without_address
+        raise StatusEngineError(f"{said[0].upper()}{said[1:]}.")
     body = f"Channel {channel_name} of the Status Engine works."
     error = send(channel.address, "This is a test", body)
     if error is not None:

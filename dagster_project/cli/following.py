@@ -82,12 +82,9 @@ def follow_command(name: str, whole: bool, as_json: bool) -> None:
     if as_json:
         tell_json({**reading._asdict(), "result": reading.result._asdict()})
     else:
-        result = reading.result
         say(
             f"{name}{', all of it' if reading.is_whole else ''}: "
-            f"{reading.rows:,} rows; read {result.read:,} = "
-            f"{result.appended:,} appended + {result.duplicate:,} duplicate + "
-            f"{result.rejected:,} rejected"
+            f"{reading.rows:,} rows; {reading.result.in_words}"
         )
         if reading.known_rejects:
             say(f"  {reading.known_rejects:,} more rows were rejected before.")

@@ -220,8 +220,7 @@ def _tell(delivery: DeliveryResult, noun: str) -> None:
     left_out = f", {skipped:,} of them skipped" if skipped else ""
     say(
         f"{delivery.file_name}{again}: {delivery.source_rows:,} rows{left_out}; "
-        f"read {result.read:,} = {result.appended:,} appended + "
-        f"{result.duplicate:,} duplicate + {result.rejected:,} rejected"
+        f"{result.in_words}"
     )
     if delivery.equal:
         say(

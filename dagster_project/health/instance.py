@@ -7,7 +7,6 @@ two equal), and takes a second longer to load than a probe should take in all.
 import json
 import os
 import re
-import socket
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ import psutil
 import yaml
 
 from dagster_project.health.findings import Finding, minutes, span
+from dagster_project.processes import PROCESS_TAG, lives
 from ingest.errors import DatabaseError
 from ingest.store import database
 
@@ -32,8 +32,6 @@ LONGEST_TURN = timedelta(minutes=10)
 # The longest run known, a verification of 5 million transitions, takes 5 minutes.
 LONGEST_RUN = timedelta(hours=6)
 JOB = "status_engine"
-# Of dead_runs, which loads Dagster; a test holds them equal.
-PROCESS_TAG = ".dagster/status_engine/process"
 QUEUED = ("QUEUED", "NOT_STARTED")
 _UNENDED = f"""
 select runs.run_id, runs.pipeline_name, runs.status, runs.create_timestamp,
@@ -214,12 +212,9 @@ def _why_stuck(
 
 
 def _lives(process: str, *, is_local: bool) -> bool:
-    """Whether the process of a tag is there; of one of another machine nobody knows."""
-    number, began, *machine = process.split()
-    if not is_local and machine not in ([], [socket.gethostname()]):
-        return True
     try:
-        return str(psutil.Process(int(number)).create_time()) == began
+        return lives(process, is_local=is_local)
+    # Nobody else's, nor what is no tag of ours.
     except (psutil.Error, ValueError):
         return False
 

@@ -5,7 +5,7 @@ It is asked as it is: never started, upgraded or written to.
 
 import os
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
@@ -23,22 +23,20 @@ from dagster_project.swap import PUBLISHED, exists
 from dagster_project.verifications import standing_failure
 from ingest.errors import StatusEngineError
 from ingest.store import database, embedded
-from ingest.store.database import Connection
+from ingest.store.database import Connection, server_clock
 
 # For a connection, in seconds; and for an answer, by the server.
 PATIENCE = 3
 SLOWEST_ANSWER = "1500ms"
 Question = Callable[[Connection, timedelta], Finding]
 _STARTED = "any command that needs it starts it, as status-engine init"
-_LEDGER = """
-select
-    extract(epoch from clock_timestamp() - (
-        select recorded_at from raw.batches order by batch_id desc limit 1
-    ))::float,
-    extract(epoch from clock_timestamp() - (
-        select pinned_at from raw.cuts order by cut desc limit 1
-    ))::float,
-    (select max(cut) from raw.cuts)
+_BATCH = """
+select extract(epoch from clock_timestamp() - recorded_at)::float
+from raw.batches order by batch_id desc limit 1
+"""
+_CUT = """
+select extract(epoch from clock_timestamp() - pinned_at)::float, cut
+from raw.cuts order by cut desc limit 1
 """
 # What waits is little, and what is built is most: by the index on cut, from its end. A
 # batch of duplicates changes nothing that is built.
@@ -126,26 +124,22 @@ def _database(connection: Connection) -> Finding:
     return Finding("database", "ok", said, {"database_bytes": size})
 
 
-def _ledger(connection: Connection) -> tuple[float | None, float | None, int | None]:
-    row = connection.execute(_LEDGER).fetchone()
-    assert row is not None
-    return row[0], row[1], row[2]
-
-
 def _batch(connection: Connection, _: timedelta) -> Finding:
     """How often one comes is the business of its source, so none is too old."""
-    age, *_rest = _ledger(connection)
-    if age is None:
+    row = connection.execute(_BATCH).fetchone()
+    if row is None:
         return Finding("batch", "ok", "none was recorded yet")
+    (age,) = row
     said = f"the newest was recorded {span(age)} ago"
     return Finding("batch", "ok", said, {"batch_age_seconds": age})
 
 
 def _cut(connection: Connection, _: timedelta) -> Finding:
     """Who pins none has nothing new to build; what waits, `build` tells."""
-    _age, age, number = _ledger(connection)
-    if age is None:
+    row = connection.execute(_CUT).fetchone()
+    if row is None:
         return Finding("cut", "ok", "none was pinned yet")
+    age, number = row
     said = f"cut {number} was pinned {span(age)} ago"
     return Finding("cut", "ok", said, {"cut_age_seconds": age})
 
@@ -179,13 +173,14 @@ def _alerts(connection: Connection, within: timedelta) -> Finding:
     channels = channels_in_force(connection)
     if not channels:
         return Finding("alerts", "ok", "no channel is configured, so nobody is told")
-    now = _now(connection)
+    now = server_clock(connection)
     due, late, failing = 0, [], []
+    is_built = exists(connection, PUBLISHED)
     for channel in channels:
         errors = [last_error(connection, channel, topic) for topic in (SLA, PIPELINE)]
         if any(errors):
             failing.append(channel.channel_name)
-        if not exists(connection, PUBLISHED) or is_silent(connection, channel, now):
+        if not is_built or is_silent(connection, channel, now):
             continue
         items = due_for(connection, channel, now)
         due += len(items)
@@ -198,13 +193,6 @@ def _alerts(connection: Connection, within: timedelta) -> Finding:
         said += f"; not delivered through {who}: status-engine alerts deliver"
         return Finding("alerts", "fail", said, figures)
     return Finding("alerts", "ok", f"{said}, and all channels work", figures)
-
-
-def _now(connection: Connection) -> datetime:
-    row = connection.execute("select clock_timestamp()").fetchone()
-    assert row is not None
-    now: datetime = row[0]
-    return now
 
 
 def _verification(connection: Connection, _: timedelta) -> Finding:

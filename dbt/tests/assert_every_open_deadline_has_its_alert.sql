@@ -22,7 +22,10 @@ open_stays as (
 
 select
     alerts.alert_id,
-    open_stays.interval_id
+    open_stays.entity_type,
+    open_stays.entity_id,
+    open_stays.status,
+    interval_id
 from open_stays
 full outer join alerts using (interval_id, sla_deadline)
 where

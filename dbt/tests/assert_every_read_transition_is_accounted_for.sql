@@ -49,7 +49,13 @@ rejected as (
     group by batch_id
 )
 
-select batch_id
+select
+    batch_id,
+    batches.read_count,
+    batches.appended_count,
+    appended.row_count as found_count,
+    batches.rejected_count,
+    rejected.row_count as found_rejected_count
 from batches
 left join appended using (batch_id, kind)
 left join rejected using (batch_id)

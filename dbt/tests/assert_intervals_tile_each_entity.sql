@@ -11,6 +11,9 @@ with
 neighbours as (
     select
         interval_id,
+        entity_type,
+        entity_id,
+        status,
         entered_at,
         left_at,
         lead(entered_at) over entity as next_entered_at,
@@ -23,7 +26,13 @@ neighbours as (
     )
 )
 
-select interval_id
+select
+    entity_type,
+    entity_id,
+    status,
+    entered_at,
+    left_at,
+    next_entered_at
 from neighbours
 where
     left_at is distinct from next_entered_at

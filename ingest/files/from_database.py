@@ -92,13 +92,27 @@ def copied(conninfo: str, query: str, layout: Layout) -> Iterator[list[Path]]:
     with tempfile.TemporaryDirectory() as folder:
         with reach(conninfo, "--from") as source:
             path = Path(folder) / f"{_name(source)}.csv"
-            try:
+            with _refusals("The source database refused", "--query"):
                 _copy(source, query, layout, path)
-            except psycopg.Error as error:
-                reason = error.diag.message_primary or str(error).strip()
-                msg = f"The source database refused: {reason}. Check --query."
-                raise SourceError(msg) from error
         yield [path]
+
+
+@contextmanager
+def _refusals(refused: str, query: str) -> Iterator[None]:
+    """What a source says against a query, in a sentence.
+
+    Args:
+        refused: its beginning: who refused.
+        query: what is to be checked.
+
+    Raises:
+        SourceError: it said something.
+    """
+    try:
+        yield
+    except psycopg.Error as error:
+        reason = error.diag.message_primary or str(error).strip()
+        raise SourceError(f"{refused}: {reason}. Check {query}.") from error
 
 
 @contextmanager
@@ -129,13 +143,11 @@ def copied_since(
     patient = make_conninfo(conninfo, **PATIENCE)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.csv"
-        with reach(patient, variable) as source:
-            try:
-                found = _copy_since(source, query, layout, since, timeout, path)
-            except psycopg.Error as error:
-                reason = error.diag.message_primary or str(error).strip()
-                msg = f"Its database refused: {reason}. Check its query."
-                raise SourceError(msg) from error
+        with (
+            reach(patient, variable) as source,
+            _refusals("Its database refused", "its query"),
+        ):
+            found = _copy_since(source, query, layout, since, timeout, path)
         yield found
 
 

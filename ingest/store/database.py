@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import psycopg
@@ -317,6 +318,14 @@ def options(settings: Mapping[str, object]) -> str:
         name: re.sub(r"([\\ ])", r"\\\1", str(v)) for name, v in settings.items()
     }
     return " ".join(f"-c {name}={value}" for name, value in escaped.items())
+
+
+def server_clock(connection: Connection) -> datetime:
+    """What the clock of the server shows, in the zone of the session: UTC in ours."""
+    row = connection.execute("select clock_timestamp()").fetchone()
+    assert row is not None
+    clock: datetime = row[0]
+    return clock
 
 
 def row_count(connection: Connection, relation: str) -> int:

@@ -15,10 +15,10 @@ from commands import run as command
 
 from dagster_project import schedules, sensors
 from dagster_project.cli.builds import ALL_PARTS
-from dagster_project.dead_runs import PROCESS_TAG
 from dagster_project.definitions import build_definitions
+from dagster_project.processes import PROCESS_TAG
 from dagster_project.resources import Warehouse
-from dagster_project.run import RunError, dagster_home, run
+from dagster_project.run import ORIGIN, RunError, dagster_home, run
 from ingest import append, record
 from ingest.followed_source import load_source
 from ingest.following import follow
@@ -68,7 +68,9 @@ def _run(
 ) -> dg.DagsterRun:
     """A run of the job, as far as the instance knows."""
     job = build_definitions().resolve_job_def(schedules.status_engine.name)
-    return instance.create_run_for_job(job, status=status, tags=tags)
+    return instance.create_run_for_job(
+        job, status=status, tags=tags, remote_job_origin=ORIGIN
+    )
 
 
 def _record(connection: Connection, entity_id: int = 1) -> None:

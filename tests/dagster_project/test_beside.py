@@ -31,7 +31,14 @@ COMMANDS = {
     "build --as-of 2026-03-02T00:00Z --cut 1": set(),
     "publish": {Lock.SWAP},
     "verify": {Lock.BUILD},
-    "run": {Lock.CONFIGURATION, Lock.INBOX, Lock.PIN, Lock.BUILD, Lock.SWAP},
+    "run": {
+        Lock.CONFIGURATION,
+        Lock.INBOX,
+        Lock.SOURCES,
+        Lock.PIN,
+        Lock.BUILD,
+        Lock.SWAP,
+    },
 }
 
 

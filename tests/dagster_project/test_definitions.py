@@ -3,15 +3,22 @@
 import os
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.freshness import TimeWindowFreshnessPolicy
 
 from dagster_project import checks, schedules, sensors
-from dagster_project.dead_runs import PROCESS_TAG, end_dead_runs, process_tag
+from dagster_project.assets.alerts import AlertsConfig
+from dagster_project.assets.automatic import AutomationConfig
+from dagster_project.assets.derived import BuildConfig
+from dagster_project.assets.raw import CutConfig
+from dagster_project.dead_runs import end_dead_runs
 from dagster_project.definitions import build_definitions
+from dagster_project.processes import PROCESS_TAG, process_tag
+from dagster_project.replays import ReplayConfig
 from dagster_project.resources import Warehouse
 from ingest.shelves import file_away, take
 
@@ -116,6 +123,7 @@ ASSETS = {
     },
 }
 TICK = datetime(2026, 3, 7, 12, 5, tzinfo=UTC)
+FIVE_MINUTES = timedelta(minutes=5)
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +166,48 @@ def test_every_derived_asset_is_behind_the_cut(definitions: dg.Definitions) -> N
     behind = dg.AssetSelection.assets(cut).downstream().resolve(graph)
     derived = [key for key in graph.get_all_asset_keys() if key.path[0] != "raw"]
     assert set(derived) | {cut} == behind
+
+
+def test_what_each_run_makes_warns_and_fails_by_its_age(
+    specs: list[dg.AssetSpec],
+) -> None:
+    windows = {}
+    for spec in specs:
+        policy = spec.freshness_policy
+        if policy is not None:
+            assert isinstance(policy, TimeWindowFreshnessPolicy)
+            assert policy.warn_window is not None
+            windows[tuple(spec.key.path)] = (
+                policy.warn_window.to_timedelta() / FIVE_MINUTES,
+                policy.fail_window.to_timedelta() / FIVE_MINUTES,
+            )
+    assert windows == {
+        (group, name): (2, 3)
+        for group in ("raw", "sla", "published")
+        for name in ASSETS[group]
+    }
+
+
+def test_each_thing_done_by_hand_is_a_job_that_says_what_it_is(
+    definitions: dg.Definitions,
+) -> None:
+    jobs = {job.name: job for job in definitions.resolve_all_job_defs()}
+    del jobs["__ASSET_JOB"]
+    assert jobs.keys() == {
+        "deliver_alerts",
+        "full_refresh",
+        "prune_history",
+        "publish",
+        "replay_rejects",
+        "status_engine",
+        "verify",
+    }
+    assert [name for name, job in jobs.items() if not job.description] == []
+    assert jobs["full_refresh"].run_config == schedules.run_config(full_refresh=True)
+    kinds = (BuildConfig, CutConfig, AlertsConfig, AutomationConfig, ReplayConfig)
+    fields = [(k, n, f) for k in kinds for n, f in k.model_fields.items()]
+    assert len(fields) == 7
+    assert [(k, name) for k, name, field in fields if not field.description] == []
 
 
 def test_every_data_test_of_dbt_is_a_check_of_an_asset(
@@ -292,6 +342,14 @@ def test_every_option_of_a_run_is_configuration_of_the_job(
     assert ops["raw__cuts"]["config"] == {"as_of": TICK.isoformat()}
     assert ops["derived"]["config"] == {"full_refresh": True}
     assert schedules.run_config() == {}
+
+
+@pytest.mark.parametrize("key", ["mapping", "file_name", "timezone"])
+def test_a_replay_names_no_file(definitions: dg.Definitions, key: str) -> None:
+    job = definitions.resolve_job_def("replay_rejects")
+    given = {"ops": {"replay": {"config": {key: "/etc"}}}}
+    with pytest.raises(dg.DagsterInvalidConfigError, match=f'unexpected .*"{key}"'):
+        dg.validate_run_config(job, given)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -21,7 +22,7 @@ from dagster._daemon.controller import DEFAULT_HEARTBEAT_INTERVAL_SECONDS
 from dagster._daemon.types import DaemonHeartbeat
 from first_run import HISTORY, Built
 
-from dagster_project import dead_runs
+from dagster_project import processes
 from dagster_project.health import instance as instance_questions
 from dagster_project.health import survey as surveys
 from dagster_project.health.findings import HELP, Finding, as_prometheus
@@ -55,8 +56,8 @@ def instance(home: Path) -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def _found(home: Path, **asked: object) -> dict[str, Finding]:
-    findings = survey(home, **asked)  # type: ignore[arg-type]
+def _found(home: Path, **asked: Any) -> dict[str, Finding]:
+    findings = survey(home, **asked)
     found = {finding.name: finding for finding in findings}
     assert len(found) == len(findings)
     return found
@@ -74,9 +75,19 @@ def test_a_healthy_installation_is_told_by_lines_json_and_prometheus(
     assert (said.code, said.err) == (0, "")
     names = [re.match(r"(?:ok  |warn)  (\w+): \S", n) for n in said.out.splitlines()]
     assert [name and name[1] for name in names] == [
-        "database", "batch", "cut", "build", "alerts", "verification", "publication",
-        "daemon", "runs", "last_run", "disk_home", "disk_published",
-    ]  # fmt: skip
+        "database",
+        "batch",
+        "cut",
+        "build",
+        "alerts",
+        "verification",
+        "publication",
+        "daemon",
+        "runs",
+        "last_run",
+        "disk_home",
+        "disk_published",
+    ]
     told = json.loads(run("health", "--json").out)
     assert told["state"] in ("ok", "warn")
     assert told["findings"]["build"]["unbuilt_batches"] == 0
@@ -89,9 +100,10 @@ def test_a_healthy_installation_is_told_by_lines_json_and_prometheus(
     assert re.findall(r"^# HELP (\w+) \S", text, re.MULTILINE) == families
     # All but that of the daemon, which never ran.
     assert set(HELP) - set(families) == {
-        "status_engine_daemon_age_seconds", "status_engine_alerts_due",
+        "status_engine_daemon_age_seconds",
+        "status_engine_alerts_due",
         "status_engine_channels_failing",
-    }  # fmt: skip
+    }
     assert run("health", "--json", "--prometheus").code == 2
     assert run("health", "--daemon").code == 1
 
@@ -165,10 +177,10 @@ def test_a_schedule_that_stopped_under_a_living_daemon_is_a_failure(
 def test_runs_that_are_stuck_and_one_that_failed_are_failures(
     instance: dg.DagsterInstance, home: Path, database_url: str
 ) -> None:
-    assert instance_questions.PROCESS_TAG == dead_runs.PROCESS_TAG
+    assert instance_questions.PROCESS_TAG == processes.PROCESS_TAG
     gone = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    tags = {os.getpid(): dead_runs.process_tag(os.getpid())}
-    tags[gone.pid] = dead_runs.process_tag(gone.pid)
+    tags = {os.getpid(): processes.process_tag(os.getpid())}
+    tags[gone.pid] = processes.process_tag(gone.pid)
     gone.communicate(b"\n")
     runs = {
         pid: instance.create_run_for_job(JOB, tags=tag) for pid, tag in tags.items()
@@ -206,9 +218,14 @@ def test_runs_that_are_stuck_and_one_that_failed_are_failures(
 def _started(begun: dg.DagsterRun) -> dg.EventLogEntry:
     event = dg.DagsterEvent("PIPELINE_START", begun.job_name)
     return dg.EventLogEntry(
-        error_info=None, level="info", user_message="", run_id=begun.run_id,
-        timestamp=time.time(), job_name=begun.job_name, dagster_event=event,
-    )  # fmt: skip
+        error_info=None,
+        level="info",
+        user_message="",
+        run_id=begun.run_id,
+        timestamp=time.time(),
+        job_name=begun.job_name,
+        dagster_event=event,
+    )
 
 
 def test_the_storage_of_dagster_may_be_in_postgres(
@@ -309,8 +326,10 @@ def test_a_probe_loads_neither_dagster_nor_dbt(installed: Path) -> None:
 
 def test_a_disk_is_short_below_a_tenth_and_full_below_a_part_of_that() -> None:
     size = 100 * 2**30
-    states = [disk("home", Path("/x"), size, free).state for free in (
-        size // 10, size // 10 - 1, size * 3 // 100 - 1, 2**27)]  # fmt: skip
+    states = [
+        disk("home", Path("/x"), size, free).state
+        for free in (size // 10, size // 10 - 1, size * 3 // 100 - 1, 2**27)
+    ]
     assert states == ["ok", "warn", "fail", "fail"]
     assert disk("home", Path("/x"), 2**28, 2**27).state == "fail"
     text = as_prometheus([disk("home", Path("/x"), size, 5)])

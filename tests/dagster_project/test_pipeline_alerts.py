@@ -155,11 +155,18 @@ def _fail(
     folder = Path(instance.root_directory) / "history"
     copies = [str(uuid.uuid4()) for _ in range(count - own)]
     for path, table, names in (
-        (folder / "runs.db", "runs", "pipeline_name, status, run_body, snapshot_id, "
-         "create_timestamp, update_timestamp, start_time, end_time"),
-        (folder / "runs" / "index.db", "event_logs",
-         "event, dagster_event_type, timestamp"),
-    ):  # fmt: skip
+        (
+            folder / "runs.db",
+            "runs",
+            "pipeline_name, status, run_body, snapshot_id, "
+            "create_timestamp, update_timestamp, start_time, end_time",
+        ),
+        (
+            folder / "runs" / "index.db",
+            "event_logs",
+            "event, dagster_event_type, timestamp",
+        ),
+    ):
         body = names.replace("run_body", "replace(run_body, :old, :new)")
         body = re.sub(r"\bevent,", "replace(event, :old, :new),", body)
         with sqlite3.connect(path) as storage:
@@ -285,10 +292,14 @@ def test_checks_freshness_ticks_refusals_and_rejects_are_told_and_told_over(
     def check(severity: dg.AssetCheckSeverity, *, passed: bool) -> None:
         instance.report_runless_asset_event(
             dg.AssetCheckEvaluation(
-                asset_key=LAYERS[0], check_name="is_right", passed=passed,
-                metadata={}, severity=severity, description="4 rows differ",
+                asset_key=LAYERS[0],
+                check_name="is_right",
+                passed=passed,
+                metadata={},
+                severity=severity,
+                description="4 rows differ",
             )
-        )  # fmt: skip
+        )
 
     def put(name: str, good: int, bad: int) -> None:
         rows = [f"2026-03-02T09:00:{n % 60:02}Z,order,{n},new" for n in range(good)]
@@ -345,12 +356,16 @@ def _tick(instance: dg.DagsterInstance, status: TickStatus) -> None:
     error = SerializableErrorInfo("it can't be 17", [], "ValueError")
     instance.create_tick(
         TickData(
-            state.instigator_origin_id, "alerts_fall_due", InstigatorType.SENSOR,
-            status, time.time(), selector_id=state.selector_id,
+            state.instigator_origin_id,
+            "alerts_fall_due",
+            InstigatorType.SENSOR,
+            status,
+            time.time(),
+            selector_id=state.selector_id,
             run_ids=[] if status is TickStatus.SUCCESS else None,
             error=error if status is TickStatus.FAILURE else None,
         )
-    )  # fmt: skip
+    )
 
 
 def test_while_the_database_is_down_people_are_told_and_it_is_recorded_after(
@@ -482,9 +497,11 @@ def test_the_sensor_tells_by_the_definitions_of_the_project(
     instance.report_runless_asset_event(
         dg.AssetCheckEvaluation(
             asset_key=dg.AssetKey(["alerts", "alert_deliveries"]),
-            check_name="every_alert_was_delivered", passed=False, metadata={},
+            check_name="every_alert_was_delivered",
+            passed=False,
+            metadata={},
         )
-    )  # fmt: skip
+    )
     with dg.build_sensor_context(instance, definitions=definitions) as context:
         skipped = sensors.pipeline_alerts(context, warehouse=warehouse)
     assert isinstance(skipped, dg.SkipReason)

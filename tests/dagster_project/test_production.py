@@ -29,7 +29,7 @@ from dagster._core.scheduler.instigation import (
 )
 from first_run import HISTORY
 
-from dagster_project.dead_runs import PROCESS_TAG
+from dagster_project.processes import PROCESS_TAG
 from dagster_project.run import ORIGIN
 from dagster_project.schedules import every_five_minutes
 from ingest.store import database
@@ -199,6 +199,7 @@ def _kill_worker(run: dg.DagsterRun) -> None:
         child.kill()
 
 
+@pytest.mark.nightly
 def test_production_runs_retries_what_was_killed_and_shows_it(
     production: Production, home: Path
 ) -> None:

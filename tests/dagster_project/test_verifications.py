@@ -261,6 +261,40 @@ def test_a_check_says_that_it_judged_a_part_and_by_hand_it_judges_every_row(
     assert shown[name] == found[name]
 
 
+def test_a_test_that_stops_a_build_shows_its_rows_and_the_others_stand(
+    warehouse: Warehouse, connection: Connection, instance: dg.DagsterInstance
+) -> None:
+    """It fails before any table has changed; nothing but it is shown as failed."""
+    _transition(connection, 8)
+    connection.execute("set session_replication_role = replica")
+    connection.execute(
+        "update raw.batches set read_count = 7, appended_count = 7 where cut is null"
+    )
+    name = "assert_every_read_transition_is_accounted_for"
+    with pytest.raises(RunError, match=f"Tests failed: {name}"):
+        run(warehouse, PARTS)
+    run_id = _newest(instance).run_id
+    events = instance.all_logs(
+        run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION
+    )
+    found = {
+        check.check_name: check
+        for event in events
+        for check in [event.get_dagster_event().asset_check_evaluation_data]
+    }
+    assert {n for n, check in found.items() if not check.passed} == {name}
+    built = {n for n in _planned(instance, run_id) if n not in OTHER_CHECKS}
+    assert built <= found.keys()
+    failed = found[name]
+    assert failed.metadata["failed_rows"].value == 1
+    rows = str(failed.metadata["first_rows"].value).splitlines()
+    assert rows[0].startswith("| batch\\_id | read\\_count | appended\\_count |")
+    assert "| 7 | 7 | 1 | 0 |" in rows[2]
+    assert len(rows) == 3
+    assert rows[2] in failed.description
+    assert "Compare the batches below with the last back-up" in failed.description
+
+
 def test_a_run_without_anything_new_shows_what_was_found_and_files_are_judged_anew(
     warehouse: Warehouse, instance: dg.DagsterInstance
 ) -> None:

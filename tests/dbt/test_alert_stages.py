@@ -96,9 +96,16 @@ def _due(facts: oracle.Facts) -> list[Row]:
             )
             stages.append((stage["name"], told, stage.get("notify", ["planner"])))
         same = (
-            "entity_type", "entity_id", "status", "entered_at", "sla_deadline",
-            "business_entity_id", "workflow_id", "step_id", "calendar_id",
-        )  # fmt: skip
+            "entity_type",
+            "entity_id",
+            "status",
+            "entered_at",
+            "sla_deadline",
+            "business_entity_id",
+            "workflow_id",
+            "step_id",
+            "calendar_id",
+        )
         found += [
             {
                 **{name: stay[name] for name in same},
@@ -129,8 +136,10 @@ def test_stages_fall_due_in_business_time_across_changes_of_clocks(
     build(database_url, at(364))
     expected = _due(appended(connection))
     assert {row["stage"] for row in expected} == {
-        "at_risk", "breached", *(stage["name"] for stage in STAGES)
-    }  # fmt: skip
+        "at_risk",
+        "breached",
+        *(stage["name"] for stage in STAGES),
+    }
     found = [
         {k: v for k, v in row.items() if k not in ("alert_id", "interval_id")}
         for row in published(connection, "sla_alerts", at(364))

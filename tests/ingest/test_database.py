@@ -24,7 +24,11 @@ with connect(sys.argv[1]) as connection:
     upgrade(connection)
 """
 APPEND_ONLY = (
+    "alert_channels",
+    "alert_deliveries",
+    "alert_messages",
     "audit_entries",
+    "source_readings",
     "calendars",
     "calendar_pages",
     "calendar_windows",

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from nights import tries
 
 from ingest import Mapping, Settings, SourceError, deliver
-from ingest.append import AppendResult, append_batch, known_types, server_clock
+from ingest.append import AppendResult, append_batch, known_types
 from ingest.delivery import validated
 from ingest.files import chunks, xes
 from ingest.files.chunks import Chunk
@@ -27,7 +27,7 @@ from ingest.files.content import Content
 from ingest.files.layout import Layout
 from ingest.files.sources import read
 from ingest.rejects import replay
-from ingest.store.database import PROJECT, Connection
+from ingest.store.database import PROJECT, Connection, server_clock
 
 Write = Callable[[str, str | bytes], Path]
 Load = Callable[[str], Mapping]

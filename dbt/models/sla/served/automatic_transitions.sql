@@ -127,28 +127,22 @@ named_parents as (
         transitions.batch_row desc
 ),
 
+-- A child names its parent by the id, or by the text that its source knows it by.
 names as (
-    select
-        entity_type,
-        entity_id,
-        rule_number,
-        children_type,
-        children_key,
-        children_statuses,
-        entity_id::text as parent_name
+    select distinct
+        due.entity_type,
+        due.entity_id,
+        due.rule_number,
+        due.children_type,
+        due.children_key,
+        due.children_statuses,
+        names.parent_name
     from due
-    where when_children is not null
-    union
-    select
-        entity_type,
-        entity_id,
-        rule_number,
-        children_type,
-        children_key,
-        children_statuses,
-        entity_key as parent_name
-    from due
-    where when_children is not null and entity_key is not null
+    cross join
+        lateral (values (due.entity_id::text), (due.entity_key)) as names (parent_name)
+    where
+        due.when_children is not null
+        and names.parent_name is not null
 ),
 
 children as (

@@ -25,11 +25,17 @@ STANDARD = workflow(
         step(
             "new",
             1,
-            ["done"],
+            ["done", "held"],
             sla_hours=24,
             notification_settings={"at_risk_hours": 6},
         ),
         step("done", 2, []),
+        step(
+            "held",
+            3,
+            ["done"],
+            auto_transition_conditions={"rules": [{"to": "done", "after_hours": 1}]},
+        ),
     ],
     is_default=True,
 )
@@ -134,6 +140,14 @@ def test_a_look_up_and_a_list_read_no_large_table_whole(
         append_rows(large, [_order(2_000_000 + n) for n in range(unbuilt)])
     query: LiteralString = f"select * from sla.entity_current_status {LISTS[name]}"
     assert _read_whole(_plan(large, query)) == set()
+
+
+def test_rules_are_asked_of_entities_in_their_status_alone(large: Connection) -> None:
+    nodes = _plan(large, "select * from sla.automatic_transitions")
+    assert not _read_whole(nodes)
+    met = ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Join Filter")
+    read = sum(sum(n.get(name, 0) for name in met) * n["Actual Loops"] for n in nodes)
+    assert read < ENTITIES / 10
 
 
 def test_a_build_finds_the_transitions_of_touched_entities_by_an_index(

@@ -324,6 +324,7 @@ def current_status(facts: Facts, as_of: datetime) -> list[Row]:
             # The facts name entities by their ids.
             "entity_key": None,
             "entity_key_namespace": None,
+            "at_risk_from": row["at_risk_from"],
         }
         for row in intervals(facts)
         if row["left_at"] is None

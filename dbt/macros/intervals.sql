@@ -552,7 +552,8 @@ select
     ) as is_at_risk,
     workflow_name,
     keys.entity_key,
-    keys.namespace as entity_key_namespace
+    keys.namespace as entity_key_namespace,
+    at_risk_from
 from {{ stays }}
 -- Dropped from the plan where nobody asks for it. Its batch is that of a transition of
 -- the entity, so where that counts, the key does (S17).

@@ -1,30 +1,35 @@
+{% set measures = [
+    "elapsed_seconds", "business_seconds", "late_seconds", "late_business_seconds"
+] %}
+{% set shares = ["p50", "p90", "p99", "worst"] %}
+{% set returned = [
+    "period_start timestamptz", "entity_type text", "workflow_name text", "status text",
+    "business_entity_id text", "user_id text", "system text", "context jsonb",
+    "interval_count bigint", "closed_count bigint", "open_count bigint",
+    "met_count bigint", "breached_count bigint", "overdue_count bigint",
+    "due_count bigint", "compliance_ratio double precision",
+    "closed_compliance_ratio double precision",
+] %}
+{% for measure in measures %}{% for share in shares -%}
+{% do returned.append(measure ~ "_" ~ share ~ " bigint") %}
+{%- endfor %}{% endfor %}
 {{ config(
     materialized="owner_function",
     overloads=[
         "period text default 'month', since timestamptz default '-infinity',"
-        " until timestamptz default 'infinity', by_workflow boolean default false,"
-        " by_status boolean default false, by_business_entity boolean default false,"
+        " until timestamptz default 'infinity',"
+        " by_workflow boolean default false,"
+        " by_status boolean default false,"
+        " by_business_entity boolean default false,"
         " by_user boolean default false, by_system boolean default false,"
         " by_context text[] default '{}'",
     ],
-    returns="table (period_start timestamptz, entity_type text, workflow_name text,"
-        " status text, business_entity_id text, user_id text, system text,"
-        " context jsonb, interval_count bigint, closed_count bigint, open_count bigint,"
-        " met_count bigint, breached_count bigint, overdue_count bigint,"
-        " due_count bigint, compliance_ratio double precision,"
-        " closed_compliance_ratio double precision, elapsed_seconds_p50 bigint,"
-        " elapsed_seconds_p90 bigint, elapsed_seconds_p99 bigint,"
-        " elapsed_seconds_worst bigint, business_seconds_p50 bigint,"
-        " business_seconds_p90 bigint, business_seconds_p99 bigint,"
-        " business_seconds_worst bigint, late_seconds_p50 bigint,"
-        " late_seconds_p90 bigint, late_seconds_p99 bigint, late_seconds_worst bigint,"
-        " late_business_seconds_p50 bigint, late_business_seconds_p90 bigint,"
-        " late_business_seconds_p99 bigint, late_business_seconds_worst bigint)",
-    options="rows 1000",
+    returns="table (" ~ returned | join(", ") ~ ")",
+    options="",
 ) }}
 -- One row per period of entered_at in UTC, entity type and whatever is asked for, as of
--- the clock (S21). The parts that are summed up are the stays themselves, so a median of
--- any group is its median.
+-- the clock (S21). The parts that are summed up are the stays themselves, so a median
+-- of any group is its median.
 with
 
 told as (
@@ -37,7 +42,8 @@ told as (
             as business_entity_id,
         case when by_user then lasts.triggered_by_user_id end as user_id,
         case when by_system then lasts.triggered_by_system end as system,
-        contexts.context,
+        case when by_context <> '{}' then coalesce(contexts.context, '{}') end
+            as context,
         intervals.left_at,
         intervals.verdict,
         intervals.left_at is null
@@ -66,30 +72,28 @@ told as (
                 and transitions.id = intervals.last_transition_id
         ) as lasts
         on true
-    -- Of each key the last value that was told until the stay's last transition.
+    -- Of each key the last value that was told until then: jsonb keeps that.
     left join
         lateral (
-            select jsonb_object_agg(keys.key, said.value) as context
-            from unnest(by_context) as keys (key)
-            left join
-                lateral (
-                    select transitions.business_context ->> keys.key as value
-                    from {{ ref("stg_transitions") }} as transitions
-                    inner join {{ ref("stg_transitions") }} as lasts
-                        on lasts.id = intervals.last_transition_id
-                    where
-                        transitions.entity_type = intervals.entity_type
-                        and transitions.entity_id = intervals.entity_id
-                        and transitions.business_context ->> keys.key is not null
-                        and {{ place_of("transitions") }} <= {{ place_of("lasts") }}
+            select
+                jsonb_object_agg(
+                    keys.key, told.business_context ->> keys.key
                     order by
-                        transitions.created_at desc,
-                        transitions.source_order desc nulls first,
-                        transitions.batch_id desc,
-                        transitions.batch_row desc
-                    limit 1
-                ) as said
-                on true
+                        told.created_at,
+                        told.source_order,
+                        told.batch_id,
+                        told.batch_row
+                ) as context
+            from unnest(by_context) as keys (key)
+            cross join {{ ref("stg_transitions") }} as latest
+            inner join {{ ref("stg_transitions") }} as told
+                on
+                    latest.entity_type = told.entity_type
+                    and latest.entity_id = told.entity_id
+                    and {{ place_of("told") }} <= {{ place_of("latest") }}
+            where
+                latest.id = intervals.last_transition_id
+                and told.business_context ->> keys.key is not null
         ) as contexts
         on by_context <> '{}'
     where
@@ -112,10 +116,11 @@ counted as (
         count(*) filter (where verdict = 'met') as met_count,
         count(*) filter (where verdict = 'breached') as breached_count,
         count(*) filter (where is_overdue) as overdue_count,
-        {{ quantiles("elapsed_seconds") }} as elapsed,
-        {{ quantiles("business_seconds") }} as business,
-        {{ quantiles("late_seconds") }} as late,
-        {{ quantiles("late_business_seconds") }} as late_business
+        {% for measure in measures -%}
+        {{ quantiles(measure) }} as {{ measure }}
+        {%- if not loop.last %},
+        {% endif %}
+        {%- endfor %}
     from told
     group by
         period_start,
@@ -139,29 +144,23 @@ select
     context,
     interval_count,
     closed_count,
-    interval_count - closed_count,
+    interval_count - closed_count as open_count,
     met_count,
     breached_count,
     overdue_count,
-    {{ due_count("met_count", "breached_count", "overdue_count") }},
-    {{ compliance_ratio("met_count", "breached_count", "overdue_count") }},
-    met_count::double precision / nullif(met_count + breached_count, 0),
-    elapsed[1],
-    elapsed[2],
-    elapsed[3],
-    elapsed[4],
-    business[1],
-    business[2],
-    business[3],
-    business[4],
-    late[1],
-    late[2],
-    late[3],
-    late[4],
-    late_business[1],
-    late_business[2],
-    late_business[3],
-    late_business[4]
+    {{ due_count("met_count", "breached_count", "overdue_count") }} as due_count,
+    {{ compliance_ratio("met_count", "breached_count", "overdue_count") }}
+        as compliance_ratio,
+    met_count::double precision
+    / nullif(met_count + breached_count, 0) as closed_compliance_ratio,
+    {% for measure in measures -%}
+    {% set is_last = loop.last -%}
+    {% for share in shares -%}
+    {{ measure }}[{{ loop.index }}] as {{ measure }}_{{ share }}
+    {%- if not (is_last and loop.last) %},
+    {% endif %}
+    {%- endfor %}
+    {%- endfor %}
 from counted
 order by
     period_start,

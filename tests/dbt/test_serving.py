@@ -51,7 +51,8 @@ from generate_series(1, {batches}) as n;
 insert into raw.status_transitions (id, created_at, entity_type, entity_id, to_status,
     batch_id, batch_row)
 select gen_random_uuid(), timestamptz '2026-01-02' + n % 864000 * interval '1 second',
-    'order', 1000 + n, case n % 50 when 0 then 'new' else 'at ' || n % 50 end, 1000 + 1 + n % {batches}, n
+    'order', 1000 + n, case n % 50 when 0 then 'new' else 'at ' || n % 50 end,
+    1000 + 1 + n % {batches}, n
 from generate_series(1, {entities}) as n;
 insert into sla.status_intervals (interval_id, entity_type, entity_id, status, visit,
     entered_at, transition_count, first_transition_id, last_transition_id,

@@ -5,7 +5,7 @@ made.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -135,12 +135,31 @@ def rows_differ(count: int) -> str:
 
 
 def _run_dbt(home: Path, build: Build, variables: Mapping[str, Any]) -> None:
-    dbt = dbt_cli()
+    run_aside(home / "dbt-aside", build.arguments, build.environment, variables)
+
+
+def run_aside(
+    target: Path,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    variables: Mapping[str, Any],
+) -> None:
+    """Run dbt on what is not published.
+
+    Args:
+        target: the folder of what it writes.
+        arguments: the command, and what it takes.
+        environment: for its process: database, schema, cut and clock.
+        variables: of the dbt project.
+
+    Raises:
+        BuildError: it failed.
+    """
     given = json.dumps({"is_published": False, **variables})
-    arguments = ["--quiet", *build.arguments, "--vars", given]
-    target = home / "dbt-aside"
     with dbt_in_words(target):
-        dbt.start(arguments, build.environment, target_path=target).wait()
+        dbt_cli().start(
+            ["--quiet", *arguments, "--vars", given], environment, target_path=target
+        ).wait()
 
 
 def _compare(connection: Connection, cut: Cut, sample: int | None) -> Verified:

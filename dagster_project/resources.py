@@ -146,9 +146,19 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         Raises:
             StatusEngineError: the schema is somebody else's, or in use.
         """
-        with self.session() as connection:
-            connection.execute("select pg_advisory_lock(hashtext(%s))", [schema])
-            swap.make(connection, schema)
+        with self.making_aside(schema) as connection:
             yield Build(
                 schema, True, session_environment(self.url, schema, cut, connection)
             )
+
+    @contextmanager
+    def making_aside(self, schema: str) -> Iterator[database.Connection]:
+        """A session that has made a schema anew, empty; waits for one that makes it.
+
+        Raises:
+            StatusEngineError: the schema is somebody else's, or in use.
+        """
+        with self.session() as connection:
+            connection.execute("select pg_advisory_lock(hashtext(%s))", [schema])
+            swap.make(connection, schema)
+            yield connection

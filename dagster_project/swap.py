@@ -24,6 +24,8 @@ NEXT = "sla_next"
 OLD = "sla_old"
 # What a verification makes.
 VERIFIED = "sla_verify"
+# What history would be under another configuration.
+WHAT_IF = "sla_what_if"
 # Said of the schemas that a build makes; it goes along when they are renamed, dumped
 # and restored, and ends with them.
 _MADE = "Made by a build of the Status Engine."
@@ -172,7 +174,7 @@ def make(connection: Connection, schema: str) -> None:
 
 def is_reserved(schema: str) -> bool:
     """Whether it is the published schema, or one that comes and goes beside it."""
-    names = (PUBLISHED, NEXT, OLD, VERIFIED)
+    names = (PUBLISHED, NEXT, OLD, VERIFIED, WHAT_IF)
     return schema in (*names, *map(staging, names))
 
 

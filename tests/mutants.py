@@ -38,6 +38,8 @@ UNCHANGED = "dagster_project/unchanged.py"
 GUARD = "dagster_project/guard.py"
 DEFINITIONS = "dagster_project/definitions.py"
 OPENING = "ingest/configuration/calendars.py"
+WHAT_IF = "dbt/macros/what_if.sql"
+WHAT_IF_TESTS = "tests/dagster_project/test_what_if.py"
 MIGRATIONS = "ingest/store/migrations/__init__.py"
 EMBEDDED = "ingest/store/embedded.py"
 DATABASE = "ingest/store/database.py"
@@ -1189,6 +1191,34 @@ MUTANTS = (
         '        or flags.WHICH == "test"\n',
         "",
         (VERIFYING,),
+    ),
+    Mutant(
+        "What-if: later versions of a workflow end what is proposed",
+        WHAT_IF,
+        "when begins_at >= since then begins_at",
+        "when begins_at >= since then in_force_until",
+        (WHAT_IF_TESTS,),
+    ),
+    Mutant(
+        "What-if: stays before it are judged by what is proposed",
+        WHAT_IF,
+        "        when earlier.bound_from < since then since\n",
+        "",
+        (WHAT_IF_TESTS,),
+    ),
+    Mutant(
+        "What-if: what was applied first to a type is not in force before",
+        WHAT_IF,
+        "                then {{ before_history() }}\n",
+        "                then in_force_from\n",
+        (WHAT_IF_TESTS,),
+    ),
+    Mutant(
+        "What-if: what is published is read when it is compared",
+        "dagster_project/what_if.py",
+        'f"create table {STAGING}.{table} as {stays}"',
+        'f"create view {STAGING}.{table} as {stays}"',
+        (WHAT_IF_TESTS,),
     ),
     Mutant(
         "Checks: a sample clears a failed verification",

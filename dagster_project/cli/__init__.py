@@ -20,6 +20,7 @@ from dagster_project.cli import (
     rejected,
     servers,
     watching,
+    what_if,
 )
 from dagster_project.cli.options import EXIT_CODES
 from dagster_project.terminal import sentences
@@ -72,6 +73,7 @@ for _command in (
     automation.automate,
     builds.build,
     builds.verify_command,
+    what_if.what_if_command,
     questions.as_of_command,
     watching.watch_command,
     builds.publish,

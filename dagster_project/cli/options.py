@@ -101,3 +101,15 @@ class Instant(click.ParamType[datetime]):
             return instant.astimezone(UTC)
         except OverflowError:
             self.fail(f"{value!r} is not within years 1 to 9999 in UTC", param, ctx)
+
+
+class Since(Instant):
+    """An ISO 8601 instant with an offset, or a date: its midnight in UTC."""
+
+    name = "date"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> datetime:
+        """A date as days of the published tables are, in UTC."""
+        if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
+            value = f"{value}T00:00:00Z"
+        return super().convert(value, param, ctx)

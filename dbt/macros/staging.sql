@@ -35,12 +35,15 @@ where {{ is_wanted() }}
     transitions.batch_row
 {%- endmacro %}
 
-{# Up to the instant of what a build as of it makes; of a sample, where one is verified. #}
+{# Up to the instant of what a build as of it makes; of a sample, where one is verified;
+   of the types that a what-if judges. #}
 {% macro is_wanted(rows="transitions") -%}
     {%- if var("frozen_as_of") is not none -%}
         {{ rows }}.created_at <= {{ as_of() }}
     {%- elif var("sample") is not none -%}
         mod({{ rows }}.entity_id, {{ var("sample") }}) = 0
+    {%- elif var("is_supposed") -%}
+        {{ is_judged(rows) }}
     {%- else -%}
         true
     {%- endif -%}

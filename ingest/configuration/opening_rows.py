@@ -14,8 +14,8 @@ from ingest.configuration.calendars import Opening
 # https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format"
 BEFORE_ROWS = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 AFTER_ROWS = b"\xff\xff"
-WINDOW_COPY = "copy raw.calendar_windows from stdin (format binary)"
-PAGE_COPY = "copy raw.calendar_pages from stdin (format binary)"
+WINDOW_COPY = "copy {}.calendar_windows from stdin (format binary)"
+PAGE_COPY = "copy {}.calendar_pages from stdin (format binary)"
 MICROSECONDS = 1_000_000
 TIMESTAMP_OID = 1114
 # How many values a row has, then each after its length in bytes; that of a null is -1.
@@ -28,12 +28,12 @@ _ARRAY = Struct("!iiiIii")
 
 
 def opening_copies(
-    calendar_id: uuid.UUID, opening: Opening
+    calendar_id: uuid.UUID, opening: Opening, schema: str
 ) -> Iterator[tuple[str, bytes]]:
     """Statements, each with what it copies: a calendar version's windows and pages."""
     columns = [_instants(column) for column in opening.edges]
-    yield WINDOW_COPY, _copied(_window_rows(calendar_id, *columns))
-    yield PAGE_COPY, _copied(_page_rows(calendar_id, opening, columns))
+    yield WINDOW_COPY.format(schema), _copied(_window_rows(calendar_id, *columns))
+    yield PAGE_COPY.format(schema), _copied(_page_rows(calendar_id, opening, columns))
 
 
 def _copied(rows: Iterable[bytes]) -> bytes:

@@ -8,9 +8,9 @@ is in force is read in in_force.py.
 
 import json
 import uuid
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,6 +47,10 @@ from ingest.store.locks import Lock, hold_to_the_end
 
 # A file of 4 MiB may hold half a million of them.
 MOST_DEFECTS = 1_000
+# Tables whose versions decide deadlines.
+JUDGING = ("status_workflows", "calendars")
+# An id follows from the instant: no version that was applied has one of this.
+OF_NO_VERSION = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,13 @@ class Applied(NamedTuple):
     unchanged: int
 
 
+class Proposal(NamedTuple):
+    """Titles of what differs from what is in force, and the types that it judges."""
+
+    changed: tuple[str, ...]
+    entity_types: tuple[str, ...]
+
+
 class Difference(NamedTuple):
     """One field of a definition; None where it, or the definition, is not there."""
 
@@ -81,13 +92,13 @@ class Difference(NamedTuple):
     new: str | None
 
 
-def load(path: Path) -> Configuration:
-    """Read and check a file, or every .yml and .yaml file of a folder.
+def load(*paths: Path) -> Configuration:
+    """Read and check files, and every .yml and .yaml file of folders.
 
     Raises:
         WorkflowError: one line a defect, with file, line and key.
     """
-    return _load(path, None)
+    return _load(paths, None)
 
 
 def check(path: Path) -> Configuration:
@@ -96,7 +107,7 @@ def check(path: Path) -> Configuration:
     Raises:
         WorkflowError: one line a defect, with file, line and key.
     """
-    return _load(path, _calendars_beside(path))
+    return _load([path], _calendars_beside(path))
 
 
 def apply(
@@ -142,6 +153,36 @@ def compare(
     )
 
 
+def propose(
+    connection: Connection, configuration: Configuration, schema: str
+) -> Proposal:
+    """Write the versions that `apply` would append into tables of another schema.
+
+    Args:
+        connection: open, outside a transaction; this is one transaction on it.
+        configuration: as `load` gave it.
+        schema: with tables that are like those of raw. Rows are of batch 0.
+
+    Returns:
+        Of workflows and calendars alone: nothing else decides a deadline.
+
+    Raises:
+        WorkflowError: `apply` would refuse it. Nothing is written.
+    """
+    with connection.transaction():
+        versions = list(_versions(connection, configuration))
+        changed = [
+            version
+            for version, _ in _changes(connection, versions)
+            if version.table in JUDGING
+        ]
+        for version in changed:
+            values = {"created_at": OF_NO_VERSION, "batch_id": 0}
+            _append_version(connection, version, values, schema)
+        types = _judged_types(connection, changed)
+    return Proposal(tuple(version.title for version in changed), types)
+
+
 class _Version(NamedTuple):
     """One definition in the form in which it is compared: JSON text, keys sorted."""
 
@@ -152,12 +193,26 @@ class _Version(NamedTuple):
     opening: Opening | None = None
 
 
-def _load(path: Path, calendars: Collection[str] | None) -> Configuration:
+def _judged_types(
+    connection: Connection, changed: Sequence[_Version]
+) -> tuple[str, ...]:
+    """Entity types of these workflows, and of all that name one of these calendars."""
+    types = {v.identity[1] for v in changed if v.table == "status_workflows"}
+    calendars = [v.identity[1] for v in changed if v.table == "calendars"]
+    rows = connection.execute(
+        "select distinct entity_type from raw.status_workflows "
+        "where calendar_name = any(%s)",
+        [calendars],
+    ).fetchall()
+    return tuple(sorted({*types, *(name for (name,) in rows)}))
+
+
+def _load(paths: Sequence[Path], calendars: Collection[str] | None) -> Configuration:
     """calendars: the only ones beside those of the files; None if others may be."""
     defects: list[str] = []
     files = _Files()
     is_read = True
-    for file in yaml_paths(path):
+    for file in (file for path in paths for file in yaml_paths(path)):
         content = read_yaml(file, defects)
         if content is not None:
             defects += files.take(content)
@@ -169,7 +224,7 @@ def _load(path: Path, calendars: Collection[str] | None) -> Configuration:
     if defects:
         more = len(defects) - MOST_DEFECTS
         told = defects[:MOST_DEFECTS]
-        told += [f"{path}: there are {more:,} more defects."] if more > 0 else []
+        told += [f"{paths[0]}: there are {more:,} more defects."] if more > 0 else []
         raise WorkflowError("\n".join(told))
     return files.configuration()
 
@@ -537,7 +592,10 @@ def _append_versions(
 
 
 def _append_version(
-    connection: Connection, version: _Version, values: dict[str, Any]
+    connection: Connection,
+    version: _Version,
+    values: dict[str, Any],
+    schema: str = "raw",
 ) -> None:
     instant = values["created_at"].isoformat()
     version_id = uuid.uuid5(NAMESPACE, "\x00".join((*version.identity, instant)))
@@ -564,32 +622,34 @@ def _append_version(
         own = {"version_id": version_id, "channel_name": identity[0]}
     else:
         own = {"version_id": version_id, "id": identity[0]}
-    _insert(connection, version.table, {**values, **own, **content})
+    _insert(connection, version.table, {**values, **own, **content}, schema)
     if version.opening:
-        _append_opening(connection, version_id, version.opening)
+        _append_opening(connection, version_id, version.opening, schema)
     for step in steps:
         own = {
             "id": uuid.uuid5(version_id, step["status_name"]),
             "workflow_id": version_id,
         }
-        _insert(connection, "status_workflow_steps", {**values, **own, **step})
+        _insert(connection, "status_workflow_steps", {**values, **own, **step}, schema)
 
 
 def _append_opening(
-    connection: Connection, calendar_id: uuid.UUID, opening: Opening
+    connection: Connection, calendar_id: uuid.UUID, opening: Opening, schema: str
 ) -> None:
     """The windows of a calendar version, and their pages."""
-    for statement, rows in opening_copies(calendar_id, opening):
+    for statement, rows in opening_copies(calendar_id, opening, schema):
         with connection.cursor().copy(statement) as copy:
             copy.write(rows)
 
 
-def _insert(connection: Connection, table: str, values: dict[str, Any]) -> None:
+def _insert(
+    connection: Connection, table: str, values: dict[str, Any], schema: str = "raw"
+) -> None:
     texts = [
         json.dumps(v) if isinstance(v, dict | list) else v for v in values.values()
     ]
     marks = ", ".join(["%s"] * len(values))
     connection.execute(
-        f"insert into raw.{table} ({', '.join(values)}) values ({marks})",
+        f"insert into {schema}.{table} ({', '.join(values)}) values ({marks})",
         texts,
     )

@@ -9,4 +9,4 @@ select
     opens_at,
     closes_at,
     business_clock
-from {{ source("raw", "calendar_pages") }}
+from {{ configured("calendar_pages") }}

@@ -17,4 +17,4 @@ select
     notification_settings,
     {{ hours(json_number("notification_settings", "at_risk_hours")) }} as at_risk_time,
     is_final
-from {{ source("raw", "status_workflow_steps") }}
+from {{ configured("status_workflow_steps") }}

@@ -154,24 +154,23 @@ def forecast(publication: Publication, at: datetime | None = None) -> pl.DataFra
 
 def _level(place: int, by: tuple[str, ...]) -> str:
     """CTEs of one grouping: `shares_<place>`, by stay, of those that lasted as long."""
-    same = "".join(f" and waiting.{n} is not distinct from _.{n}" for n in by)
-    # ASOF joins take equality alone; null is a group of its own.
-    key = " || '/' || ".join(f"coalesce({n}, '')" for n in by) or "''"
-    del same
-    ctes = curve_ctes(f"grouped_{place}", ("group_key",))
-    for name in ("counted", "risked", "curve"):
-        ctes = _renamed(ctes, name, f"{name}_{place}")
+    # One text, because null is a group of its own and ASOF joins take equality alone.
+    key = f"concat_ws('/', {', '.join(_text(name) for name in by)})" if by else "''"
     return f""",
         grouped_{place} as not materialized (
             select {key} as group_key, seconds, has_left from lasted
         ),
 
-        {ctes},
+        {curve_ctes(f"grouped_{place}", ("group_key",), f"_{place}")},
 
         starts_{place} as (
-            select group_key, -1::bigint as seconds, 1.0::double as survival,
+            select
+                group_key,
+                -1::bigint as seconds,
+                1.0::double as survival,
                 sum(left_count + censored_count)::bigint as remaining_count
-            from counted_{place} group by group_key
+            from counted_{place}
+            group by group_key
             union all
             select group_key, seconds, survival, remaining_count from curve_{place}
         ),
@@ -181,12 +180,208 @@ def _level(place: int, by: tuple[str, ...]) -> str:
                 interval_id,
                 so_far.remaining_count as remaining_{place},
                 beyond.survival / nullif(so_far.survival, 0) as share_{place}
-            from (select *, {key} as group_key from waiting) as waiting
+            from (select *, {key} as group_key from waiting) as stays
             asof join starts_{place} as so_far
-                on waiting.group_key = so_far.group_key
-                and waiting.seconds >= so_far.seconds
+                on
+                    stays.group_key = so_far.group_key
+                    and stays.seconds >= so_far.seconds
             asof join starts_{place} as beyond
-                on waiting.group_key = beyond.group_key
-                and greatest(waiting.due_seconds, waiting.seconds) >= beyond.seconds
+                on
+                    stays.group_key = beyond.group_key
+                    and greatest(stays.due_seconds, stays.seconds) >= beyond.seconds
         )
     """
+
+
+def _text(name: str) -> str:
+    return f"coalesce(replace({name}, '/', '//'), '/')"
+
+
+def _shrunk(place: int) -> str:
+    """The share of a grouping and of its coarser ones, the base rate the coarsest.
+
+    A group's share counts as often as it has stays that lasted as long, the coarser
+    one's PRIOR_STAYS times; a group that none of them outlived knows nothing.
+    """
+    if place == len(LEVELS):
+        return "base_ratio"
+    count = f"if(share_{place} is null, 0, coalesce(remaining_{place}, 0))"
+    return (
+        f"(({count} * coalesce(share_{place}, 0) + {PRIOR_STAYS} * {_shrunk(place + 1)})"
+        f" / ({count} + {PRIOR_STAYS}))"
+    )
+
+
+def exits(publication: Publication, at: datetime | None = None) -> pl.DataFrame:
+    """Where each stay of `forecast` goes by its deadline: competing exits.
+
+    By Aalen and Johansen's estimate over the stays of its own type, workflow and status
+    that lasted as long, without shrinkage. Columns: interval_id; next_status;
+    probability of going there by the deadline. Those of a stay and the share that stays
+    beyond the deadline add up to 1. Stays without comparable ones have no row.
+    """
+    key = f"concat_ws('/', {', '.join(_text(name) for name in LEVELS[0])})"
+    sql = f"""
+        with {COMPARABLE},
+
+        followed as (
+            select
+                transition_id,
+                lead(to_status) over (
+                    partition by entity_type, entity_id order by entity_place
+                ) as next_status
+            from audit_trail
+            where to_status is distinct from previous_status
+        ),
+
+        grouped as (
+            select lasted.*, {key} as group_key, if(has_left, next_status, null) as exit
+            from lasted
+            inner join status_intervals using (interval_id)
+            inner join followed
+                on status_intervals.first_transition_id = followed.transition_id
+        ),
+
+        {curve_ctes("grouped", ("group_key",))},
+
+        steps as (
+            select
+                group_key,
+                seconds,
+                at_risk_count,
+                survival,
+                coalesce(
+                    lag(survival) over (partition by group_key order by seconds), 1
+                ) as survival_before
+            from curve
+        ),
+
+        left_for as (
+            select group_key, seconds, exit, count(*) as exit_count
+            from grouped
+            where has_left
+            group by all
+        )
+
+        select
+            waiting.interval_id,
+            left_for.exit as next_status,
+            sum(survival_before * exit_count / at_risk_count)
+            / any_value(so_far.survival) as probability
+        from (select *, {key} as group_key from waiting) as waiting
+        asof join (
+            select group_key, seconds, survival from curve
+            union all
+            select distinct group_key, -1, 1.0 from grouped
+        ) as so_far
+            on waiting.group_key = so_far.group_key and waiting.seconds >= so_far.seconds
+        inner join left_for
+            on
+                waiting.group_key = left_for.group_key
+                and left_for.seconds > waiting.seconds
+                and left_for.seconds <= waiting.due_seconds
+        inner join steps
+            on
+                left_for.group_key = steps.group_key and left_for.seconds = steps.seconds
+        where so_far.survival > 0
+        group by waiting.interval_id, left_for.exit
+        order by waiting.interval_id, left_for.exit
+    """
+    return publication.frame(Query(sql, {"at": at or publication.as_of}))
+
+
+def back_test(publication: Publication, instants: list[datetime]) -> BackTest:
+    """Forecast at past instants, by what was known then; hold it against what came.
+
+    Only stays whose deadline is before the publication's clock are asked about, since
+    of others those that met theirs would be known, and those that will not are not.
+    """
+    frames = [
+        forecast(publication, instant)
+        .with_columns(pl.lit(instant).alias("at"))
+        .filter(
+            (pl.col("sla_deadline") >= instant)
+            & (pl.col("sla_deadline") < publication.as_of)
+        )
+        for instant in instants
+    ]
+    outcomes = publication.frame(
+        Query(
+            "select interval_id, coalesce(left_at > sla_deadline, true) as is_breached "
+            "from status_intervals where sla_deadline is not null",
+            {},
+        )
+    )
+    forecasts = pl.concat(frames).join(outcomes, on="interval_id", how="inner")
+    return BackTest(forecasts, _calibration(forecasts), _verdict(forecasts))
+
+
+def _calibration(forecasts: pl.DataFrame) -> pl.DataFrame:
+    """A row per tenth of the probability that has forecasts: what came of them.
+
+    Columns: bin (its lower end); forecast_count; breached_count; mean_probability;
+    observed_ratio with observed_low and observed_high (exact, as if no stay were asked
+    about twice).
+    """
+    place = (pl.col("breach_probability") * BINS).floor().clip(0, BINS - 1) / BINS
+    counted = (
+        forecasts.group_by(place.alias("bin"))
+        .agg(
+            pl.len().alias("forecast_count"),
+            pl.col("is_breached").sum().alias("breached_count"),
+            pl.col("breach_probability").mean().alias("mean_probability"),
+        )
+        .sort("bin")
+    )
+    return with_intervals(counted, "breached_count", "forecast_count", "observed")
+
+
+def _verdict(forecasts: pl.DataFrame) -> Verdict:
+    if forecasts.is_empty():
+        sentence = "No stay was open at these instants whose outcome is known."
+        return Verdict(0, 0, 0, None, None, None, None, False, sentence)
+    missed = pl.col("breach_probability") - pl.col("is_breached").cast(pl.Float64)
+    # A stay that is open at several instants has one outcome: it is drawn whole.
+    sums = forecasts.group_by("interval_id", maintain_order=True).agg(
+        pl.len().cast(pl.Float64).alias("count"),
+        pl.col("is_breached").sum().cast(pl.Float64).alias("breached"),
+        (missed**2).sum().alias("squares"),
+    )
+    by_stay = sums.select("count", "breached", "squares").to_numpy()
+    brier, base_brier = _scores(by_stay.sum(axis=0))
+    interval = _bootstrap(by_stay)
+    beats = interval.low > 0
+    sentence = _sentence(brier, base_brier, interval, beats)
+    count, breached, _ = by_stay.sum(axis=0)
+    return Verdict(
+        int(count), sums.height, int(breached), brier, base_brier,
+        base_brier - brier, interval, beats, sentence,
+    )
+
+
+def _scores(sums: NDArray[np.float64]) -> tuple[float, float]:
+    """Brier scores of the forecast and of the base rate, from sums over stays."""
+    count, breached, squares = sums
+    base = breached / count
+    return float(squares / count), float(base * (1 - base))
+
+
+def _bootstrap(by_stay: NDArray[np.float64]) -> Interval:
+    """Percentiles of the gain over stays drawn again, always in the same way."""
+    draw = np.random.default_rng(22)
+    n = len(by_stay)
+    gains = []
+    for _ in range(ROUNDS):
+        brier, base = _scores(by_stay[draw.integers(0, n, n)].sum(axis=0))
+        gains.append(base - brier)
+    tail = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.percentile(gains, [tail, 100 - tail])
+    return Interval(float(low), float(high))
+
+
+def _sentence(brier: float, base: float, gain: Interval, beats: bool) -> str:
+    scores = f"Brier score {brier:.4f} against {base:.4f} of the base rate"
+    between = f"the gain is between {gain.low:+.4f} and {gain.high:+.4f}"
+    if beats:
+        return f"The forecast beats the base rate: {scores}; {between}."
+    return f"The forecast does not beat the base rate: {scores}; {between}."

@@ -17,11 +17,18 @@ from analytics.stays import ALL, Scope, lasting
 BY = ("entity_type", "workflow_name", "status")
 # Products of a million factors are off by less; a survival of one half is one half.
 ROUNDING = 1e-9
+# The last stays of a group may all end at once: nothing survives then, and there is no
+# logarithm.
+LOGARITHM = (
+    "case when left_count < at_risk_count then ln(1 - left_count / at_risk_count) end"
+)
 Clock = Literal["elapsed_seconds", "business_seconds"]
 
 
-def curve_ctes(durations: str, by: tuple[str, ...]) -> str:
+def curve_ctes(durations: str, by: tuple[str, ...], suffix: str = "") -> str:
     """CTEs that end in `curve`: a row per group and second at which a stay ended.
+
+    suffix: what the names of the CTEs end in, where a query has several groupings.
 
     durations: a relation with the columns of `by`, seconds (whole) and has_left.
     Everything is windows over counts per second: no loop over groups, no row per stay
@@ -31,7 +38,7 @@ def curve_ctes(durations: str, by: tuple[str, ...]) -> str:
     partition = f"partition by {group}" if by else ""
     comma = f"{group}," if by else ""
     return f"""
-        counted as (
+        counted{suffix} as (
             select
                 {comma}
                 seconds,
@@ -42,44 +49,37 @@ def curve_ctes(durations: str, by: tuple[str, ...]) -> str:
             group by all
         ),
 
-        risked as (
+        risked{suffix} as (
             select
                 *,
                 sum(left_count + censored_count) over (
                     {partition} order by seconds
                     rows between current row and unbounded following
                 )::bigint as at_risk_count
-            from counted
+            from counted{suffix}
         ),
 
-        curve as (
+        curve{suffix} as (
             select
                 *,
                 at_risk_count - left_count - censored_count as remaining_count,
                 case
                     when left_count < at_risk_count
-                        then exp(sum(ln(1 - left_count / at_risk_count)) over so_far)
+                        then exp(sum({LOGARITHM}) over so_far)
                     else 0
                 end as survival,
                 sum(
                     left_count / (at_risk_count * (at_risk_count - left_count)::double)
                 ) over so_far as variance,
                 sum(left_count) over so_far as left_so_far
-            from risked
+            from risked{suffix}
             where left_count > 0
             window so_far as (
                 {partition} order by seconds
                 rows between unbounded preceding and current row
             )
         )
-    """.replace("ln(1 - left_count / at_risk_count)", _LOGARITHM)
-
-
-# The last stays of a group may all end at once: then nothing survives, and the logarithm
-# has no value.
-_LOGARITHM = (
-    "case when left_count < at_risk_count then ln(1 - left_count / at_risk_count) end"
-)
+    """
 
 
 def curves(

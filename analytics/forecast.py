@@ -261,31 +261,59 @@ def exits(publication: Publication, at: datetime | None = None) -> pl.DataFrame:
             from grouped
             where has_left
             group by all
-        )
+        ),
 
-        select
-            waiting.interval_id,
-            left_for.exit as next_status,
-            sum(survival_before * exit_count / at_risk_count)
-            / any_value(so_far.survival) as probability
-        from (select *, {key} as group_key from waiting) as waiting
-        asof join (
+        incidence as (
+            select
+                group_key,
+                exit,
+                seconds,
+                sum(survival_before * exit_count / at_risk_count) over (
+                    partition by group_key, exit order by seconds
+                    rows between unbounded preceding and current row
+                ) as incidence
+            from left_for
+            inner join steps using (group_key, seconds)
+            union all
+            select distinct group_key, exit, -1, 0 from left_for
+        ),
+
+        survived as (
             select group_key, seconds, survival from curve
             union all
             select distinct group_key, -1, 1.0 from grouped
-        ) as so_far
-            on waiting.group_key = so_far.group_key and waiting.seconds >= so_far.seconds
-        inner join left_for
+        ),
+
+        asked as (
+            select
+                waiting.interval_id, waiting.seconds, waiting.due_seconds,
+                waiting.group_key, survived.survival, ways.exit
+            from (select *, {key} as group_key from waiting) as waiting
+            asof join survived
+                on
+                    waiting.group_key = survived.group_key
+                    and waiting.seconds >= survived.seconds
+            inner join (select distinct group_key, exit from left_for) as ways
+                on waiting.group_key = ways.group_key
+            where survived.survival > 0 and waiting.due_seconds >= waiting.seconds
+        )
+
+        select
+            asked.interval_id,
+            asked.exit as next_status,
+            (beyond.incidence - so_far.incidence) / asked.survival as probability
+        from asked
+        asof join incidence as so_far
             on
-                waiting.group_key = left_for.group_key
-                and left_for.seconds > waiting.seconds
-                and left_for.seconds <= waiting.due_seconds
-        inner join steps
+                asked.group_key = so_far.group_key
+                and asked.exit = so_far.exit
+                and asked.seconds >= so_far.seconds
+        asof join incidence as beyond
             on
-                left_for.group_key = steps.group_key and left_for.seconds = steps.seconds
-        where so_far.survival > 0
-        group by waiting.interval_id, left_for.exit
-        order by waiting.interval_id, left_for.exit
+                asked.group_key = beyond.group_key
+                and asked.exit = beyond.exit
+                and asked.due_seconds >= beyond.seconds
+        order by all
     """
     return publication.frame(Query(sql, {"at": at or publication.as_of}))
 

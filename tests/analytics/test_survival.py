@@ -8,9 +8,9 @@ import math
 
 import polars as pl
 import pytest
-from conftest import Publish
 from lifelines import KaplanMeierFitter
 from lifelines.utils import median_survival_times, qth_survival_times
+from published_rows import Publish
 
 from analytics import survival
 from analytics.stays import Scope

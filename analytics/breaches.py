@@ -53,15 +53,27 @@ def associations(
         pl.Series(name, [one[place] for one in odds], dtype=pl.Float64)
         for place, name in enumerate(names)
     )
-    return _corrected(frame).select(
-        "factor", "value", "due_count", "breached_count",
-        "breached_ratio", "breached_low", "breached_high",
-        (pl.col("breached_count") / pl.col("all_breached")).fill_nan(None).alias("share"),
-        (
-            pl.col("breached_ratio") / (pl.col("all_breached") / pl.col("all_due"))
-        ).fill_nan(None).alias("lift"),
-        *names, "q",
-    ).sort("q", "p", "factor", "value", nulls_last=True)
+    return (
+        _corrected(frame)
+        .select(
+            "factor",
+            "value",
+            "due_count",
+            "breached_count",
+            "breached_ratio",
+            "breached_low",
+            "breached_high",
+            (pl.col("breached_count") / pl.col("all_breached"))
+            .fill_nan(None)
+            .alias("share"),
+            (pl.col("breached_ratio") / (pl.col("all_breached") / pl.col("all_due")))
+            .fill_nan(None)
+            .alias("lift"),
+            *names,
+            "q",
+        )
+        .sort("q", "p", "factor", "value", nulls_last=True)
+    )
 
 
 def association_rows(scope: Scope, factor: str, value: str) -> Query:
@@ -112,7 +124,7 @@ def _counts(publication: Publication, scope: Scope, least_due: int) -> pl.DataFr
 
 
 def _factors(scope: Scope) -> Query:
-    """CTEs: `judged_stays`, those that are due; `factors`, a row per stay and factor."""
+    """CTEs: `judged_stays`, which are due; `factors`, a row per stay and factor."""
     stays = judged(scope)
     days = ", ".join(f"'{day}'" for day in DAYS)
     sql = f"""
@@ -201,9 +213,13 @@ def compare(
         _compliance(publication, scope, by, name)
         for name, scope in (("first", first), ("second", second))
     ]
-    frame = sides[0].join(
-        sides[1], on=list(by), how="full", coalesce=True, nulls_equal=True
-    ) if by else pl.concat(sides, how="horizontal")
+    frame = (
+        sides[0].join(
+            sides[1], on=list(by), how="full", coalesce=True, nulls_equal=True
+        )
+        if by
+        else pl.concat(sides, how="horizontal")
+    )
     counts = ("first_met", "first_due", "second_met", "second_due")
     frame = frame.with_columns(pl.col(counts).fill_null(0))
     found = [
@@ -235,5 +251,3 @@ def _compliance(
         {"group by all" if by else ""}
     """
     return publication.frame(Query(sql, stays.parameters))
-
-

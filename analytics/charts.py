@@ -25,7 +25,7 @@ def xmr(points: pl.DataFrame, baselines: Sequence[date] = ()) -> pl.DataFrame:
 
     Args:
         points: date (one row each, in any order) and value, not null.
-        baselines: dates from which on a new baseline holds; the first is the first date.
+        baselines: dates from which on a new one holds; the first is the first date.
 
     Returns:
         points in the order of their dates, with baseline (its first date), centre,
@@ -96,7 +96,11 @@ def p_chart(points: pl.DataFrame, baselines: Sequence[date] = ()) -> pl.DataFram
         pl.lit(None, pl.Float64).alias("upper"),
         *(pl.lit(value=False).alias(rule) for rule in RULES),
     )
-    return pl.concat([known, empty.select(known.columns)]).sort("date").drop("off", "sigma")
+    return (
+        pl.concat([known, empty.select(known.columns)])
+        .sort("date")
+        .drop("off", "sigma")
+    )
 
 
 def signals(chart: pl.DataFrame) -> pl.DataFrame:
@@ -121,9 +125,7 @@ def signals(chart: pl.DataFrame) -> pl.DataFrame:
     last = chart["date"].max()
     ends = pl.when(pl.col("ends_on") != last).then(pl.col("ends_on"))
     return (
-        pl.concat(found)
-        .with_columns(ends.alias("ends_on"))
-        .sort("begins_on", "rule")
+        pl.concat(found).with_columns(ends.alias("ends_on")).sort("begins_on", "rule")
     )
 
 

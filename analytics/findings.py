@@ -7,7 +7,7 @@ is likely to happen next is in `forecast`; whether a week is out of the ordinary
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -24,7 +24,8 @@ SLOW, EXTREME = 1.5, 3.0
 IDLE_DAYS = 7
 
 
-class Finding(NamedTuple):
+@dataclass(frozen=True)
+class Finding:
     """One thing that stands out.
 
     group: what it is about, by column; threshold: what a row must have or exceed, in
@@ -340,7 +341,10 @@ def _counted(
 ) -> list[Finding]:
     """Count the rows of a query that have a mark, by group."""
     counts = f"""
-        select {", ".join(group)}, count(*) filter ({mark}) as found, count(*) as looked_at
+        select
+            {", ".join(group)},
+            count(*) filter ({mark}) as found,
+            count(*) as looked_at
         from ({base.sql}) group by all
     """
     rows = f"select * from ({base.sql}) where {mark}"

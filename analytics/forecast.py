@@ -1,4 +1,4 @@
-"""How likely an open stay is to breach, and whether that is worth more than a base rate.
+"""How likely an open stay is to breach, and whether that beats a base rate.
 
 From the survival of comparable past stays in business time: of those that lasted as
 long as this one, the share that lasted beyond its deadline. Past stays are all that the
@@ -206,10 +206,9 @@ def _shrunk(place: int) -> str:
     if place == len(LEVELS):
         return "base_ratio"
     count = f"if(share_{place} is null, 0, coalesce(remaining_{place}, 0))"
-    return (
-        f"(({count} * coalesce(share_{place}, 0) + {PRIOR_STAYS} * {_shrunk(place + 1)})"
-        f" / ({count} + {PRIOR_STAYS}))"
-    )
+    coarser = f"{PRIOR_STAYS} * {_shrunk(place + 1)}"
+    own = f"{count} * coalesce(share_{place}, 0)"
+    return f"(({own} + {coarser}) / ({count} + {PRIOR_STAYS}))"
 
 
 def exits(publication: Publication, at: datetime | None = None) -> pl.DataFrame:
@@ -382,8 +381,15 @@ def _verdict(forecasts: pl.DataFrame) -> Verdict:
     sentence = _sentence(brier, base_brier, interval, beats)
     count, breached, _ = by_stay.sum(axis=0)
     return Verdict(
-        int(count), sums.height, int(breached), brier, base_brier,
-        base_brier - brier, interval, beats, sentence,
+        int(count),
+        sums.height,
+        int(breached),
+        brier,
+        base_brier,
+        base_brier - brier,
+        interval,
+        beats,
+        sentence,
     )
 
 

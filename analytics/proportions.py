@@ -64,9 +64,7 @@ def exact_intervals(
     tail = (1 - confidence) / 2
     # At the ends one of the parameters is 0, where there is no beta distribution.
     low = np.where(k > 0, stats.beta.ppf(tail, np.maximum(k, 1), n - k + 1), 0.0)
-    high = np.where(
-        k < n, stats.beta.ppf(1 - tail, k + 1, np.maximum(n - k, 1)), 1.0
-    )
+    high = np.where(k < n, stats.beta.ppf(1 - tail, k + 1, np.maximum(n - k, 1)), 1.0)
     return low, high
 
 

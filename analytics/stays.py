@@ -1,4 +1,4 @@
-"""Which stays a question is about, and what is known of each at the publication's clock.
+"""Which stays a question is about, and what is known of each by the clock.
 
 SQL that several questions begin with. What is counted of it belongs in their modules;
 verdicts and deadlines were decided before publishing, and are not decided here again.
@@ -11,8 +11,8 @@ from analytics.published import Query
 
 # What an open stay has got so far, in the business time of its calendar (S11). The
 # calendar's windows make a clock that stands still while it is closed; a stay is found
-# the last window that opened before it by one ASOF join. Null before the first and after
-# the last window, where the calendar knows nothing.
+# the last window that opened before it by one ASOF join. Null before the first window
+# and after the last, where the calendar knows nothing.
 CLOCK = """
     business_clock as (
         select
@@ -141,6 +141,8 @@ def lasting(scope: Scope) -> Query:
     nothing is waited for there (S14), and so is what begins after the clock.
     """
     condition = scope.condition()
+    elapsed = seconds_between("epoch_us(entered_at)", "epoch_us(stays.as_of)")
+    business = seconds_between(reading_us("entered", "entered_at"), "now.shows_us")
     sql = f"""
         with {CLOCK},
 
@@ -169,17 +171,11 @@ def lasting(scope: Scope) -> Query:
         open_stays as (
             select
                 stays.* exclude (elapsed_seconds, business_seconds),
-                {seconds_between("epoch_us(entered_at)", "epoch_us(stays.as_of)")}
-                    as elapsed_seconds,
-                case
-                    when stays.calendar_id is null
-                        then {seconds_between("epoch_us(entered_at)", "epoch_us(stays.as_of)")}
-                    else {
-        seconds_between(reading_us("entered", "entered_at"), "clock_now.shows_us")
-    }
-                end as business_seconds
+                {elapsed} as elapsed_seconds,
+                case when stays.calendar_id is null then {elapsed} else {business} end
+                    as business_seconds
             from (from stays where left_at is null) as stays
-            left join clock_now on stays.calendar_id = clock_now.calendar_id
+            left join clock_now as now on stays.calendar_id = now.calendar_id
             {join_clock("entered", "stays.calendar_id", "entered_at")}
         )
 

@@ -137,7 +137,9 @@ def quantiles(
     ]
     group = ", ".join(by)
     comma = f"{group}," if by else ""
-    same = " and ".join(f"totals.{name} is not distinct from ends.{name}" for name in by)
+    same = " and ".join(
+        f"totals.{name} is not distinct from ends.{name}" for name in by
+    )
     sql = f"""
         with {_of_groups(source.sql, by, clock)},
 
@@ -198,6 +200,5 @@ def _bounds(confidence: float) -> str:
         "high": f"pow(survival, exp(-least({power}, 700)))",
     }
     return ", ".join(
-        f"case when survival > 0 then {end} end as {name}"
-        for name, end in ends.items()
+        f"case when survival > 0 then {end} end as {name}" for name, end in ends.items()
     )

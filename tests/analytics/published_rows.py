@@ -83,4 +83,4 @@ def write_file(published: Path, path: Path, script: str, as_of: str) -> None:
                 f"create table {table} as from published.{table} limit 0"
             )
         connection.execute("insert into publication values (7, $1)", [as_of])
-        connection.execute(STAYS + script + FILL)
+        connection.execute(f"{STAYS}{script};{FILL}")

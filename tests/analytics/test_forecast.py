@@ -1,4 +1,4 @@
-"""The forecast on simulated stays whose truth is known, and where there is no signal."""
+"""The forecast on simulated stays of a known truth, and where there is no signal."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -19,28 +19,29 @@ with drawn as (
     select
         i as entity_id,
         ['fast', 'slow'][1 + i % 2] as status,
-        timestamptz '2026-01-01 00:00Z' + interval (hash(i) % 217000) minute
+        timestamptz '2026-01-01 00:00:00Z' + interval (hash(i) % 217000) minute
             as entered_at,
-        -ln((hash(i + 1000000) % 1000003 + 1) / 1000004.0) * [10, 60][1 + i % 2] as hours
+        -ln((hash(i + 1000000) % 1000003 + 1) / 1000004.0) * [10, 60][1 + i % 2]
+            as hours
     from range(20000) as t (i)
 )
 
 select
     entity_id, status, entered_at, entered_at + interval 48 hour as sla_deadline,
     case
-        when epoch(entered_at) + hours * 3600 <= epoch(timestamptz '2026-06-01 00:00Z')
+        when epoch(entered_at) + hours * 3600 <= epoch(timestamptz '2026-06-01 00:00:00Z')
             then entered_at + to_microseconds((hours * 3600000000)::bigint)
     end as left_at
 from drawn;
 """
-# Every stay begins at midnight and is due 24 h later; whatever they are, all last alike.
+# Every stay begins at midnight and is due 24 h later; all statuses last alike.
 NO_SIGNAL = """
 insert into stays by name
 with drawn as (
     select
         i as entity_id,
         ['a', 'b', 'c', 'd', 'e'][1 + hash(i) % 5] as status,
-        timestamptz '2026-01-01 00:00Z' + interval (i % 140) day as entered_at,
+        timestamptz '2026-01-01 00:00:00Z' + interval (i % 140) day as entered_at,
         -ln((hash(i + 1000000) % 1000003 + 1) / 1000004.0) * 20 as hours
     from range(6000) as t (i)
 )
@@ -118,13 +119,16 @@ def test_a_back_test_knows_nothing_of_what_came_later(
 
 
 def test_exits_and_the_breach_are_all_that_can_come(publish: Publish) -> None:
-    script = TRUTH + """
+    script = (
+        TRUTH
+        + """
         insert into stays by name
         select
             entity_id, ['won', 'lost'][1 + entity_id % 3 // 2] as status,
             left_at as entered_at, true as is_final
         from stays where left_at is not null;
     """
+    )
     publication = publish(script, AS_OF.isoformat())
     found = forecast.forecast(publication).filter(pl.col("sla_deadline") >= AS_OF)
     ways = forecast.exits(publication)
@@ -134,7 +138,11 @@ def test_exits_and_the_breach_are_all_that_can_come(publish: Publish) -> None:
     # The forecast is shrunk to coarser groups, by 20 of some 2,000.
     left = (joined["probability"] + joined["breach_probability"] - 1).abs()
     assert left.max() < 0.02
-    by_way = ways.group_by("next_status").agg(pl.col("probability").mean()).sort("next_status")
+    by_way = (
+        ways.group_by("next_status")
+        .agg(pl.col("probability").mean())
+        .sort("next_status")
+    )
     lost, won = by_way["probability"].to_list()
     assert won / lost == pytest.approx(2, rel=0.1)
 

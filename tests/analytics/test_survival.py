@@ -23,8 +23,9 @@ select
     i as entity_id,
     ['new', 'sent', 'held'][1 + i % 3] as status,
     case
-        when i % 4 = 0 then timestamptz '2026-06-01 00:00Z' - interval (hash(i) % 90) hour
-        else timestamptz '2026-03-01 00:00Z'
+        when i % 4 = 0
+            then timestamptz '2026-06-01 00:00:00Z' - interval (hash(i) % 90) hour
+        else timestamptz '2026-03-01 00:00:00Z'
     end as entered_at,
     case
         when i % 4 > 0
@@ -95,7 +96,7 @@ def test_a_half_that_left_is_the_median_whatever_the_rounding(publish: Publish) 
         select
             1000 * n + i as entity_id,
             n::varchar as status,
-            timestamptz '2026-03-01 00:00Z' as entered_at,
+            timestamptz '2026-03-01 00:00:00Z' as entered_at,
             entered_at + interval (i) minute as left_at
         from range(2, 200, 2) as groups (n), range(1, n + 1) as t (i)
         """,
@@ -110,7 +111,7 @@ def test_a_half_that_left_is_the_median_whatever_the_rounding(publish: Publish) 
 def test_all_open_and_nothing_at_all_have_no_quantiles(publish: Publish) -> None:
     publication = publish(
         "insert into stays (entity_id, status, entered_at) "
-        "values (1, 'new', '2026-03-01 00:00Z')",
+        "values (1, 'new', '2026-03-01 00:00:00Z')",
         AS_OF,
     )
     row = survival.quantiles(publication).row(0, named=True)
@@ -124,7 +125,8 @@ def test_what_is_final_or_begins_after_the_clock_waits_for_nothing(
 ) -> None:
     publication = publish(
         "insert into stays (entity_id, status, entered_at, is_final) values "
-        "(1, 'done', '2026-03-01 00:00Z', true), (2, 'new', '2026-06-02 00:00Z', false)",
+        "(1, 'done', '2026-03-01 00:00:00Z', true), "
+        "(2, 'new', '2026-06-02 00:00:00Z', false)",
         AS_OF,
     )
     assert survival.quantiles(publication).is_empty()
@@ -136,12 +138,12 @@ def test_an_open_stay_has_the_business_time_of_its_calendar(publish: Publish) ->
         """
         insert into calendar_windows by name
         select 'c' as calendar_id, unnest([
-            timestamptz '2026-05-28 09:00Z', '2026-05-29 09:00Z', '2026-06-01 09:00Z'
+            timestamptz '2026-05-28 09:00:00Z', '2026-05-29 09:00:00Z', '2026-06-01 09:00:00Z'
         ]) as opens_at, opens_at + interval 8 hour as closes_at;
         insert into stays (entity_id, status, entered_at, calendar_id) values
-            (1, 'a', '2026-05-28 09:00Z', 'c'), (2, 'b', '2026-05-28 16:00Z', 'c'),
-            (3, 'c', '2026-05-30 12:00Z', 'c'), (4, 'd', '2026-06-01 11:59:59.5Z', 'c'),
-            (5, 'e', '2026-05-28 08:59Z', 'c'), (6, 'f', '2026-06-01 00:00Z', null);
+            (1, 'a', '2026-05-28 09:00:00Z', 'c'), (2, 'b', '2026-05-28 16:00:00Z', 'c'),
+            (3, 'c', '2026-05-30 12:00:00Z', 'c'), (4, 'd', '2026-06-01 11:59:59.5Z', 'c'),
+            (5, 'e', '2026-05-28 08:59:00Z', 'c'), (6, 'f', '2026-06-01 00:00:00Z', null);
         """,
         "2026-06-01T12:00:00Z",
     )

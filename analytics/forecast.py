@@ -234,11 +234,12 @@ def exits(publication: Publication, at: datetime | None = None) -> pl.DataFrame:
         ),
 
         grouped as (
-            select lasted.*, {key} as group_key, if(has_left, next_status, null) as exit
-            from lasted
-            inner join status_intervals using (interval_id)
-            inner join followed
-                on status_intervals.first_transition_id = followed.transition_id
+            select lasted.*, if(has_left, next_status, null) as exit
+            from (select *, {key} as group_key from lasted) as lasted
+            inner join (
+                select interval_id, first_transition_id from status_intervals
+            ) as firsts using (interval_id)
+            inner join followed on firsts.first_transition_id = followed.transition_id
         ),
 
         {curve_ctes("grouped", ("group_key",))},

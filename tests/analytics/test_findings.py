@@ -25,11 +25,11 @@ insert into workflow_steps by name select * from (values
 );
 insert into stays by name
 select i as entity_id, unnest(['new', 'sent', 'done']) as status,
-    timestamptz '2026-05-01 00:00:00Z' as day,
     unnest([day, day + interval (i) hour, day + interval (i + 5) hour]) as entered_at,
     unnest([day + interval (i) hour, day + interval (i + 5) hour, null]) as left_at,
     unnest([false, false, true]) as is_final
-from range(1, 41) as t (i);
+from range(1, 41) as t (i)
+cross join (select timestamptz '2026-05-01 00:00:00Z' as day);
 insert into stays (
     entity_id, status, entered_at, left_at, visit, transition_count, is_final
 ) values
@@ -125,7 +125,7 @@ with drawn as (
         hash(i * 3) % 100 < if(i % 2 = 0, 40, 20) as is_late, i % 10 = 0 as is_open
     from range(1200) as t (i)
 )
-select entity_id, status, entered_at, ['ann', 'bob', 'cy'][1 + hash(entity_id * 5) % 3]
+select entity_id, status, entered_at, ['ann', 'bob', 'cy'][1 + (hash(entity_id * 5) % 3)::int]
     as user_name, 'web' as system,
     if(is_open and not is_late, timestamptz '2026-06-05 00:00:00Z',
         entered_at + interval 24 hour) as sla_deadline,

@@ -72,13 +72,19 @@ def test_odds_of_many_are_woolfs(a: int, b: int, c: int, d: int) -> None:
     assert (found.low, found.high) == equal(oracle.oddsratio_confint())
 
 
-def test_odds_of_few_have_an_exact_interval() -> None:
-    # R's fisher.test of the tea that a lady tasted, which is in its manual.
-    found = proportions.odds_ratio((3, 1), (1, 3))
-    assert found.p == pytest.approx(0.4857, abs=5e-5)
-    assert found.low == pytest.approx(0.3135693, abs=5e-8)
-    assert found.high == pytest.approx(621.9337505, abs=5e-4)
-    assert found.ratio == 9
+@given(*[st.integers(1, 20)] * 4)
+def test_odds_of_few_have_an_exact_interval(a: int, b: int, c: int, d: int) -> None:
+    found = proportions.odds_ratio((a, b), (c, d))
+    margins = (a + b + c + d, a + c, a + b)
+    # At either end, what was seen is as far out as the confidence allows.
+    at_low = stats.nchypergeom_fisher.sf(a - 1, *margins, found.low)
+    at_high = stats.nchypergeom_fisher.cdf(a, *margins, found.high)
+    assert (at_low, at_high) == pytest.approx((0.025, 0.025), rel=1e-6)
+    assert found.ratio == equal(a * d / (b * c))
+
+
+def test_p_is_fishers_of_the_lady_who_tasted_tea() -> None:
+    assert proportions.odds_ratio((3, 1), (1, 3)).p == equal(34 / 70)
 
 
 @given(st.lists(st.floats(0, 1), max_size=50))

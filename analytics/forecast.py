@@ -39,10 +39,16 @@ COMPARABLE = f"""
         select
             interval_id, entity_type, entity_id, workflow_name, status, entered_at,
             calendar_id, sla_deadline, left_at,
-            case when left_at <= $at then left_at else $at end as seen_until,
-            coalesce(left_at <= $at, false) as has_left
+            coalesce(left_at <= $at, false) as has_left,
+            business_seconds as seconds
         from status_intervals
         where entered_at <= $at and not is_final
+    ),
+
+    clock_then as (
+        select calendars.calendar_id, {reading_us("shown", "$at")} as shows_us
+        from (select distinct calendar_id, $at as at from calendar_windows) as calendars
+        {join_clock("shown", "calendars.calendar_id", "calendars.at")}
     ),
 
     read as (
@@ -52,19 +58,22 @@ COMPARABLE = f"""
                 when known.calendar_id is null then epoch_us(entered_at)
                 else {reading_us("entered", "entered_at")}
             end as entered_us,
-            case
-                when known.calendar_id is null then epoch_us(seen_until)
-                else {reading_us("seen", "seen_until")}
-            end as seen_us
-        from known
+            if(known.calendar_id is null, epoch_us($at), clock_then.shows_us) as seen_us
+        from (from known where not has_left) as known
+        left join clock_then on known.calendar_id = clock_then.calendar_id
         {join_clock("entered", "known.calendar_id", "entered_at")}
-        {join_clock("seen", "known.calendar_id", "seen_until")}
+    ),
+
+    still_open as (
+        select * exclude (seconds), {seconds_between("entered_us", "seen_us")} as seconds
+        from read
     ),
 
     lasted as (
-        select *, {seconds_between("entered_us", "seen_us")} as seconds
-        from read
-        where seen_us >= entered_us
+        select *, null::bigint as entered_us from known
+        where has_left and seconds is not null
+        union all by name
+        select * exclude (seen_us) from still_open where seconds is not null
     ),
 
     base as (
@@ -136,7 +145,18 @@ def forecast(publication: Publication, at: datetime | None = None) -> pl.DataFra
         f"left join shares_{place} using (interval_id) " for place in range(len(LEVELS))
     )
     sql = f"""
-        with {COMPARABLE} {levels}
+        with {COMPARABLE},
+
+        parts as (
+            select
+                {", ".join(LEVELS[0])},
+                seconds,
+                count(*) filter (has_left) as left_count,
+                count(*) filter (not has_left) as censored_count
+            from lasted
+            group by all
+        )
+        {levels}
         select
             interval_id, entity_type, entity_id, workflow_name, status, entered_at,
             sla_deadline, seconds, due_seconds,
@@ -158,7 +178,7 @@ def _level(place: int, by: tuple[str, ...]) -> str:
     key = f"concat_ws('/', {', '.join(_text(name) for name in by)})" if by else "''"
     return f""",
         grouped_{place} as not materialized (
-            select {key} as group_key, seconds, has_left from lasted
+            select {key} as group_key, seconds, left_count, censored_count from parts
         ),
 
         {curve_ctes(f"grouped_{place}", ("group_key",), f"_{place}")},
@@ -242,7 +262,16 @@ def exits(publication: Publication, at: datetime | None = None) -> pl.DataFrame:
             inner join followed on firsts.first_transition_id = followed.transition_id
         ),
 
-        {curve_ctes("grouped", ("group_key",))},
+        counts as (
+            select
+                group_key,
+                seconds,
+                has_left::bigint as left_count,
+                1 - left_count as censored_count
+            from grouped
+        ),
+
+        {curve_ctes("counts", ("group_key",))},
 
         steps as (
             select

@@ -25,12 +25,13 @@ LOGARITHM = (
 Clock = Literal["elapsed_seconds", "business_seconds"]
 
 
-def curve_ctes(durations: str, by: tuple[str, ...], suffix: str = "") -> str:
+def curve_ctes(counts: str, by: tuple[str, ...], suffix: str = "") -> str:
     """CTEs that end in `curve`: a row per group and second at which a stay ended.
 
     suffix: what the names of the CTEs end in, where a query has several groupings.
 
-    durations: a relation with the columns of `by`, seconds (whole) and has_left.
+    counts: a relation with the columns of `by`, seconds (whole), and left_count and
+    censored_count of them; finer ones than needed add up.
     Everything is windows over counts per second: no loop over groups, no row per stay
     once they are counted. Stays that are censored at a second are at risk up to it.
     """
@@ -42,10 +43,9 @@ def curve_ctes(durations: str, by: tuple[str, ...], suffix: str = "") -> str:
             select
                 {comma}
                 seconds,
-                count(*) filter (has_left) as left_count,
-                count(*) filter (not has_left) as censored_count
-            from {durations}
-            where seconds >= 0
+                sum(left_count)::bigint as left_count,
+                sum(censored_count)::bigint as censored_count
+            from {counts}
             group by all
         ),
 
@@ -184,7 +184,13 @@ def _of_groups(source: str, by: tuple[str, ...], clock: Clock) -> str:
     columns = "".join(f"{name}, " for name in by)
     return f"""
         durations as not materialized (
-            select {columns} {clock} as seconds, has_left from ({source})
+            select
+                {columns}
+                {clock} as seconds,
+                has_left::bigint as left_count,
+                1 - left_count as censored_count
+            from ({source})
+            where {clock} >= 0
         ),
         {curve_ctes("durations", by)}
     """

@@ -65,7 +65,9 @@ COMPARABLE = f"""
     ),
 
     still_open as (
-        select * exclude (seconds), {seconds_between("entered_us", "seen_us")} as seconds
+        select
+            * exclude (seconds),
+            {seconds_between("entered_us", "seen_us")} as seconds
         from read
     ),
 

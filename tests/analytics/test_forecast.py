@@ -30,7 +30,8 @@ with drawn as (
 select
     entity_id, status, entered_at, entered_at + interval 48 hour as sla_deadline,
     case
-        when epoch(entered_at) + hours * 3600 <= epoch(timestamptz '2026-06-01 00:00:00Z')
+        when entered_at + to_microseconds((hours * 3600000000)::bigint)
+            <= timestamptz '2026-06-01 00:00:00Z'
             then entered_at + to_microseconds((hours * 3600000000)::bigint)
     end as left_at
 from drawn;

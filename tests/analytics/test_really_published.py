@@ -102,7 +102,8 @@ def test_compliance_is_that_of_the_published_table(publication: Publication) -> 
         parameters,
     ).fetchone()
     told = publication.connection.execute(
-        "select sum(due_count), sum(breached_count + overdue_count) from sla_performance"
+        "select sum(due_count), sum(breached_count + overdue_count) "
+        "from sla_performance"
     ).fetchone()
     assert found == told
     assert found[1] > 50

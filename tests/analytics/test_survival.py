@@ -138,12 +138,16 @@ def test_an_open_stay_has_the_business_time_of_its_calendar(publish: Publish) ->
         """
         insert into calendar_windows by name
         select 'c' as calendar_id, unnest([
-            timestamptz '2026-05-28 09:00:00Z', '2026-05-29 09:00:00Z', '2026-06-01 09:00:00Z'
+            timestamptz '2026-05-28 09:00:00Z', '2026-05-29 09:00:00Z',
+            '2026-06-01 09:00:00Z'
         ]) as opens_at, opens_at + interval 8 hour as closes_at;
         insert into stays (entity_id, status, entered_at, calendar_id) values
-            (1, 'a', '2026-05-28 09:00:00Z', 'c'), (2, 'b', '2026-05-28 16:00:00Z', 'c'),
-            (3, 'c', '2026-05-30 12:00:00Z', 'c'), (4, 'd', '2026-06-01 11:59:59.5Z', 'c'),
-            (5, 'e', '2026-05-28 08:59:00Z', 'c'), (6, 'f', '2026-06-01 00:00:00Z', null);
+            (1, 'a', '2026-05-28 09:00:00Z', 'c'),
+            (2, 'b', '2026-05-28 16:00:00Z', 'c'),
+            (3, 'c', '2026-05-30 12:00:00Z', 'c'),
+            (4, 'd', '2026-06-01 11:59:59.5Z', 'c'),
+            (5, 'e', '2026-05-28 08:59:00Z', 'c'),
+            (6, 'f', '2026-06-01 00:00:00Z', null);
         """,
         "2026-06-01T12:00:00Z",
     )

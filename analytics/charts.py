@@ -74,32 +74,31 @@ def p_chart(points: pl.DataFrame, baselines: Sequence[date] = ()) -> pl.DataFram
         .then(pl.col("met_count") / pl.col("due_count"))
         .alias("ratio"),
     )
+    known = _with_runs(_binomial(frame.filter(pl.col("due_count") > 0)), "sigma")
+    empty = frame.filter(pl.col("due_count") == 0).with_columns(
+        *(pl.lit(None, pl.Float64).alias(name) for name in ("lower", "upper")),
+        *(pl.lit(value=False).alias(rule) for rule in RULES),
+    )
+    known = known.drop("off", "sigma")
+    return pl.concat([known, empty.select(known.columns)]).sort("date")
+
+
+def _binomial(frame: pl.DataFrame) -> pl.DataFrame:
+    """Add the limits of each day's number, whether they are broken, and sigma."""
     met, due, centre = (
         frame[name].to_numpy() for name in ("met_count", "due_count", "centre")
     )
-    frame = frame.with_columns(
+    is_beyond = (stats.binom.cdf(met, due, centre) < BEYOND) | (
+        stats.binom.sf(met - 1, due, centre) < BEYOND
+    )
+    return frame.with_columns(
         pl.Series("lower", stats.binom.ppf(BEYOND, due, centre) / due),
         pl.Series("upper", stats.binom.isf(BEYOND, due, centre) / due),
-        pl.Series(
-            "beyond_limits",
-            (stats.binom.cdf(met, due, centre) < BEYOND)
-            | (stats.binom.sf(met - 1, due, centre) < BEYOND),
-        ),
+        pl.Series("beyond_limits", is_beyond),
         (pl.col("ratio") - pl.col("centre")).alias("off"),
         (pl.col("centre") * (1 - pl.col("centre")) / pl.col("due_count"))
         .sqrt()
         .alias("sigma"),
-    )
-    known = _with_runs(frame.filter(pl.col("due_count") > 0), "sigma")
-    empty = frame.filter(pl.col("due_count") == 0).with_columns(
-        pl.lit(None, pl.Float64).alias("lower"),
-        pl.lit(None, pl.Float64).alias("upper"),
-        *(pl.lit(value=False).alias(rule) for rule in RULES),
-    )
-    return (
-        pl.concat([known, empty.select(known.columns)])
-        .sort("date")
-        .drop("off", "sigma")
     )
 
 

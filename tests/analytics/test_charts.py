@@ -40,7 +40,7 @@ def test_a_point_beyond_the_limits_is_a_signal_with_an_end() -> None:
 
 
 def test_a_run_is_of_eight_and_not_of_seven() -> None:
-    low = [9.0, 11.0, 10.0, 12.0, 8.0, 13.0, 8.0, 13.0]
+    low = [13.0, 8.0, 13.0, 8.0, 12.0, 10.0, 11.0, 9.0]
     for length, is_run in ((7, False), (8, True)):
         values = [*low, *[10.9] * length, *reversed(low)]
         rules = {rule for rule, *_ in _signals(charts.xmr(_series(values)))}
@@ -80,7 +80,7 @@ def test_limits_of_a_share_are_as_rare_as_they_say_however_few_there_are() -> No
         assert below < rare <= stats.binom.cdf(round(row["lower"] * n), n, p)
     assert not chart["beyond_limits"].any()
     worse = points.with_columns(
-        pl.when(pl.col("due_count") == 400)
+        pl.when(pl.col("date") == DAY + timedelta(days=7))
         .then(300)
         .otherwise(pl.col("met_count"))
         .alias("met_count")

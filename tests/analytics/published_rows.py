@@ -1,5 +1,6 @@
 """What a published file made by hand is made of: see the fixture `publish`."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,15 +73,14 @@ group by entity_type, entity_id;
 def write_file(published: Path, path: Path, script: str, as_of: str) -> None:
     """Write one file of the columns of another, with the rows of a script."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # With its views and macros.
+    shutil.copyfile(published, path)
     with duckdb.connect(str(path)) as connection:
         connection.execute("set timezone = 'UTC'")
-        connection.execute(f"attach '{published}' as published (read_only)")
         tables = connection.execute(
-            "select table_name from duckdb_tables() where database_name = 'published'"
+            "select table_name from duckdb_tables() where not internal"
         ).fetchall()
         for (table,) in tables:
-            connection.execute(
-                f"create table {table} as from published.{table} limit 0"
-            )
+            connection.execute(f"delete from {table}")
         connection.execute("insert into publication values (7, $1)", [as_of])
         connection.execute(f"{STAYS}{script};{FILL}")

@@ -153,7 +153,8 @@ def write_xes(publication: Publication, path: Path, entity_type: str) -> Written
 def _write_trace(file: IO[str], name: str, stays: Iterable[Row]) -> int:
     count = 0
     file.write(f'<trace><string key="concept:name" value={_quoted(name)}/>\n')
-    for count, row in enumerate(stays, start=1):
+    for row in stays:
+        count += 1
         said = {
             "concept:name": row["status"],
             "org:resource": row["resource"],
@@ -204,8 +205,12 @@ def write_ocel(publication: Publication, path: Path) -> Written:
             """
             create table event (ocel_id text primary key, ocel_type text not null);
             create table object (ocel_id text primary key, ocel_type text not null);
-            create table event_map_type (ocel_type text primary key, ocel_type_map text);
-            create table object_map_type (ocel_type text primary key, ocel_type_map text);
+            create table event_map_type (
+                ocel_type text primary key, ocel_type_map text
+            );
+            create table object_map_type (
+                ocel_type text primary key, ocel_type_map text
+            );
             create table event_object (
                 ocel_event_id text, ocel_object_id text, ocel_qualifier text,
                 primary key (ocel_event_id, ocel_object_id, ocel_qualifier)

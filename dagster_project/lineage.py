@@ -19,6 +19,8 @@ from ingest.store.on_disk import make_folder, write_whole
 
 DIALECT = "postgres"
 FOLDER = "lineage"
+# The folder of models that are functions.
+FUNCTIONS = "functions"
 # Of all relations that a build reads and makes, in the schemas that it names.
 _COLUMNS = """
 select n.nspname, c.relname, a.attname, format_type(a.atttypid, a.atttypmod)
@@ -81,7 +83,12 @@ def keep(connection: Connection, home: Path, project: Path, schema: str) -> None
     target = home / f"dbt-{schema}"
     content = (target / "manifest.json").read_bytes()
     manifest = msgspec.json.decode(content, type=_Manifest)
-    models = [n for n in manifest.nodes.values() if n.resource_type == "model"]
+    models = [
+        n
+        for n in manifest.nodes.values()
+        # What a function returns is a column of no relation.
+        if n.resource_type == "model" and FUNCTIONS not in n.fqn
+    ]
     (compiled,) = (target / "compiled").iterdir()
     known = columns(connection, "raw", "sla", "sla_staging")
     known |= {schema: known["sla"], f"{schema}_staging": known["sla_staging"]}

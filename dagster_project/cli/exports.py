@@ -1,0 +1,66 @@
+"""Hand published histories to other tools."""
+
+import os
+from pathlib import Path
+
+import click
+
+from analytics.event_logs import Written, write_ocel, write_xes
+from analytics.published import Publication, PublicationError, open_publication
+from dagster_project.terminal import say
+from ingest.errors import StatusEngineError
+from ingest.store import database
+
+XES = (".xes", ".xes.gz")
+OCEL = (".sqlite",)
+
+
+@click.command(name="export")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--type", "entity_type", help="Of .xes: the entity type, a trace each.")
+def export_command(file: Path, entity_type: str | None) -> None:
+    """Write what is published as an event log for process mining.
+
+    FILE.xes or FILE.xes.gz holds the entities of one type (XES, 1849-2016), FILE.sqlite
+    all of them with their users, systems, business entities and relations (OCEL 2.0). An
+    event is a stay: an entity enters a status.
+    """
+    is_xes = file.name.endswith(XES)
+    if not is_xes and not file.name.endswith(OCEL):
+        msg = f"{file} ends in none of {', '.join((*XES, *OCEL))}."
+        raise click.UsageError(msg)
+    if is_xes != (entity_type is not None):
+        msg = "--type names what an .xes file holds; .sqlite holds all types."
+        raise click.UsageError(msg)
+    try:
+        with open_publication(database.home()) as publication:
+            _require_known(publication, entity_type)
+            written = _write(publication, file, entity_type)
+    except (PublicationError, OSError) as error:
+        raise StatusEngineError(str(error)) from error
+    say(
+        f"{written.events:,} events of {written.objects:,} "
+        f"{'entities' if is_xes else 'objects'}, cut {publication.cut}: {file}"
+    )
+
+
+def _require_known(publication: Publication, entity_type: str | None) -> None:
+    known = publication.connection.execute("from entity_types").fetchall()
+    names = sorted(row[0] for row in known)
+    if entity_type is not None and entity_type not in names:
+        msg = f"There is no entity type {entity_type!r}; there are {', '.join(names)}."
+        raise StatusEngineError(msg)
+
+
+def _write(publication: Publication, file: Path, entity_type: str | None) -> Written:
+    """Whole or not at all: a file that is there stays until the new one is done."""
+    part = file.with_name(f".{file.name}.{os.getpid()}{''.join(file.suffixes)}")
+    try:
+        if entity_type is None:
+            written = write_ocel(publication, part)
+        else:
+            written = write_xes(publication, part, entity_type)
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
+    return written

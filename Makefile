@@ -51,7 +51,7 @@ check: $(VENV)/dev ## Lint, types, SQL style, one clock
 		|| { echo 'The clock is read in dbt/macros/clock.sql only (S15); no between on time.'; exit 1; }
 
 bench: $(VENV)/dev ## Measure every figure of the README against its peer; QUICK=--quick for a tenth
-	@failed=0; for name in ingest deadlines serving; do $(BIN)/python -m benchmarks.$$name $(QUICK) || failed=1; done; exit $$failed
+	@failed=0; for name in ingest deadlines serving analytics; do $(BIN)/python -m benchmarks.$$name $(QUICK) || failed=1; done; exit $$failed
 
 format: $(VENV)/dev ## Format Python and SQL
 	$(BIN)/ruff check --fix .

@@ -1896,6 +1896,34 @@ MUTANTS = (
         "return dict(environment)",
         ("tests/dagster_project/test_dbt_runs.py",),
     ),
+    Mutant(
+        "Analytics: open stays are dropped from time in status",
+        "analytics/stays.py",
+        "select *, false as has_left from open_stays",
+        "select *, false as has_left from open_stays where false",
+        ("tests/analytics/test_survival.py",),
+    ),
+    Mutant(
+        "Analytics: a back-test knows who left later",
+        "analytics/forecast.py",
+        "coalesce(left_at <= $at, false) as has_left",
+        "left_at is not null as has_left",
+        ("tests/analytics/test_forecast.py",),
+    ),
+    Mutant(
+        "Analytics: associations are not corrected for all that was looked at",
+        "analytics/proportions.py",
+        'return [float(q) for q in stats.false_discovery_control(p, method="bh")]',
+        "return list(p)",
+        ("tests/analytics/test_proportions.py",),
+    ),
+    Mutant(
+        "Analytics: nothing is better than the base rate, and it beats it",
+        "analytics/forecast.py",
+        "beats = interval.low > 0",
+        "beats = interval.high > 0",
+        ("tests/analytics/test_forecast.py",),
+    ),
 )
 
 

@@ -71,7 +71,7 @@ def test_make_shows_what_a_failed_pip_said(tmp_path: Path) -> None:
 
 def test_what_is_installed_holds_every_package_of_the_project() -> None:
     said = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    rooms = ("ingest", "dagster_project", "simulator")
+    rooms = ("analytics", "ingest", "dagster_project", "simulator")
     found = {
         ".".join(path.parent.relative_to(PROJECT).parts)
         for room in rooms

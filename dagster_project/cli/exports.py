@@ -22,8 +22,8 @@ def export_command(file: Path, entity_type: str | None) -> None:
     """Write what is published as an event log for process mining.
 
     FILE.xes or FILE.xes.gz holds the entities of one type (XES, 1849-2016), FILE.sqlite
-    all of them with their users, systems, business entities and relations (OCEL 2.0). An
-    event is a stay: an entity enters a status.
+    all of them with their users, systems, business entities and relations (OCEL 2.0).
+    An event is a stay: an entity enters a status.
     """
     is_xes = file.name.endswith(XES)
     if not is_xes and not file.name.endswith(OCEL):

@@ -1,8 +1,10 @@
 """Published files: Parquet and one DuckDB file of a tested cut, switched as a whole.
 
-What the tables mean is decided in dbt; this copies them. Of tables that hold facts
-only, it copies the rows of entities that builds changed since the last publication,
-and begins with that publication's files; what tells the time is copied whole.
+What the tables mean is decided in dbt; this copies them. Of tables whose rows change
+with their entities, it copies the rows of those that builds changed since the last
+publication, and begins with that publication's files; a file of which nothing changed
+is the same file. Columns that the clock changes are told in the DuckDB file by a view
+over the others; Parquet holds what that shows.
 """
 
 import fcntl
@@ -10,6 +12,7 @@ import hashlib
 import shutil
 import uuid
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +35,17 @@ LOG = "changed_entities"
 FEW = 10_000
 ENTITY = {"entity_type": "VARCHAR", "entity_id": "BIGINT"}
 DATABASE_NAME = "analytics.duckdb"
+# Rows of a CSV file, while they are taken in.
+INCOMING = "incoming"
+# Bytes that are copied and digested at once.
+BLOCK = 2**22
+# As PostgreSQL's floor of an epoch; DuckDB's division of integers goes towards zero.
+WHOLE_SECONDS = """
+create or replace macro whole_seconds(earlier, later) as (
+    epoch_us(later) - epoch_us(earlier)
+    - ((epoch_us(later) - epoch_us(earlier)) % 1000000 + 1000000) % 1000000
+) // 1000000
+"""
 MANIFEST_NAME = "manifest.json"
 # The one that readers may still have open, and the one before it.
 KEPT = 2
@@ -88,6 +102,8 @@ class Base(NamedTuple):
     In the tables that are named, nothing but rows of these entities did.
     """
 
+    folder: Path
+    manifest: Manifest
     changed: str
     changed_count: int
     tables: frozenset[str]
@@ -155,19 +171,20 @@ def _write(
     """Write all files of the built cut, beginning with those of `current` if it can."""
     folder.mkdir()
     tables = known_tables().published
-    with no_swap(connection):
-        cut = _built_cut(connection, schema)
-        _set_session(connection, cut)
-        manifest = _manifest(connection, schema, cut, tables)
-        base = None
-        if current:
-            base = _base(connection, schema, folder, current, manifest, tables)
-        _unload(connection, schema, folder, manifest, base)
-        logged = [t.name for t in tables if base and t.is_logged]
-        counts = {t: row_count(connection, f"{schema}.{t}") for t in logged}
-    _convert(folder, manifest, base, tables)
-    if any(manifest.tables[t].rows != count for t, count in counts.items()):
-        # Something else than a build changed the tables.
+    with ThreadPoolExecutor(2) as pool:
+        with no_swap(connection):
+            cut = _built_cut(connection, schema)
+            _set_session(connection, cut)
+            manifest = _manifest(connection, schema, cut, tables)
+            base = _base(connection, schema, current, manifest, tables)
+            # Meanwhile the database is at work.
+            copying = pool.submit(_begin, base, folder)
+            _unload(connection, schema, folder, manifest, base, tables)
+            logged = [t.name for t in tables if base and t.is_logged]
+            counts = {t: row_count(connection, f"{schema}.{t}") for t in logged}
+        is_sound = copying.result() and _convert(folder, manifest, base, tables, pool)
+    if not is_sound or any(manifest.tables[t].rows != n for t, n in counts.items()):
+        # Somebody changed the files, or something else than a build the tables.
         shutil.rmtree(folder)
         return _write(connection, schema, folder, current=None)
     return cut, manifest
@@ -193,16 +210,17 @@ def _manifest(
 def _base(
     connection: Connection,
     schema: str,
-    folder: Path,
-    current: Path,
+    current: Path | None,
     manifest: Manifest,
     tables: Sequence[Table],
 ) -> Base | None:
-    """Copy the files of `current`, if the log tells all that changed since.
+    """The files of `current`, if the log tells all that changed since.
 
-    So they are of this database and of its last full build or a later one, have the
-    columns of now, and are as they were written.
+    So they are of this database and of its last full build or a later one, and have the
+    columns of now. That they are as they were written shows as they are read.
     """
+    if current is None:
+        return None
     try:
         last = read_manifest(current)
         changed = _changed(schema, last.cut, manifest.cut)
@@ -218,22 +236,32 @@ def _base(
         or instant[0].astimezone(UTC).isoformat() != last.as_of
         or manifest.log is None
         or manifest.log != last.log
+        or manifest.database != last.database
         or manifest.tables.keys() != last.tables.keys()
         or any(manifest.tables[t].columns != said.columns for t, said in files.items())
     ):
         return None
     changed_count = row_count(connection, f"({changed}) as changed")
-    digests = {last.database: last.database_sha256}
-    if not changed_count:
-        digests |= {said.file: said.sha256 for said in files.values()}
+    return Base(current.resolve(), last, changed, changed_count, kept)
+
+
+def _begin(base: Base | None, folder: Path) -> bool:
+    """Copy the DuckDB file to begin with; whether it is as it was written."""
+    if base is None:
+        return True
+    digest = hashlib.sha256()
+    name = base.manifest.database
     try:
-        if any(_sha256(current / name) != digest for name, digest in digests.items()):
-            return None
-    except OSError:
-        return None
-    for name in digests:
-        shutil.copyfile(current / name, folder / name)
-    return Base(changed, changed_count, kept)
+        with (
+            (base.folder / name).open("rb") as source,
+            (folder / name).open("wb") as to,
+        ):
+            while block := source.read(BLOCK):
+                digest.update(block)
+                to.write(block)
+    except FileNotFoundError:
+        return False
+    return digest.hexdigest() == base.manifest.database_sha256
 
 
 def _changed(schema: str, since: int, until: int) -> str:
@@ -352,9 +380,14 @@ def _unload(
     folder: Path,
     manifest: Manifest,
     base: Base | None,
+    tables: Sequence[Table],
 ) -> None:
     """Write the rows to convert as CSV, and the entities that changed, if any did."""
-    queries = {table: f"select * from {schema}.{table}" for table in manifest.tables}
+    queries = {
+        table.name: f"select {', '.join(_stored(table, manifest))} "
+        f"from {schema}.{table.name}"
+        for table in tables
+    }
     if base and base.changed_count:
         queries[LOG] = base.changed
         where = f"(entity_type, entity_id) in ({queries[LOG]})"
@@ -390,54 +423,137 @@ def _copy(connection: Connection, query: str, path: Path) -> None:
             file.write(block)
 
 
+def _stored(table: Table, manifest: Manifest) -> dict[str, str]:
+    """The columns that are copied, with DuckDB's types."""
+    columns = manifest.tables[table.name].columns
+    return {name: kind for name, kind in columns.items() if name not in table.ages}
+
+
 def _convert(
-    folder: Path, manifest: Manifest, base: Base | None, tables: Sequence[Table]
-) -> None:
-    """CSV to tables of the DuckDB file, these to Parquet; complete the manifest."""
-    changed = folder / f"{LOG}.csv"
-    comments = {table.name: _comments(table) for table in tables}
+    folder: Path,
+    manifest: Manifest,
+    base: Base | None,
+    tables: Sequence[Table],
+    pool: ThreadPoolExecutor,
+) -> bool:
+    """CSV to tables of the DuckDB file, these to Parquet; complete the manifest.
+
+    Returns:
+        Whether the files that are kept are as they were written.
+    """
+    digests = {}
     with duckdb.connect(folder / DATABASE_NAME) as analytics:
-        analytics.execute("set timezone = 'UTC'")
-        if changed.exists():
-            _read(analytics, changed, ENTITY).create(LOG)
-            changed.unlink()
-        for table, said in manifest.tables.items():
-            source = folder / f"{table}.csv"
-            if source.exists():
-                rows = _read(analytics, source, said.columns)
-                if base is None or table not in base.tables:
-                    analytics.execute(f"drop table if exists {table}")
-                    rows.create(table)
-                    analytics.execute(comments[table])
-                else:
-                    analytics.execute(
-                        f"delete from {table} "
-                        f"where (entity_type, entity_id) in (from {LOG})"
-                    )
-                    rows.insert_into(table)
+        _prepare(analytics, folder, manifest)
+        for table in tables:
+            said = manifest.tables[table.name]
+            is_kept = not _take_in(analytics, folder, table, manifest, base)
+            path = folder / said.file
+            if (
+                is_kept
+                and base
+                and not table.ages
+                and _is_linked(base, said.file, path)
+            ):
+                kept = base.manifest.tables[table.name].sha256
+            else:
+                kept = None
                 analytics.execute(
-                    f"copy {table} to ? (format parquet, compression zstd, "
+                    f"copy {table.name} to ? (format parquet, compression zstd, "
                     "compression_level 1)",
-                    [str(folder / said.file)],
+                    [str(path)],
                 )
-                source.unlink()
-            found = analytics.execute(f"select count(*) from {table}").fetchone()
-            said.rows = found[0] if found else 0
-            said.sha256 = _sha256(folder / said.file)
+            digests[table.name] = kept, pool.submit(_sha256, path)
+            found = analytics.execute(f"select count(*) from {_rows_of(table)}")
+            (said.rows,) = found.fetchone() or (0,)
         analytics.execute(f"drop table if exists {LOG}")
-        analytics.execute(
-            "create or replace table publication as "
-            "select ?::bigint as cut, ?::timestamptz as as_of",
-            [manifest.cut, manifest.as_of],
-        )
+    for name, (kept, digest) in digests.items():
+        manifest.tables[name].sha256 = digest.result()
+        if kept not in (None, digest.result()):
+            return False
     manifest.database_sha256 = _sha256(folder / DATABASE_NAME)
     content = msgspec.json.format(msgspec.json.encode(manifest))
     (folder / MANIFEST_NAME).write_bytes(content + b"\n")
+    return True
+
+
+def _prepare(
+    analytics: duckdb.DuckDBPyConnection, folder: Path, manifest: Manifest
+) -> None:
+    """What tables are told by: the instant, and the entities that changed."""
+    analytics.execute("set timezone = 'UTC'")
+    analytics.execute(WHOLE_SECONDS)
+    analytics.execute(
+        "create or replace table publication as "
+        "select ?::bigint as cut, ?::timestamptz as as_of",
+        [manifest.cut, manifest.as_of],
+    )
+    changed = folder / f"{LOG}.csv"
+    if changed.exists():
+        _read(analytics, changed, ENTITY).create(LOG)
+        changed.unlink()
+
+
+def _take_in(
+    analytics: duckdb.DuckDBPyConnection,
+    folder: Path,
+    table: Table,
+    manifest: Manifest,
+    base: Base | None,
+) -> bool:
+    """Put the rows that were unloaded into their table; whether that changed it."""
+    source, target = folder / f"{table.name}.csv", _rows_of(table)
+    if not source.exists():
+        return False
+    _read(analytics, source, _stored(table, manifest)).create_view(INCOMING)
+    if base and table.name in base.tables:
+        gone = analytics.execute(
+            f"delete from {target} where (entity_type, entity_id) in (from {LOG})"
+        ).fetchone()
+        come = analytics.execute(f"insert into {target} from {INCOMING}").fetchone()
+        is_changed = (gone, come) != ((0,), (0,))
+    else:
+        analytics.execute(f"create or replace table {target} as from {INCOMING}")
+        _describe(analytics, table, manifest)
+        is_changed = True
+    analytics.execute(f"drop view {INCOMING}")
+    source.unlink()
+    return is_changed
+
+
+def _describe(
+    analytics: duckdb.DuckDBPyConnection, table: Table, manifest: Manifest
+) -> None:
+    """Comments on a table; where columns age, on the view over it that tells them."""
+    if table.ages:
+        columns = (
+            f"({table.ages[name]})::{kind} as {name}" if name in table.ages else name
+            for name, kind in manifest.tables[table.name].columns.items()
+        )
+        analytics.execute(
+            f"create or replace view {table.name} as select {', '.join(columns)} "
+            f"from {_rows_of(table)} cross join publication"
+        )
+    analytics.execute(_comments(table))
+
+
+def _rows_of(table: Table) -> str:
+    """Where the DuckDB file has what is stored of a table."""
+    return f"{table.name}_facts" if table.ages else table.name
+
+
+def _is_linked(base: Base, name: str, path: Path) -> bool:
+    """Whether a file of the last publication now is one of this, too."""
+    try:
+        path.hardlink_to(base.folder / name)
+    except OSError:
+        return False
+    return True
 
 
 def _comments(table: Table) -> str:
     """Statements that say of a table, and of each column, what it means."""
-    said = {f"table {table.name}": table.description}
+    kind = "view" if table.ages else "table"
+    said = {f"{kind} {table.name}": table.description}
     said |= {f'column {table.name}."{c}"': text for c, text in table.columns.items()}
     texts = {what: text.replace("'", "''") for what, text in said.items()}
     return "; ".join(f"comment on {what} is '{t}'" for what, t in texts.items())

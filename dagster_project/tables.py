@@ -9,7 +9,9 @@ What a table is, is said once, in its model's YAML: its description, and in its 
     reads_clock   whether its rows tell the time (S15)
     is_by_entity  of a view, whether its rows change with their entity, of which builds
                   tell, with its audit entries and with configuration, and with nothing
-                  else
+                  else but the clock
+    ages          of one that reads the clock as well, the columns that change with it,
+                  and how DuckDB tells them from the others and `as_of`
     is_published  whether it is written to the files
     is_compared   whether a verification holds it against a full build
 
@@ -37,6 +39,7 @@ class Table(NamedTuple):
     change: str
     reads_clock: bool
     is_by_entity: bool
+    ages: dict[str, str]
     is_published: bool
     is_compared: bool
     filled_by: str
@@ -50,7 +53,8 @@ class Table(NamedTuple):
     @property
     def is_counted(self) -> bool:
         """Whether a build counts its rows; of views of all entities that is slow."""
-        return bool(self.change) or (self.is_published and not self.is_by_entity)
+        is_told_by_files = self.is_by_entity and not self.ages
+        return bool(self.change) or (self.is_published and not is_told_by_files)
 
 
 class Tables(NamedTuple):
@@ -114,6 +118,7 @@ def _table(node: _Node) -> Table:
         meta.get("change", ""),
         meta.get("reads_clock", False),
         meta.get("is_by_entity", False),
+        meta.get("ages", {}),
         meta.get("is_published", False),
         meta.get("is_compared", False),
         meta.get("filled_by", ""),

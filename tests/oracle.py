@@ -207,6 +207,9 @@ def _interval(stay: Stay, calendars: dict[str, list[Row]]) -> Row:
         "verdict": _verdict(left_at, deadline),
         "elapsed_seconds": left_at and (left_at - entered_at) // SECOND,
         "business_seconds": left_at and _business_seconds(opening, entered_at, left_at),
+        "late_business_seconds": _business_seconds(opening, deadline, left_at)
+        if left_at and deadline and deadline < left_at
+        else None,
         "batch_id": max(row["batch_id"] for row in makers),
         "stay_number": stay.number,
         "next_status": stay.ended_by["to_status"] if stay.ended_by else None,
@@ -324,6 +327,7 @@ def current_status(stays: list[Row], as_of: datetime) -> list[Row]:
             # The facts name entities by their ids.
             "entity_key": None,
             "entity_key_namespace": None,
+            "at_risk_from": row["at_risk_from"],
         }
         for row in stays
         if row["left_at"] is None
@@ -372,6 +376,78 @@ def _counts(rows: list[Row], as_of: datetime) -> Row:
         "closed_compliance_ratio": _ratio(met, met + breached),
         "elapsed_seconds": sum(row["elapsed_seconds"] for row in closed),
     }
+
+
+QUANTILES = ((50, "p50"), (90, "p90"), (99, "p99"), (100, "worst"))
+WHO = {"user_id": "triggered_by_user_id", "system": "triggered_by_system"}
+
+
+def performance_by(
+    facts: Facts, as_of: datetime, period: str, by: list[str], keys: list[str]
+) -> list[Row]:
+    """The rows of sla_performance_by (S21): stays by period, and by what is named.
+
+    by: columns of the result, users and systems among them; keys: of the context.
+    """
+    names = ("workflow_name", "status", "business_entity_id", *WHO)
+    groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    entities = in_order(facts.transitions)
+    for row in intervals(facts):
+        rows = entities[row["entity_type"], row["entity_id"]]
+        places = [
+            place
+            for place, r in enumerate(rows)
+            if r["id"] == row["last_transition_id"]
+        ]
+        until = rows[: places[0] + 1]
+        said = row | {name: text(until[-1][of]) for name, of in WHO.items()}
+        key = (
+            _begin_of(period, row["entered_at"].astimezone(UTC)),
+            row["entity_type"],
+            *(said[name] if name in by else None for name in names),
+            tuple(_last_said(until, key) for key in keys),
+        )
+        groups[key].append(row)
+    return [
+        dict(zip(("period_start", "entity_type", *names), key, strict=False))
+        | {"context": _told(keys, key[-1]) if keys else None}
+        | {k: v for k, v in _counts(rows, as_of).items() if k != "elapsed_seconds"}
+        | _quantiles(rows)
+        for key, rows in groups.items()
+    ]
+
+
+def _told(keys: list[str], values: tuple[str | None, ...]) -> Row:
+    return {k: v for k, v in zip(keys, values, strict=True) if v is not None}
+
+
+def _begin_of(period: str, instant: datetime) -> datetime:
+    day = instant.replace(hour=0, minute=0, second=0, microsecond=0)
+    if period == "week":
+        return day - timedelta(days=day.weekday())
+    return day.replace(day=1) if period == "month" else day
+
+
+def _last_said(transitions: list[Row], key: str) -> str | None:
+    said = [(row["business_context"] or {}).get(key) for row in transitions]
+    return next((text(value) for value in reversed(said) if value is not None), None)
+
+
+def _quantiles(rows: list[Row]) -> Row:
+    late = [row for row in rows if row["verdict"] == "breached"]
+    measured = {
+        "elapsed_seconds": [row["elapsed_seconds"] for row in rows],
+        "business_seconds": [row["business_seconds"] for row in rows],
+        "late_seconds": [(r["left_at"] - r["sla_deadline"]) // SECOND for r in late],
+        "late_business_seconds": [row["late_business_seconds"] for row in late],
+    }
+    found: Row = {}
+    for name, values in measured.items():
+        ranked = sorted(value for value in values if value is not None)
+        for share, suffix in QUANTILES:
+            place = -(-share * len(ranked) // 100) - 1
+            found[f"{name}_{suffix}"] = ranked[place] if ranked else None
+    return found
 
 
 def _ratio(part: int, whole: int) -> float | None:

@@ -174,7 +174,7 @@
             case
                 when explicit_deadline is null then due_clock
                 else {{ business_clock("given_page", "explicit_deadline") }}
-            end - at_risk_time as risk_clock
+            end as deadline_clock
         from decided
         {{ join_calendar_page(
             "given_page", "decided.calendar_id", "explicit_deadline"
@@ -187,10 +187,12 @@
             nearing.*,
             {{ business_lead(
                 "nearing.calendar_id", "sla_deadline", "at_risk_time", "risk_page",
-                "risk_clock"
+                "(deadline_clock - at_risk_time)"
             ) }} as at_risk_from
         from nearing
-        {{ join_lead_page("risk_page", "nearing.calendar_id", "risk_clock") }}
+        {{ join_lead_page(
+            "risk_page", "nearing.calendar_id", "(deadline_clock - at_risk_time)"
+        ) }}
         {{ configuration.barrier }}
     ),
 
@@ -229,6 +231,13 @@
             {{ business_seconds(
                 "calendar_id", "entered_at", "left_at", "entered_clock", "left_clock"
             ) }} as business_seconds,
+            case
+                when left_at > sla_deadline
+                    then {{ business_seconds(
+                        "calendar_id", "sla_deadline", "left_at", "deadline_clock",
+                        "left_clock"
+                    ) }}
+            end as late_business_seconds,
             batch_id,
             entity_created_at,
             workflow_name,
@@ -307,6 +316,17 @@
     window entity as (
         partition by entity_type, entity_id
         order by created_at, source_order, batch_id, batch_row
+    )
+{%- endmacro %}
+
+{# A transition's place among those of its entity, to be compared (S2). #}
+{% macro place_of(transition) -%}
+    (
+        {{ transition }}.created_at,
+        {{ transition }}.source_order is null,
+        coalesce({{ transition }}.source_order, 0),
+        {{ transition }}.batch_id,
+        {{ transition }}.batch_row
     )
 {%- endmacro %}
 
@@ -546,7 +566,8 @@ select
     ) as is_at_risk,
     workflow_name,
     keys.entity_key,
-    keys.namespace as entity_key_namespace
+    keys.namespace as entity_key_namespace,
+    at_risk_from
 from {{ stays }}
 -- Dropped from the plan where nobody asks for it. Its batch is that of a transition of
 -- the entity, so where that counts, the key does (S17).

@@ -48,7 +48,9 @@
             begin atomic
                 {{ sql }};
             end;
-            comment on function {{ name }}({{ given }})
+            comment on function {{ name }}({{
+                modules.re.sub(" default [^,]+", "", given)
+            }})
             is '{{ model.description | replace("'", "''") }}';
             {%- endfor %}
         {%- endcall %}
@@ -56,6 +58,12 @@
     {% endif %}
     {{ return({"relations": []}) }}
 {%- endmaterialization %}
+
+{# Of a column, an array of the values that 50, 90, 99 and 100 % of the rows do not
+   exceed; null counts on no side. #}
+{% macro quantiles(column) -%}
+    percentile_disc(array[0.5, 0.9, 0.99, 1]) within group (order by {{ column }})
+{%- endmacro %}
 
 {# Whether a JSON object holds all members of another. #}
 {% macro json_contains(whole, part) -%}

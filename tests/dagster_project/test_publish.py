@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -274,7 +274,6 @@ def _append_to(file: Path) -> None:
         "another release",
         "no manifest",
         "a manifest cut short",
-        "no file",
         "a changed file",
         "a changed database file",
         "rows that no build removed",
@@ -296,8 +295,6 @@ def test_all_is_copied_where_the_last_files_may_not_be_begun_with(
         manifest.unlink()
     elif trouble == "a manifest cut short":
         manifest.write_text(manifest.read_text()[:-9])
-    elif trouble == "no file":
-        (folder / "workflow_violations.parquet").unlink()
     elif trouble == "a changed file":
         _append_to(folder / "workflow_violations.parquet")
     elif trouble == "a changed database file":
@@ -313,6 +310,43 @@ def test_all_is_copied_where_the_last_files_may_not_be_begun_with(
     assert _sha256(again.folder / "status_intervals.parquet") == _sha256(
         result.folder / "status_intervals.parquet"
     )
+
+
+def test_a_file_that_is_gone_is_made_anew_and_one_that_stays_is_the_same(
+    connection: Connection, home: Path
+) -> None:
+    first = publish(connection, home).folder
+    (first / "workflow_violations.parquet").unlink()
+    second = publish(connection, home).folder
+    inodes = [(f / "status_intervals.parquet").stat().st_ino for f in (first, second)]
+    assert len(set(inodes)) == 1
+    manifest = read_manifest(second)
+    for said in manifest.tables.values():
+        assert _sha256(second / said.file) == said.sha256
+        assert (
+            said.rows
+            == _in_files(f"select count(*) from read_parquet('{second / said.file}')")[
+                0
+            ][0]
+        )
+
+
+@pytest.mark.parametrize("seconds", [0, 1, 86_400 * 30])
+def test_what_ages_is_told_by_the_files_as_the_view_tells_it(
+    database_url: str, connection: Connection, build: Build, home: Path, seconds: int
+) -> None:
+    """S15: other instants, without a transition; before and after each deadline."""
+    publish(connection, home)
+    for instant in (
+        AS_OF - timedelta(days=9, seconds=seconds, microseconds=1),
+        AS_OF + timedelta(seconds=seconds),
+    ):
+        cut = build(database_url, instant, *TESTED)
+        folder = publish(connection, home).folder
+        table = "entity_current_status"
+        rows = _sorted(_in_postgres(database_url, cut, table))
+        assert _sorted(_in_files(f"from {table}", folder / "analytics.duckdb")) == rows
+        assert _sorted(_in_files(f"from '{folder / table}.parquet'")) == rows
 
 
 def test_all_is_copied_where_the_manifest_names_a_file_that_never_was(

@@ -183,6 +183,27 @@ def said_by_oracle(
     return sort(said[table]())
 
 
+def assert_performance_as_oracle(connection: Connection, as_of: datetime) -> None:
+    """S21: by day, week and month, by any columns and keys, a median its own."""
+    facts = appended(connection)
+    asked: list[tuple[str, list[str], list[str]]] = [
+        ("month", [], []),
+        ("week", ["workflow_name", "status"], []),
+        ("day", ["business_entity_id", "system"], []),
+        ("month", ["user_id"], ["priority", "none"]),
+    ]
+    for period, by, keys in asked:
+        given = [
+            f"by_{name.removesuffix('_name').removesuffix('_id')} => true"
+            for name in by
+        ]
+        call = f"sla_performance_by(period => '{period}', "
+        call += ", ".join([*given, f"by_context => array{keys}::text[]"]) + ")"
+        rows = published(connection, call, as_of)
+        assert rows
+        assert rows == sort(oracle.performance_by(facts, as_of, period, by, keys)), by
+
+
 def assert_as_oracle(
     connection: Connection, as_of: datetime, tables: Iterable[str]
 ) -> None:

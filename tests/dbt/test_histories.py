@@ -17,6 +17,7 @@ from facts import (
     appended,
     apply,
     assert_as_oracle,
+    assert_performance_as_oracle,
     at,
     published,
     sort,
@@ -101,6 +102,7 @@ def _compare_throughout(
     _assert_publishes_as_anew(connection, folder)
     for instant in (AS_OF, END):
         assert_as_oracle(connection, instant, ALL)
+        assert_performance_as_oracle(connection, instant)
 
     incremental = _contents(connection, END)
     build(url, AS_OF, full_refresh=True)

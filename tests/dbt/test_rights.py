@@ -170,5 +170,5 @@ def test_calendars_answer_in_sla_as_in_raw_and_follow_a_swap(
         "select count(*), min(obj_description(oid, 'pg_proc')) ~ 'of business time'"
         " from pg_proc where pronamespace = 'sla'::regnamespace"
     ).fetchone()
-    assert said == (4, True)
+    assert said == (5, True)
     connection.execute("drop schema analyst cascade")

@@ -25,15 +25,23 @@ STANDARD = workflow(
         step(
             "new",
             1,
-            ["done"],
+            ["done", "held"],
             sla_hours=24,
             notification_settings={"at_risk_hours": 6},
         ),
         step("done", 2, []),
+        step(
+            "held",
+            3,
+            ["done"],
+            auto_transition_conditions={
+                "rules": [{"to": "done", "after_hours": 1, "append": True}]
+            },
+        ),
     ],
     is_default=True,
 )
-# Entities that were built: stays and transitions alike.
+# Entities that were built: stays and transitions alike; one status in fifty is new.
 FILL = """
 insert into raw.batches (batch_id, kind, source, source_row_count, read_count,
     appended_count, duplicate_count, rejected_count, cut)
@@ -43,7 +51,8 @@ from generate_series(1, {batches}) as n;
 insert into raw.status_transitions (id, created_at, entity_type, entity_id, to_status,
     batch_id, batch_row)
 select gen_random_uuid(), timestamptz '2026-01-02' + n % 864000 * interval '1 second',
-    'order', 1000 + n, 'new', 1000 + 1 + n % {batches}, n
+    'order', 1000 + n, case n % 50 when 0 then 'new' else 'at ' || n % 50 end,
+    1000 + 1 + n % {batches}, n
 from generate_series(1, {entities}) as n;
 insert into sla.status_intervals (interval_id, entity_type, entity_id, status, visit,
     entered_at, transition_count, first_transition_id, last_transition_id,
@@ -91,7 +100,7 @@ def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _plan(connection: Connection, query: LiteralString) -> list[dict[str, Any]]:
     """The nodes that were executed, of a query of a session that is as any."""
     row = connection.execute(
-        f"explain (analyze, format json, timing off) {query}"
+        f"explain (analyze, buffers, format json, timing off) {query}"
     ).fetchone()
     assert row is not None
     return [n for n in _nodes(row[0][0]["Plan"]) if n.get("Actual Loops")]
@@ -134,6 +143,14 @@ def test_a_look_up_and_a_list_read_no_large_table_whole(
         append_rows(large, [_order(2_000_000 + n) for n in range(unbuilt)])
     query: LiteralString = f"select * from sla.entity_current_status {LISTS[name]}"
     assert _read_whole(_plan(large, query)) == set()
+
+
+def test_rules_are_asked_of_entities_in_their_status_alone(large: Connection) -> None:
+    nodes = _plan(large, "select * from sla.automatic_transitions")
+    assert not _read_whole(nodes)
+    # Also of an index no more than leads to them.
+    pages = nodes[0]["Shared Hit Blocks"] + nodes[0]["Shared Read Blocks"]
+    assert pages < 200
 
 
 def test_a_build_finds_the_transitions_of_touched_entities_by_an_index(
@@ -212,4 +229,5 @@ def test_the_columns_are_those_that_others_read_in_their_order(
         "workflow_name",
         "entity_key",
         "entity_key_namespace",
+        "at_risk_from",
     ]

@@ -5,6 +5,8 @@
         "status_intervals_visit": "unique (entity_type, entity_id, status, visit)",
         "status_intervals_open":
             "unique (entity_type, entity_id) where left_at is null",
+        "status_intervals_open_by_status":
+            "(entity_type, status, entered_at) where left_at is null",
         "status_intervals_due":
             "(sla_deadline) where left_at is null and sla_deadline is not null",
         "status_intervals_due_by_type":

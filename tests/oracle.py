@@ -33,6 +33,7 @@ class Stay(NamedTuple):
 
     transitions: list[Row]
     ended_by: Row | None
+    number: int
     visit: int
     first: Row
     workflow: list[Row]
@@ -155,10 +156,10 @@ def stays(facts: Facts) -> list[Stay]:
                 groups.append([row])
         ends = [group[0] for group in groups[1:]] + [None]
         visits: dict[str, int] = defaultdict(int)
-        for group, ended_by in zip(groups, ends, strict=True):
+        for number, (group, ended_by) in enumerate(zip(groups, ends, strict=True), 1):
             visits[group[0]["to_status"]] += 1
             visit = visits[group[0]["to_status"]]
-            found.append(Stay(group, ended_by, visit, rows[0], bound))
+            found.append(Stay(group, ended_by, number, visit, rows[0], bound))
     return found
 
 
@@ -210,6 +211,8 @@ def _interval(stay: Stay, calendars: dict[str, list[Row]]) -> Row:
         if left_at and deadline and deadline < left_at
         else None,
         "batch_id": max(row["batch_id"] for row in makers),
+        "stay_number": stay.number,
+        "next_status": stay.ended_by["to_status"] if stay.ended_by else None,
     }
 
 
@@ -291,8 +294,8 @@ def is_overdue(interval: Row, as_of: datetime) -> bool:
     )
 
 
-def current_status(facts: Facts, as_of: datetime) -> list[Row]:
-    """The rows of entity_current_status, without id (S4)."""
+def current_status(stays: list[Row], as_of: datetime) -> list[Row]:
+    """The rows of entity_current_status (S4), by the stays; without id."""
     same = (
         "entity_type",
         "entity_id",
@@ -326,7 +329,7 @@ def current_status(facts: Facts, as_of: datetime) -> list[Row]:
             "entity_key_namespace": None,
             "at_risk_from": row["at_risk_from"],
         }
-        for row in intervals(facts)
+        for row in stays
         if row["left_at"] is None
     ]
 
@@ -342,11 +345,11 @@ def _is_at_risk(interval: Row, as_of: datetime) -> bool:
     )
 
 
-def performance(facts: Facts, as_of: datetime) -> list[Row]:
-    """The rows of sla_performance (S21)."""
+def performance(stays: list[Row], as_of: datetime) -> list[Row]:
+    """The rows of sla_performance (S21), by those of status_intervals."""
     grain = ("entity_type", "workflow_name", "status", "business_entity_id")
     groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
-    for row in intervals(facts):
+    for row in stays:
         day = row["entered_at"].astimezone(UTC).date()
         groups[day, *(row[name] for name in grain)].append(row)
     names = ("entered_on", *grain)
@@ -451,10 +454,10 @@ def _ratio(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def violations(facts: Facts) -> list[Row]:
+def violations(facts: Facts, stays: list[Row]) -> list[Row]:
     """The rows of workflow_violations, without detail (S8, S12, S19)."""
     workflows = histories(facts.workflows)
-    beyond = beyond_calendar(facts)
+    beyond = beyond_calendar(stays)
     entities = {str(row["id"]) for row in facts.business_entities}
     users: dict[str, list[Row]] = defaultdict(list)
     for user in sorted(facts.users, key=lambda user: user["created_at"]):
@@ -492,11 +495,11 @@ def violations(facts: Facts) -> list[Row]:
     return found
 
 
-def beyond_calendar(facts: Facts) -> set[Any]:
+def beyond_calendar(stays: list[Row]) -> set[Any]:
     """First transitions of stays whose hours don't run out in their calendar (S12)."""
     return {
         row["first_transition_id"]
-        for row in intervals(facts)
+        for row in stays
         if row["calendar_id"] is not None
         and row["sla_hours"] is not None
         and row["sla_deadline"] is None

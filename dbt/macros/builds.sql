@@ -73,6 +73,17 @@
     {{ return(0) }}
 {% endmacro %}
 
+{# The cut of the rows that a build in part replaces, as a number; 0 where it makes all. #}
+{% macro replaced_cut() %}
+    {% if execute and not is_full_build() %}
+        {% set built = run_query(
+            "select min(cut) from " ~ target.schema ~ ".built_cuts"
+        ) %}
+        {{ return(built.columns[0].values()[0] | int) }}
+    {% endif %}
+    {{ return(0) }}
+{% endmacro %}
+
 {# The process that began this build holds its lock in a session of its own. If that
    was killed, another build may be at work: its dbt must not go on. #}
 {% macro require_builder() %}
@@ -316,7 +327,9 @@
         using {{ changes }} as changed
         where
             built.{{ key[0] }} = changed.{{ key[0] }}
-            and built.{{ node.config.meta.sums[0] }} = 0;
+            {%- for name in node.config.meta.sums %}
+            and built.{{ name }} = 0
+            {%- endfor %};
     {%- else -%}
         {% if node.config.meta.change == "whole" %}delete from {{ built }};{% endif %}
         insert into {{ built }} ({{ names | join(", ") }})

@@ -36,6 +36,7 @@
             row_number() over entity as place,
             lead(created_at) over entity as next_created_at,
             lead(batch_id) over entity as next_batch_id,
+            lead(to_status) over entity as next_to_status,
             {{ is_change_and_is_last() }}
         from {{ transitions }}
         {{ window_of_entity() }}
@@ -59,6 +60,7 @@
             min(to_status) filter (where is_change) as status,
             min(created_at) as entered_at,
             min(next_created_at) filter (where is_last) as left_at,
+            min(next_to_status) filter (where is_last) as next_status,
             count(*) as transition_count,
             (array_agg(id) filter (where is_change))[1] as first_transition_id,
             (array_agg(id) filter (where is_last))[1] as last_transition_id,
@@ -239,7 +241,9 @@
             batch_id,
             entity_created_at,
             workflow_name,
-            is_final
+            is_final,
+            stay as stay_number,
+            next_status
         from warned
     )
 {%- endmacro %}
@@ -429,6 +433,16 @@
         "hint": "",
     }) }}
 {% endmacro %}
+
+{# The first instant at which a stay, while it lasts, is overdue (S13): exactly at the
+   deadline it is not, and a deadline that was given may be before the stay. Null without
+   a deadline. #}
+{% macro overdue_from() -%}
+    case
+        when sla_deadline is not null
+            then greatest(sla_deadline + interval '1 microsecond', entered_at)
+    end
+{%- endmacro %}
 
 {# Whether an instant lies in the half-open span [x_from, x_until). #}
 {% macro is_within(instant, span) -%}

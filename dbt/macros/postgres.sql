@@ -97,6 +97,14 @@
     )
 {%- endmacro %}
 
+{# The texts of a JSON array as one, in an order of their own; null where it has none. #}
+{% macro json_text_list(list) -%}
+    (
+        select string_agg(told.text, ', ' order by told.text collate "C")
+        from jsonb_array_elements_text({{ list }}) as told (text)
+    )
+{%- endmacro %}
+
 {# The number of leaf values of a JSON object (S8). #}
 {% macro json_leaf_count(object) -%}
     (

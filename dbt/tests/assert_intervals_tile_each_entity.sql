@@ -17,12 +17,13 @@ neighbours as (
         entered_at,
         left_at,
         lead(entered_at) over entity as next_entered_at,
-        lead(interval_id) over entity as next_interval_id
+        lead(interval_id) over entity as next_interval_id,
+        next_status,
+        lead(status) over entity as status_after
     from {{ fresh(ref("status_intervals")) }}
     window entity as (
         partition by entity_type, entity_id
-        -- Of stays that begin at one instant, the one that ends then comes first.
-        order by entered_at, coalesce(left_at, 'infinity'), visit, status
+        order by stay_number
     )
 )
 
@@ -36,5 +37,6 @@ select
 from neighbours
 where
     left_at is distinct from next_entered_at
+    or next_status is distinct from status_after
     or left_at < entered_at
     or (left_at is null) <> (next_interval_id is null)

@@ -20,6 +20,7 @@ UNKNOWN = "00000000-0000-4000-8000-0000000000ff"
 CLERK, BOSS, LEAVER = (f"00000000-0000-4000-8000-00000000000{n}" for n in (1, 2, 3))
 TYPES = ("order", "quote", "invoice", "payment")
 STATUSES = ("new", "review", "active", "done", "dropped", "mystery")
+SYSTEMS = (None, "portal", "planning")
 CLAIMS = (None, None, None, "new", "review", "active", "nowhere")
 HOLIDAYS = [date(2026, 1, day) for day in (19, 20, 26)]
 ONCE = date(2026, 1, 14)
@@ -69,8 +70,9 @@ def _entity(rng: random.Random, number: int) -> list[Row]:
 
 def _transition(rng: random.Random, number: int, instant: datetime) -> Row:
     given = instant + timedelta(hours=rng.choice((0, 6, 12, 200)))
+    key = uuid.UUID(int=rng.getrandbits(128), version=4)
     return {
-        "id": str(uuid.UUID(int=rng.getrandbits(128), version=4)),
+        "id": str(key),
         "created_at": instant,
         "entity_type": TYPES[number % len(TYPES)],
         "entity_id": number // 2,
@@ -78,6 +80,8 @@ def _transition(rng: random.Random, number: int, instant: datetime) -> Row:
         "to_status": rng.choices(STATUSES, (6, 5, 5, 2, 1, 1))[0],
         "business_context": rng.choice((None, _context(rng), _context(rng))),
         "triggered_by_user_id": rng.choice((None, CLERK, BOSS, LEAVER, UNKNOWN)),
+        "triggered_by_system": SYSTEMS[key.int % len(SYSTEMS)],
+        "is_milestone": "true" if key.int % 7 == 0 else "false",
         "sla_deadline": given if rng.random() < 0.15 else None,
         "source_order": rng.choice((None, None, -1, 0, 1, 2**63 - 2)),
     }

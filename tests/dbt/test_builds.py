@@ -55,24 +55,32 @@ RELATIONS = (
     "calendars",
     "entities",
     "entity_current_status",
+    "entity_journeys",
     "entity_keys",
+    "handovers",
     "milestones",
+    "open_work",
     "order_status_history",
+    "process_variants",
     "restatements",
     "sla_daily_counts",
     "sla_performance",
     "status_as_of",
+    "status_flow",
     "status_intervals",
     "users",
     "workflow_candidates",
     "workflow_steps",
     "workflow_violations",
     "workflows",
+    "workload",
+    "workload_changes",
 )
 MAY_BE_EMPTY = (
     "business_entities",
     "calendars",
     "entity_keys",
+    "handovers",
     "milestones",
     "restatements",
     "users",
@@ -83,6 +91,8 @@ select
     (select count(*) from sla.status_intervals) as stays,
     (select sum(interval_count) from sla.sla_daily_counts) as counted,
     (select sum(interval_count) from sla.sla_performance) as performed,
+    (select sum(stay_count) from sla.entity_journeys) as journeyed,
+    (select sum(transition_count) from sla.status_flow) as flowed,
     (select count(distinct cut) from sla.built_cuts) as cuts
 """
 
@@ -134,7 +144,7 @@ def _polling(url: str) -> Iterator[list[Any]]:
             while not is_over.is_set():
                 try:
                     stays, *others = reader.execute(TOGETHER).fetchone() or ()
-                    seen.append([*others] == [stays, stays, 1] or (stays, others))
+                    seen.append([*others] == [stays] * 4 + [1] or (stays, others))
                     for name in RELATIONS:
                         query = f"select count(*) from sla.{name}"
                         (count,) = reader.execute(query).fetchone() or (None,)

@@ -21,7 +21,7 @@ from facts import (
     step,
     workflow,
 )
-from oracle import Row, in_order, violations
+from oracle import Row, in_order, intervals, violations
 
 from dagster_project.explain import explain, narrate
 from ingest.store.cuts import Cut
@@ -261,7 +261,7 @@ def test_the_audit_trail_holds_every_transition_with_its_violations(
     build(database_url, AS_OF)
     facts = appended(connection)
     said: dict[Any, list[str]] = {}
-    for row in violations(facts):
+    for row in violations(facts, intervals(facts)):
         said.setdefault(row["transition_id"], []).append(row["violation"])
     trail = {
         row["transition_id"]: row for row in published(connection, "audit_trail", AS_OF)

@@ -252,7 +252,7 @@ def test_the_histories_hold_everything_that_the_rules_speak_of(
         "once": 1,
         "always": 1,
     }
-    assert {row["violation"] for row in violations(facts)} == {
+    assert {row["violation"] for row in violations(facts, rows)} == {
         "no_workflow",
         "beyond_calendar",
         "unknown_status",

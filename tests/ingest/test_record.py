@@ -1231,7 +1231,7 @@ def _said_by_oracle(facts: oracle.Facts, call: dict[str, Any]) -> set[str]:
     after = facts._replace(transitions=[*facts.transitions, row])
     if oracle.in_order(after.transitions)["order", call["entity_id"]][-1] is not row:
         return {"created_at_is_earlier"}
-    violations = oracle.violations(after)
+    violations = oracle.violations(after, oracle.intervals(after))
     return {v["violation"] for v in violations if v["transition_id"] == call["id"]}
 
 

@@ -6,12 +6,16 @@
 -- One row per stored table: the cut that it is of (S17). It is made after them all; dbt
 -- wants them named here.
 -- depends_on: {{ ref("calendar_versions") }}
+-- depends_on: {{ ref("entity_journeys") }}
+-- depends_on: {{ ref("handovers") }}
 -- depends_on: {{ ref("restatements") }}
 -- depends_on: {{ ref("sla_alerts") }}
 -- depends_on: {{ ref("sla_daily_counts") }}
+-- depends_on: {{ ref("status_flow") }}
 -- depends_on: {{ ref("status_intervals") }}
 -- depends_on: {{ ref("workflow_versions") }}
 -- depends_on: {{ ref("workflow_violations") }}
+-- depends_on: {{ ref("workload_changes") }}
 {% for name in stored_tables() %}
 select
     '{{ name }}' as relation_name,

@@ -1,0 +1,75 @@
+{{ config(
+    materialized="cut_table",
+    keys={"workload_changes_pkey": "primary key (group_id)"},
+) }}
+-- One row per UTC day, entity type, workflow and status: by how much what lies in the
+-- status, and what is overdue there, grew and shrank. A build adds and takes off, as in
+-- sla_daily_counts.
+{% set read = [
+    "entity_type", "workflow_name", "status", "entered_at", "left_at", "sla_deadline",
+    "verdict",
+] %}
+with
+
+counted as (
+    select
+        {{ read | join(", ") }},
+        1 as sign
+    from {{ fresh(ref("status_intervals")) }}
+    {% if not is_full_build() -%}
+    union all
+    select
+        {{ read | join(", ") }},
+        -1 as sign
+    from {{ ref("status_intervals") }}
+    inner join {{ ref("touched_entities") }} using (entity_type, entity_id)
+    {%- endif %}
+),
+
+grouped as (
+    select
+        (changes.changed_at {{ in_utc() }})::date as counted_on,
+        entity_type,
+        workflow_name,
+        status,
+        sum(changes.arriving * sign)::bigint as arriving_count,
+        sum(changes.leaving * sign)::bigint as leaving_count,
+        sum(changes.fell_due * sign)::bigint as fell_due_count,
+        sum(changes.cleared * sign)::bigint as cleared_count
+    from counted
+    cross join
+        lateral (
+            values
+            (entered_at, 1, 0, 0, 0),
+            (left_at, 0, 1, 0, case when verdict = 'breached' then 1 else 0 end),
+            (
+                case
+                    when verdict = 'breached' or left_at is null
+                        then {{ overdue_from() }}
+                end,
+                0, 0, 1, 0
+            )
+        ) as changes (changed_at, arriving, leaving, fell_due, cleared)
+    where changes.changed_at is not null
+    group by
+        (changes.changed_at {{ in_utc() }})::date,
+        entity_type,
+        workflow_name,
+        status
+)
+
+select
+    {{ uuid_of_row([
+        "to_char(counted_on, 'YYYY-MM-DD')", "entity_type", "workflow_name", "status",
+    ]) }} as group_id,
+    counted_on,
+    entity_type,
+    workflow_name,
+    status,
+    arriving_count,
+    leaving_count,
+    fell_due_count,
+    cleared_count
+from grouped
+where
+    (arriving_count, leaving_count, fell_due_count, cleared_count) <> (0, 0, 0, 0)

@@ -339,9 +339,11 @@
 
 {# Their entities, as changed by this cut. #}
 {% macro record_changed(rows) -%}
-    insert into {{ changed_entities() }} (entity_type, entity_id, cut)
+    insert into {{ changed_entities() }} as known (entity_type, entity_id, cut)
     select distinct entity_type, entity_id, {{ session_cut() }} from {{ rows }}
     on conflict (entity_type, entity_id) do update set cut = excluded.cut
+    -- Several tables change with an entity.
+    where known.cut <> excluded.cut
 {%- endmacro %}
 
 {% macro row_of(alias, names) -%}

@@ -98,6 +98,7 @@ ASSETS = {
         "sla_alerts",
         "sla_daily_counts",
         "sla_performance",
+        "sla_performance_by",
         "status_as_of",
         "status_flow",
         "status_intervals",

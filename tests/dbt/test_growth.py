@@ -63,8 +63,7 @@ def test_a_build_after_a_tiny_one_reads_no_built_table_for_each_new_row(
         ("sla.status_intervals", 2 * ENTITIES),
         ("sla.changed_entities", ENTITIES),
     ):
-        # Of three tables builds log whom they changed.
-        assert _pages_read(connection, table, rows) < 20 * rows
+        assert _pages_read(connection, table, rows) < 10 * rows
     assert_as_oracle(connection, at(9), ["status_intervals", "workflow_violations"])
 
 

@@ -46,30 +46,21 @@ class Finding:
 # Stays in the order of their entity (S2), each with the one before and after it. The
 # audit trail has the place of a transition, which instants alone do not tell (S2).
 def with_neighbours(scope: Scope) -> Query:
-    """Stays of a scope with previous_status, next_status, and who moved them there.
+    """Stays of a scope with previous_status and next_status.
 
     Neighbours are of the entity's whole history, also where they are not of the scope.
     Null is none: before the first, after the last.
     """
     condition = scope.condition()
     sql = f"""
-        select
-            stays.*,
-            moves.* exclude (transition_id)
-        from (from status_intervals where {condition.sql}) as stays
-        inner join (
-            select
-                transition_id,
-                previous_status,
-                lag(previous_status) over entity as status_before_previous,
-                lead(to_status) over entity as next_status,
-                triggered_by_user_id,
-                triggered_by_user_name,
-                triggered_by_system
-            from audit_trail
-            where to_status is distinct from previous_status
-            window entity as (partition by entity_type, entity_id order by entity_place)
-        ) as moves on stays.first_transition_id = moves.transition_id
+        select * from (
+            select *, lag(status) over entity as previous_status
+            from status_intervals
+            window entity as (
+                partition by entity_type, entity_id order by stay_number
+            )
+        )
+        where {condition.sql}
     """
     return Query(sql, condition.parameters)
 

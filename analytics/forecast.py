@@ -245,23 +245,12 @@ def exits(publication: Publication, at: datetime | None = None) -> pl.DataFrame:
     sql = f"""
         with {COMPARABLE},
 
-        followed as (
-            select
-                transition_id,
-                lead(to_status) over (
-                    partition by entity_type, entity_id order by entity_place
-                ) as next_status
-            from audit_trail
-            where to_status is distinct from previous_status
-        ),
-
         grouped as (
-            select lasted.*, if(has_left, next_status, null) as exit
+            select lasted.*, if(has_left, followed.next_status, null) as exit
             from (select *, {key} as group_key from lasted) as lasted
             inner join (
-                select interval_id, first_transition_id from status_intervals
-            ) as firsts using (interval_id)
-            inner join followed on firsts.first_transition_id = followed.transition_id
+                select interval_id, next_status from status_intervals
+            ) as followed using (interval_id)
         ),
 
         counts as (

@@ -36,8 +36,11 @@ def export_command(file: Path, entity_type: str | None) -> None:
         with open_publication(database.home()) as publication:
             _require_known(publication, entity_type)
             written = _write(publication, file, entity_type)
-    except (PublicationError, OSError) as error:
+    except PublicationError as error:
         raise StatusEngineError(str(error)) from error
+    except OSError as error:
+        msg = f"{file} can't be written: {error.strerror}."
+        raise StatusEngineError(msg) from error
     say(
         f"{written.events:,} events of {written.objects:,} "
         f"{'entities' if is_xes else 'objects'}, cut {publication.cut}: {file}"

@@ -27,7 +27,8 @@ select
     *,
     uuid()::varchar as transition_id,
     row_number() over entity as place,
-    lag(status) over entity as previous_status
+    lag(status) over entity as previous_status,
+    lead(status) over entity as next_status
 from stays
 window entity as (
     partition by entity_type, entity_id order by entered_at, left_at nulls last
@@ -36,7 +37,7 @@ window entity as (
 insert into status_intervals by name
 select
     uuid()::varchar as interval_id, entity_type, entity_id, status, visit, entered_at,
-    left_at, transition_count, transition_id as first_transition_id,
+    left_at, place as stay_number, next_status, transition_count, transition_id as first_transition_id,
     transition_id as last_transition_id, workflow_name, calendar_id,
     business_entity_id, sla_deadline, is_final,
     case

@@ -7,7 +7,14 @@ from typing import Any
 import dagster as dg
 
 from dagster_project import checks, replays, retention, schedules, sensors
-from dagster_project.assets import alerts, automatic, derived, published, raw
+from dagster_project.assets import (
+    alerts,
+    automatic,
+    derived,
+    published,
+    raw,
+    reports,
+)
 from dagster_project.dbt_process import dbt_cli, dbt_project, known_tables
 from dagster_project.resources import Named, Warehouse
 from dagster_project.terminal import shown
@@ -69,6 +76,7 @@ def build_definitions(
         schedules.full_refresh,
         schedules.verify,
         schedules.publish,
+        schedules.report,
         replays.replay_rejects,
         schedules.deliver_alerts,
         retention.prune_history,
@@ -82,6 +90,7 @@ def build_definitions(
             derived.derived_assets(dbt_project(), warehouse.folder),
             published.published_assets(known),
             automatic.automatic_transitions,
+            reports.week,
             alerts.alert_assets(known),
         ],
         asset_checks=[
@@ -97,6 +106,7 @@ def build_definitions(
         else [
             schedules.every_five_minutes,
             schedules.every_night,
+            schedules.every_monday,
             schedules.clear_every_night,
         ],
         sensors=[]

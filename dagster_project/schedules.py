@@ -13,6 +13,8 @@ from dagster_project.dead_runs import end_dead_runs
 from dagster_project.retention import prune_history
 
 NIGHTLY = dg.AssetSelection.checks(EQUALS_A_FULL_BUILD)
+# Of a week, so not of each run.
+REPORTS = dg.AssetSelection.groups("reports")
 STATUS_ENGINE = "status_engine"
 # Of a run whose process was killed: it pins a cut of its own, so it runs all.
 RETRY = {"dagster/retry_strategy": "ALL_STEPS"}
@@ -25,7 +27,7 @@ def job_of(selection: dg.AssetSelection) -> Any:
     """
     return dg.define_asset_job(
         STATUS_ENGINE,
-        selection=selection - NIGHTLY,
+        selection=selection - NIGHTLY - REPORTS,
         description="The normal run, each five minutes: apply the workflow files that "
         "changed, empty the inbox, pin a cut, build and test what it touches, publish "
         "the files, move entities by rules, send the alerts that are due. Launch it "
@@ -56,7 +58,7 @@ status_engine = job_of(dg.AssetSelection.all())
 
 full_refresh = dg.define_asset_job(
     "full_refresh",
-    selection=dg.AssetSelection.all() - NIGHTLY,
+    selection=dg.AssetSelection.all() - NIGHTLY - REPORTS,
     description="A normal run that builds all anew, in a schema of its own, and puts "
     "it in the place of what there is once its tests passed; readers notice nothing. "
     "Launch it where a check of group sla failed or a verification found a difference.",
@@ -81,6 +83,14 @@ publish = dg.define_asset_job(
     description="Write the files of the built and tested cut, and hold them against "
     "their manifest; nothing is taken in or built. Launch it where the files are "
     "damaged, or the disk was full.",
+    executor_def=dg.in_process_executor,
+)
+
+report = dg.define_asset_job(
+    "report",
+    selection=REPORTS,
+    description="Write the review of the last week that is over, of what is published. "
+    "It runs each Monday. Launch it where late rows came in since.",
     executor_def=dg.in_process_executor,
 )
 
@@ -118,6 +128,18 @@ def every_five_minutes(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
 )
 def every_night(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """One verification a night; the tick is its key."""
+    return dg.RunRequest(run_key=context.scheduled_execution_time.isoformat())
+
+
+@dg.schedule(
+    job=report,
+    cron_schedule="30 4 * * 1",
+    execution_timezone="UTC",
+    description="The review of the week that is over, each Monday.",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+def every_monday(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """One review a week; the tick is its key."""
     return dg.RunRequest(run_key=context.scheduled_execution_time.isoformat())
 
 

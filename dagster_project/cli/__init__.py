@@ -79,6 +79,7 @@ for _command in (
     watching.watch_command,
     builds.publish,
     builds.docs_command,
+    exports.report_command,
     exports.export_command,
     builds.run,
     alerts.alerts_group,

@@ -1,15 +1,20 @@
 """Hand published histories to other tools."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 
 import click
 
 from analytics.event_logs import Written, write_ocel, write_xes
 from analytics.published import Publication, PublicationError, open_publication
+from analytics.report import monday_of, page, report
 from dagster_project.terminal import say
 from ingest.errors import StatusEngineError
 from ingest.store import database
+from ingest.store.on_disk import write_whole
 
 XES = (".xes", ".xes.gz")
 OCEL = (".sqlite",)
@@ -32,19 +37,75 @@ def export_command(file: Path, entity_type: str | None) -> None:
     if is_xes != (entity_type is not None):
         msg = "--type names what an .xes file holds; .sqlite holds all types."
         raise click.UsageError(msg)
+    with _published(file) as publication:
+        _require_known(publication, entity_type)
+        written = _write(publication, file, entity_type)
+    say(
+        f"{written.events:,} events of {written.objects:,} "
+        f"{'entities' if is_xes else 'objects'}, cut {publication.cut}: {file}"
+    )
+
+
+class Week(click.ParamType[date]):
+    """An ISO week as 2026-W47, as the date of its Monday."""
+
+    name = "week"
+
+    def convert(
+        self,
+        value: str | date,
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> date:
+        """Refuse what is none, in words."""
+        if isinstance(value, date):
+            return value
+        try:
+            return monday_of(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+@click.command(name="report")
+@click.option(
+    "--week",
+    "monday",
+    type=Week(),
+    metavar="2026-W47",
+    help="Which week, in UTC; the last that is over by default.",
+)
+@click.option(
+    "-o",
+    "--output",
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="The file, .html.",
+)
+def report_command(monday: date | None, file: Path) -> None:
+    """Write the week's review of service levels: one page of what is published.
+
+    Compliance with its intervals beside the week before, how late breaches were, open
+    work, what is likely to breach, what stands out and what goes with breaches. The
+    page asks for no other file and no network, and prints on paper.
+    """
+    with _published(file) as publication:
+        found = report(publication, monday)
+        write_whole(file, page(found))
+    say(f"week {found.week}, cut {found.cut}: {file}")
+
+
+@contextmanager
+def _published(file: Path) -> Iterator[Publication]:
+    """What is published, for a file that is made of it; failures are sentences."""
     try:
         with open_publication(database.home()) as publication:
-            _require_known(publication, entity_type)
-            written = _write(publication, file, entity_type)
+            yield publication
     except PublicationError as error:
         raise StatusEngineError(str(error)) from error
     except OSError as error:
         msg = f"{file} can't be written: {error.strerror}."
         raise StatusEngineError(msg) from error
-    say(
-        f"{written.events:,} events of {written.objects:,} "
-        f"{'entities' if is_xes else 'objects'}, cut {publication.cut}: {file}"
-    )
 
 
 def _require_known(publication: Publication, entity_type: str | None) -> None:

@@ -111,6 +111,7 @@ ASSETS = {
         "workload_changes",
     },
     "actions": {"automatic_transitions"},
+    "reports": {"week"},
     "published": {
         "analytics",
         "audit_trail",
@@ -213,6 +214,7 @@ def test_each_thing_done_by_hand_is_a_job_that_says_what_it_is(
         "prune_history",
         "publish",
         "replay_rejects",
+        "report",
         "status_engine",
         "verify",
     }

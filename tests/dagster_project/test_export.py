@@ -1,10 +1,17 @@
-"""The command that hands event logs to other tools; the logs are tests/analytics'."""
+"""What is made of published files on request: event logs and the week's review.
+
+What they hold is tested in tests/analytics.
+"""
 
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from commands import assert_one_sentence, run
 from first_run import Built
+
+from dagster_project.definitions import build_definitions
+from dagster_project.resources import Warehouse
 
 
 @pytest.fixture(autouse=True)
@@ -58,3 +65,23 @@ def test_before_anything_is_published_it_says_what_to_run(
     monkeypatch.setenv("STATUS_ENGINE_HOME", str(tmp_path))
     said = run("export", tmp_path / "log.sqlite")
     assert_one_sentence(said, "Nothing is published in", "Run: status-engine run")
+
+
+def test_a_review_is_written_by_the_command_and_by_its_job(
+    tmp_path: Path, built: Built
+) -> None:
+    """Both write one page; a week that is not over is refused."""
+    file = tmp_path / "week.html"
+    said = run("report", "-o", file)
+    assert (said.code, said.out) == (0, "")
+    warehouse = Warehouse(database_url=built.url, home=str(built.home))
+    job = build_definitions(warehouse).resolve_job_def("report")
+    with dg.instance_for_test() as instance:
+        result = job.execute_in_process(instance=instance)
+    (made,) = result.asset_materializations_for_node("week")
+    page = Path(str(made.metadata["file"].value))
+    assert page.parent == built.home / "reports"
+    assert page.read_text() == file.read_text()
+    assert made.metadata["week"].value in said.err
+    assert_one_sentence(run("report", "--week", "2999-W01", "-o", file), "is not over")
+    assert run("report", "--week", "2026-47", "-o", file).code == 2

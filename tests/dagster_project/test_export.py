@@ -3,6 +3,7 @@
 What they hold is tested in tests/analytics.
 """
 
+import re
 from pathlib import Path
 
 import dagster as dg
@@ -85,3 +86,14 @@ def test_a_review_is_written_by_the_command_and_by_its_job(
     assert made.metadata["week"].value in said.err
     assert_one_sentence(run("report", "--week", "2999-W01", "-o", file), "is not over")
     assert run("report", "--week", "2026-47", "-o", file).code == 2
+
+
+def test_the_example_of_the_readme_answers(
+    built: Built, capsys: pytest.CaptureFixture[str]
+) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    exec(example.replace('".status-engine"', repr(str(built.home))), {})  # noqa: S102
+    said = capsys.readouterr().out
+    for column in ("threshold", "closed_p99", "breach_probability"):
+        assert column in said

@@ -97,8 +97,10 @@ def test_own_data_word_for_word_in_an_empty_home(newcomer: Path) -> None:
     assert "order 1 is 'scheduled' since Thu 2026-03-05 16:45:00" in said
     assert "business time by calendar 'office_nl'" in said
     assert "published cut 1" in said
-    assert "open it in a browser" in said.splitlines()[-1]
+    assert "open it in a browser" in said
+    assert "order.xes: cut 1, events 3, entities 1" in said
     assert (newcomer / ".status-engine" / "published" / "docs.html").exists()
+    assert "<title>Service levels, week" in (newcomer / "week.html").read_text()
 
 
 @pytest.mark.skipif(not DATA.exists(), reason="the real data is not here")

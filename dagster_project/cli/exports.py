@@ -40,9 +40,10 @@ def export_command(file: Path, entity_type: str | None) -> None:
     with _published(file) as publication:
         _require_known(publication, entity_type)
         written = _write(publication, file, entity_type)
+    objects = "entities" if is_xes else "objects"
     say(
-        f"{written.events:,} events of {written.objects:,} "
-        f"{'entities' if is_xes else 'objects'}, cut {publication.cut}: {file}"
+        f"{file}: cut {publication.cut}, events {written.events:,}, "
+        f"{objects} {written.objects:,}"
     )
 
 
@@ -92,7 +93,7 @@ def report_command(monday: date | None, file: Path) -> None:
     with _published(file) as publication:
         found = report(publication, monday)
         write_whole(file, page(found))
-    say(f"week {found.week}, cut {found.cut}: {file}")
+    say(f"{file}: week {found.week}, cut {found.cut}")
 
 
 @contextmanager

@@ -23,9 +23,9 @@ def _home(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "arguments", "said"),
     [
-        ("orders.xes", ["--type", "order"], "entities, cut 1: "),
-        ("orders.xes.gz", ["--type", "order"], "entities, cut 1: "),
-        ("log.sqlite", [], "objects, cut 1: "),
+        ("orders.xes", ["--type", "order"], ", entities "),
+        ("orders.xes.gz", ["--type", "order"], ", entities "),
+        ("log.sqlite", [], ", objects "),
     ],
 )
 def test_a_log_is_written_whole_in_the_place_of_another(

@@ -5,16 +5,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from analytics.event_logs import Written, write_ocel, write_xes
-from analytics.published import Publication, PublicationError, open_publication
-from analytics.report import monday_of, page, report
 from dagster_project.terminal import say
 from ingest.errors import StatusEngineError
 from ingest.store import database
 from ingest.store.on_disk import write_whole
+
+# What reads published files is asked for by the commands that need it: other commands,
+# a probe among them, start without DuckDB.
+if TYPE_CHECKING:
+    from analytics.event_logs import Written
+    from analytics.published import Publication
 
 XES = (".xes", ".xes.gz")
 OCEL = (".sqlite",)
@@ -59,6 +63,8 @@ class Week(click.ParamType[date]):
         ctx: click.Context | None,
     ) -> date:
         """Refuse what is none, in words."""
+        from analytics.report import monday_of
+
         if isinstance(value, date):
             return value
         try:
@@ -90,6 +96,8 @@ def report_command(monday: date | None, file: Path) -> None:
     work, what is likely to breach, what stands out and what goes with breaches. The
     page asks for no other file and no network, and prints on paper.
     """
+    from analytics.report import page, report
+
     with _published(file) as publication:
         found = report(publication, monday)
         write_whole(file, page(found))
@@ -97,8 +105,10 @@ def report_command(monday: date | None, file: Path) -> None:
 
 
 @contextmanager
-def _published(file: Path) -> Iterator[Publication]:
+def _published(file: Path) -> Iterator["Publication"]:
     """What is published, for a file that is made of it; failures are sentences."""
+    from analytics.published import PublicationError, open_publication
+
     try:
         with open_publication(database.home()) as publication:
             yield publication
@@ -109,7 +119,7 @@ def _published(file: Path) -> Iterator[Publication]:
         raise StatusEngineError(msg) from error
 
 
-def _require_known(publication: Publication, entity_type: str | None) -> None:
+def _require_known(publication: "Publication", entity_type: str | None) -> None:
     known = publication.connection.execute("from entity_types").fetchall()
     names = sorted(row[0] for row in known)
     if entity_type is not None and entity_type not in names:
@@ -117,8 +127,12 @@ def _require_known(publication: Publication, entity_type: str | None) -> None:
         raise StatusEngineError(msg)
 
 
-def _write(publication: Publication, file: Path, entity_type: str | None) -> Written:
+def _write(
+    publication: "Publication", file: Path, entity_type: str | None
+) -> "Written":
     """Whole or not at all: a file that is there stays until the new one is done."""
+    from analytics.event_logs import write_ocel, write_xes
+
     part = file.with_name(f".{file.name}.{os.getpid()}{''.join(file.suffixes)}")
     try:
         if entity_type is None:

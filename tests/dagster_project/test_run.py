@@ -95,6 +95,7 @@ LOOK_UPS = {
     "sla/milestones",
     "sla/order_status_history",
     "sla/publication",
+    "sla/sla_performance_by",
     "sla/status_as_of",
     "sla/workflow_candidates",
 }

@@ -35,6 +35,7 @@ NOT_FOLLOWED = {
     "reconfigured_entities",
     "reconfigured_status",
     "restatements",
+    "sla_performance_by",
     "stg_workflow_versions",
 }
 

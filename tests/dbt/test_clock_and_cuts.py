@@ -164,13 +164,21 @@ def test_nothing_is_negative_but_what_was_missed_whatever_the_clock(
                     seen.add((view, name))
     assert seen == {
         ("entity_current_status", "seconds_in_status"),
+        ("entity_journeys", "business_seconds"),
+        ("entity_journeys", "elapsed_seconds"),
         ("interval_explanations", "closed_seconds"),
         ("interval_explanations", "counted_seconds"),
         ("interval_explanations", "elapsed_seconds"),
+        ("process_variants", "elapsed_seconds"),
+        ("process_variants", "median_elapsed_seconds"),
+        ("process_variants", "p90_elapsed_seconds"),
         ("sla_performance", "elapsed_seconds"),
         ("status_as_of", "seconds_in_status"),
+        ("status_flow", "business_seconds"),
+        ("status_flow", "elapsed_seconds"),
         ("status_intervals", "business_seconds"),
         ("status_intervals", "elapsed_seconds"),
+        ("status_intervals", "late_business_seconds"),
     }
 
 

@@ -136,22 +136,25 @@ def _factors(scope: Scope) -> Query:
                 entered_at, previous_status, triggered_by_user_id,
                 triggered_by_user_name, triggered_by_system
             from judged_stays
-            inner join ({_movers()}) as movers
-                on judged_stays.first_transition_id = movers.transition_id
+            inner join (
+                select
+                    transition_id, previous_status, triggered_by_user_id,
+                    triggered_by_user_name, triggered_by_system
+                from audit_trail
+            ) as movers on judged_stays.first_transition_id = movers.transition_id
         ),
 
         told as (
-            select entity_type, entity_id, key, first_context ->> ('/' || replace(
-                replace(key, '~', '~0'), '/', '~1'
-            )) as value
+            select entity_type, entity_id, key, first_context ->> pointer as value
             from (
-                select *, unnest(json_keys(first_context)) as key
+                select
+                    *,
+                    unnest(json_keys(first_context)) as key,
+                    '/' || replace(replace(key, '~', '~0'), '/', '~1') as pointer
                 from entities
                 where json_type(first_context) = 'OBJECT'
             )
-            where json_type(first_context, '/' || replace(
-                replace(key, '~', '~0'), '/', '~1'
-            )) not in ('OBJECT', 'ARRAY', 'NULL')
+            where json_type(first_context, pointer) not in ('OBJECT', 'ARRAY', 'NULL')
         ),
 
         kinds as (
@@ -185,15 +188,6 @@ def _factors(scope: Scope) -> Query:
         )
     """
     return Query(sql, stays.parameters)
-
-
-def _movers() -> str:
-    return """
-        select
-            transition_id, previous_status, triggered_by_user_id,
-            triggered_by_user_name, triggered_by_system
-        from audit_trail
-    """
 
 
 def compare(

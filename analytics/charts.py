@@ -45,7 +45,7 @@ def xmr(points: pl.DataFrame, baselines: Sequence[date] = ()) -> pl.DataFrame:
         (pl.col("value") - pl.col("centre")).alias("off"),
     )
     beyond = pl.col("off").abs() > 3 * pl.col("sigma")
-    return _with_runs(frame.with_columns(beyond.alias("beyond_limits")), "sigma").drop(
+    return _with_runs(frame.with_columns(beyond.alias("beyond_limits"))).drop(
         "off", "sigma"
     )
 
@@ -74,7 +74,7 @@ def p_chart(points: pl.DataFrame, baselines: Sequence[date] = ()) -> pl.DataFram
         .then(pl.col("met_count") / pl.col("due_count"))
         .alias("ratio"),
     )
-    known = _with_runs(_binomial(frame.filter(pl.col("due_count") > 0)), "sigma")
+    known = _with_runs(_binomial(frame.filter(pl.col("due_count") > 0)))
     empty = frame.filter(pl.col("due_count") == 0).with_columns(
         *(pl.lit(None, pl.Float64).alias(name) for name in ("lower", "upper")),
         *(pl.lit(value=False).alias(rule) for rule in RULES),
@@ -136,10 +136,10 @@ def _of_baselines(points: pl.DataFrame, baselines: Sequence[date]) -> pl.DataFra
     return frame.with_columns(pl.max_horizontal(first, *begins).alias("baseline"))
 
 
-def _with_runs(frame: pl.DataFrame, sigma: str) -> pl.DataFrame:
+def _with_runs(frame: pl.DataFrame) -> pl.DataFrame:
     """Add `run` and `two_of_three`, true at the point that completes the rule."""
     side = pl.col("off").sign()
-    far = pl.when(pl.col("off").abs() > 2 * pl.col(sigma)).then(side).otherwise(0)
+    far = pl.when(pl.col("off").abs() > 2 * pl.col("sigma")).then(side).otherwise(0)
     frame = frame.with_columns(side.alias("_side"), far.alias("_far"))
     sums = [
         pl.col("_side").rolling_sum(RUN).over("baseline").abs() == RUN,

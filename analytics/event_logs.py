@@ -110,14 +110,20 @@ order by all
 _XES_HEAD = """\
 <?xml version="1.0" encoding="UTF-8"?>
 <log xes.version="1849-2016" xmlns="http://www.xes-standard.org/">
-<extension name="Concept" prefix="concept" uri="http://www.xes-standard.org/concept.xesext"/>
+<extension name="Concept" prefix="concept"
+  uri="http://www.xes-standard.org/concept.xesext"/>
 <extension name="Time" prefix="time" uri="http://www.xes-standard.org/time.xesext"/>
-<extension name="Organizational" prefix="org" uri="http://www.xes-standard.org/org.xesext"/>
-<extension name="Identity" prefix="identity" uri="http://www.xes-standard.org/identity.xesext"/>
+<extension name="Organizational" prefix="org"
+  uri="http://www.xes-standard.org/org.xesext"/>
+<extension name="Identity" prefix="identity"
+  uri="http://www.xes-standard.org/identity.xesext"/>
 <global scope="trace"><string key="concept:name" value=""/></global>
-<global scope="event"><string key="concept:name" value=""/><date key="time:timestamp" value="1970-01-01T00:00:00.000000+00:00"/></global>
+<global scope="event">
+<string key="concept:name" value=""/>
+<date key="time:timestamp" value="1970-01-01T00:00:00.000000+00:00"/>
+</global>
 <classifier name="Status" keys="concept:name"/>
-"""  # noqa: E501
+"""
 # No XML 1.0 document may hold these, escaped or not.
 _NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 # What events and objects say beside their id, type and time; text.

@@ -43,8 +43,6 @@ class Finding:
     rows: Query
 
 
-# Stays in the order of their entity (S2), each with the one before and after it. The
-# audit trail has the place of a transition, which instants alone do not tell (S2).
 def with_neighbours(scope: Scope) -> Query:
     """Stays of a scope with previous_status and next_status.
 

@@ -77,8 +77,7 @@ class Budget(NamedTuple):
 
 def error_budget(publication: Publication, target: Target) -> Budget:
     """What is spent of a target's error budget by the publication's clock."""
-    since = datetime.combine(target.from_date, time(), UTC)
-    row = _counts(publication, target, [since]).row(0, named=True)
+    row = _counts(publication, target, [_before(target)]).row(0, named=True)
     due, breached = row["due_count"], row["breached_count"]
     allowed = due * (1 - target.ratio)
     interval = exact_interval(due - breached, due)
@@ -137,9 +136,8 @@ def burn_alerts(publication: Publication, target: Target) -> pl.DataFrame:
 def _windows(
     publication: Publication, target: Target, lengths: list[timedelta]
 ) -> pl.DataFrame:
-    begin = datetime.combine(target.from_date, time(), UTC) - timedelta(microseconds=1)
-    since = [max(begin, publication.as_of - length) for length in lengths]
-    counted = _counts(publication, target, since, is_inclusive=False)
+    since = [max(_before(target), publication.as_of - length) for length in lengths]
+    counted = _counts(publication, target, since)
     frame = with_intervals(counted, "breached_count", "due_count", "burn")
     budget = 1 - target.ratio
     return frame.select(
@@ -152,14 +150,16 @@ def _windows(
     )
 
 
+def _before(target: Target) -> datetime:
+    """The last instant that the target is not about."""
+    begin = datetime.combine(target.from_date, time(), UTC)
+    return begin - timedelta(microseconds=1)
+
+
 def _counts(
-    publication: Publication,
-    target: Target,
-    since: list[datetime],
-    *,
-    is_inclusive: bool = True,
+    publication: Publication, target: Target, since: list[datetime]
 ) -> pl.DataFrame:
-    """Due and breached stays decided since each instant, in the order given."""
+    """Due and breached stays decided after each instant, in the order given."""
     stays = judged(
         Scope(
             entity_type=target.entity_type,
@@ -167,7 +167,6 @@ def _counts(
             status=target.status,
         )
     )
-    begins = ">=" if is_inclusive else ">"
     sql = f"""
         with asked as (
             select unnest($begins) as since, generate_subscripts($begins, 1) as place
@@ -179,7 +178,7 @@ def _counts(
             count(interval_id) filter (is_breached) as breached_count
         from asked
         left join (from ({stays.sql}) where is_due and decided_at <= as_of) as stays
-            on stays.decided_at {begins} asked.since
+            on stays.decided_at > asked.since
         group by place, since
         order by place
     """

@@ -26,7 +26,6 @@ from ingest.store.database import Connection
 STAGING = swap.staging(swap.WHAT_IF)
 # No test and nothing else: what these are derived from comes along.
 RUN = ("run", "--full-refresh", "--select", "+sla_alerts +sla_performance")
-CONFIDENCE = 0.95
 
 
 class Compliance(NamedTuple):
@@ -52,10 +51,9 @@ class Compliance(NamedTuple):
         if not self.due:
             return None
         # It takes a second to import; only who needs an interval waits.
-        from scipy.stats import binomtest
+        from analytics.proportions import exact_interval
 
-        found = binomtest(self.met, self.due).proportion_ci(CONFIDENCE, "exact")
-        return float(found.low), float(found.high)
+        return exact_interval(self.met, self.due)
 
 
 class Group(NamedTuple):

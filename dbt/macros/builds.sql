@@ -25,6 +25,23 @@
     {{ return(relation if is_full_build() else changes_of(relation)) }}
 {% endmacro %}
 
+{# For a table that is added to: the stays that a build made, and those that it replaces,
+   which are taken off. #}
+{% macro stays_to_count(columns) -%}
+    select
+        {{ columns | join(", ") }},
+        1 as sign
+    from {{ fresh(ref("status_intervals")) }}
+    {% if not is_full_build() -%}
+    union all
+    select
+        {{ columns | join(", ") }},
+        -1 as sign
+    from {{ ref("status_intervals") }}
+    inner join {{ ref("touched_entities") }} using (entity_type, entity_id)
+    {%- endif %}
+{%- endmacro %}
+
 {% macro changes_of(relation) %}
     {{ return(api.Relation.create(
         database=relation.database,

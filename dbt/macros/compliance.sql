@@ -9,3 +9,8 @@
     {{ met }}::double precision
     / nullif({{ due_count(met, breached, overdue) }}, 0)
 {%- endmacro %}
+
+{# The naive ratio of what has ended alone; it stands beside the other, never instead. #}
+{% macro closed_compliance_ratio(met, breached) -%}
+    {{ met }}::double precision / nullif({{ met }} + {{ breached }}, 0)
+{%- endmacro %}

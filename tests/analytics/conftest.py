@@ -3,21 +3,49 @@
 The columns are those of a file that was really published, so that they can't drift.
 """
 
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import pytest
-from first_run import Built
+from first_run import PARTS, Built
 from published_rows import Publish, write_file
 
 from analytics.published import DATABASE, Publication, open_publication
+
+Installation = Callable[..., AbstractContextManager[str]]
+Published = Callable[[str, datetime], AbstractContextManager[Publication]]
 
 
 @pytest.fixture(scope="session")
 def published_file(first_run: Built) -> Path:
     """A file that a run published."""
     return first_run.home / DATABASE
+
+
+@pytest.fixture(scope="session")
+def published(
+    first_run: Built,
+    installation: Installation,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Published:
+    """Run the engine over a history in CSV, as of an instant, and open what it made."""
+
+    @contextmanager
+    def run_and_open(history: str, as_of: datetime) -> Iterator[Publication]:
+        from dagster_project.resources import Warehouse
+        from dagster_project.run import run
+
+        home = tmp_path_factory.mktemp("published")
+        with installation(home, "order.yml", "office_nl.yml", template=first_run.url):
+            (home / "inbox").mkdir()
+            (home / "inbox" / "history.csv").write_text(history)
+            run(Warehouse(), PARTS, as_of=as_of)
+        with open_publication(home) as opened:
+            yield opened
+
+    return run_and_open
 
 
 @pytest.fixture

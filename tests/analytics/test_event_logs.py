@@ -14,16 +14,15 @@ from typing import Any
 import pm4py
 import polars as pl
 import pytest
-from first_run import PARTS, Built
 
 from analytics.event_logs import Written, write_ocel, write_xes
-from analytics.published import Publication, open_publication
+from analytics.published import Publication
 
 AS_OF = datetime(2026, 3, 31, 12, tzinfo=UTC)
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
 # pm4py would rather have a faster reader.
 pytestmark = pytest.mark.filterwarnings("ignore:Install the optional requirement")
-Installation = Callable[..., AbstractContextManager[str]]
+Published = Callable[[str, datetime], AbstractContextManager[Publication]]
 STATUSES = ("new", "confirmed", "scheduled", "in_progress", "<odd> & 'status'")
 # What XML escapes, what it can't hold, and what a CSV file quotes.
 REASONS = (None, 'said "no" <now> & left', "two\nlines\twide", "a bell \x07", "naïve ☃")
@@ -56,20 +55,8 @@ def _history() -> pl.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def publication(
-    first_run: Built,
-    installation: Installation,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Publication]:
-    from dagster_project.resources import Warehouse
-    from dagster_project.run import run
-
-    home = tmp_path_factory.mktemp("event_logs")
-    with installation(home, "order.yml", "office_nl.yml", template=first_run.url):
-        (home / "inbox").mkdir()
-        _history().write_csv(home / "inbox" / "history.csv")
-        run(Warehouse(), PARTS, as_of=AS_OF)
-    with open_publication(home) as opened:
+def publication(published: Published) -> Iterator[Publication]:
+    with published(_history().write_csv(), AS_OF) as opened:
         yield opened
 
 

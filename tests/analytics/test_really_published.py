@@ -8,14 +8,13 @@ from random import Random
 
 import polars as pl
 import pytest
-from first_run import PARTS, Built
 
 from analytics import breaches, charts, findings, forecast, stays, survival, targets
 from analytics.published import Publication, PublicationError, open_publication
 from analytics.stays import Scope
 
 AS_OF = datetime(2026, 3, 31, 12, tzinfo=UTC)
-Installation = Callable[..., AbstractContextManager[str]]
+Published = Callable[[str, datetime], AbstractContextManager[Publication]]
 WAY = ("new", "confirmed", "scheduled", "in_progress", "completed")
 
 
@@ -32,20 +31,8 @@ def _history() -> str:
 
 
 @pytest.fixture(scope="module")
-def publication(
-    first_run: Built,
-    installation: Installation,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Publication]:
-    from dagster_project.resources import Warehouse
-    from dagster_project.run import run
-
-    home = tmp_path_factory.mktemp("analytics")
-    with installation(home, "order.yml", "office_nl.yml", template=first_run.url):
-        (home / "inbox").mkdir()
-        (home / "inbox" / "orders.csv").write_text(_history())
-        run(Warehouse(), PARTS, as_of=AS_OF)
-    with open_publication(home) as opened:
+def publication(published: Published) -> Iterator[Publication]:
+    with published(_history(), AS_OF) as opened:
         yield opened
 
 

@@ -1,6 +1,10 @@
 {% set measures = [
     "elapsed_seconds", "business_seconds", "late_seconds", "late_business_seconds"
 ] %}
+{% set dimensions -%}
+period_start, entity_type, workflow_name, status, business_entity_id, user_id, system,
+context
+{%- endset %}
 {% set shares = ["p50", "p90", "p99", "worst"] %}
 {% set returned = [
     "period_start timestamptz", "entity_type text", "workflow_name text", "status text",
@@ -103,14 +107,7 @@ told as (
 
 counted as (
     select
-        period_start,
-        entity_type,
-        workflow_name,
-        status,
-        business_entity_id,
-        user_id,
-        system,
-        context,
+        {{ dimensions }},
         count(*) as interval_count,
         count(left_at) as closed_count,
         count(*) filter (where verdict = 'met') as met_count,
@@ -123,25 +120,11 @@ counted as (
         {%- endfor %}
     from told
     group by
-        period_start,
-        entity_type,
-        workflow_name,
-        status,
-        business_entity_id,
-        user_id,
-        system,
-        context
+        {{ dimensions }}
 )
 
 select
-    period_start,
-    entity_type,
-    workflow_name,
-    status,
-    business_entity_id,
-    user_id,
-    system,
-    context,
+    {{ dimensions }},
     interval_count,
     closed_count,
     interval_count - closed_count as open_count,
@@ -151,8 +134,8 @@ select
     {{ due_count("met_count", "breached_count", "overdue_count") }} as due_count,
     {{ compliance_ratio("met_count", "breached_count", "overdue_count") }}
         as compliance_ratio,
-    met_count::double precision
-    / nullif(met_count + breached_count, 0) as closed_compliance_ratio,
+    {{ closed_compliance_ratio("met_count", "breached_count") }}
+        as closed_compliance_ratio,
     {% for measure in measures -%}
     {% set is_last = loop.last -%}
     {% for share in shares -%}
@@ -163,11 +146,4 @@ select
     {%- endfor %}
 from counted
 order by
-    period_start,
-    entity_type,
-    workflow_name,
-    status,
-    business_entity_id,
-    user_id,
-    system,
-    context
+    {{ dimensions }}

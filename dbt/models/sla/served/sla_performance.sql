@@ -58,7 +58,7 @@ select
     {{ due_count("met_count", "breached_count", "overdue_count") }} as due_count,
     {{ compliance_ratio("met_count", "breached_count", "overdue_count") }}
         as compliance_ratio,
-    met_count::double precision
-    / nullif(met_count + breached_count, 0) as closed_compliance_ratio,
+    {{ closed_compliance_ratio("met_count", "breached_count") }}
+        as closed_compliance_ratio,
     elapsed_seconds
 from counted

@@ -8,32 +8,10 @@
 with
 
 counted as (
-    select
-        entered_at,
-        left_at,
-        entity_type,
-        workflow_name,
-        status,
-        business_entity_id,
-        verdict,
-        elapsed_seconds,
-        1 as sign
-    from {{ fresh(ref("status_intervals")) }}
-    {% if not is_full_build() -%}
-    union all
-    select
-        entered_at,
-        left_at,
-        entity_type,
-        workflow_name,
-        status,
-        business_entity_id,
-        verdict,
-        elapsed_seconds,
-        -1 as sign
-    from {{ ref("status_intervals") }}
-    inner join {{ ref("touched_entities") }} using (entity_type, entity_id)
-    {%- endif %}
+    {{ stays_to_count([
+        "entered_at", "left_at", "entity_type", "workflow_name", "status",
+        "business_entity_id", "verdict", "elapsed_seconds",
+    ]) }}
 ),
 
 grouped as (

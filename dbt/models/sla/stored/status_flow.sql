@@ -5,26 +5,14 @@
 -- One row per UTC day, entity type, workflow and change of status: the directly-follows
 -- graph. A change tells how long the stay lasted that it ended; a stay that lasts is in
 -- no sum. A build adds and takes off, as in sla_daily_counts.
-{% set read = [
-    "entity_type", "entity_id", "workflow_name", "status", "visit", "entered_at",
-    "left_at", "stay_number", "next_status", "elapsed_seconds", "business_seconds",
-] %}
 with
 
 -- Read twice, and too many to be kept meanwhile.
 stays as not materialized (
-    select
-        {{ read | join(", ") }},
-        1 as sign
-    from {{ fresh(ref("status_intervals")) }}
-    {% if not is_full_build() -%}
-    union all
-    select
-        {{ read | join(", ") }},
-        -1 as sign
-    from {{ ref("status_intervals") }}
-    inner join {{ ref("touched_entities") }} using (entity_type, entity_id)
-    {%- endif %}
+    {{ stays_to_count([
+        "entity_type", "entity_id", "workflow_name", "status", "visit", "entered_at",
+        "left_at", "stay_number", "next_status", "elapsed_seconds", "business_seconds",
+    ]) }}
 ),
 
 changes as (

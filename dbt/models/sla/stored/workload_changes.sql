@@ -5,25 +5,13 @@
 -- One row per UTC day, entity type, workflow and status: by how much what lies in the
 -- status, and what is overdue there, grew and shrank. A build adds and takes off, as in
 -- sla_daily_counts.
-{% set read = [
-    "entity_type", "workflow_name", "status", "entered_at", "left_at", "sla_deadline",
-    "verdict",
-] %}
 with
 
 counted as (
-    select
-        {{ read | join(", ") }},
-        1 as sign
-    from {{ fresh(ref("status_intervals")) }}
-    {% if not is_full_build() -%}
-    union all
-    select
-        {{ read | join(", ") }},
-        -1 as sign
-    from {{ ref("status_intervals") }}
-    inner join {{ ref("touched_entities") }} using (entity_type, entity_id)
-    {%- endif %}
+    {{ stays_to_count([
+        "entity_type", "workflow_name", "status", "entered_at", "left_at", "sla_deadline",
+        "verdict",
+    ]) }}
 ),
 
 grouped as (

@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from analytics import findings
 from analytics.breaches import associations
-from analytics.forecast import Verdict, back_test, forecast
+from analytics.forecast import BackTest, Verdict, back_test, forecast
 from analytics.proportions import Interval, difference, exact_interval
 from analytics.published import Publication, PublicationError, Query
 from analytics.stays import ALL, Scope, judged
@@ -82,6 +82,7 @@ class Report(NamedTuple):
     likely: Listed
     expected_breaches: float
     forecast_verdict: Verdict | None
+    calibration: list[dict[str, Any]]
 
 
 def monday_of(week: str) -> date:
@@ -130,6 +131,7 @@ def report(publication: Publication, monday: date | None = None) -> Report:
         (pl.col("sla_deadline") >= publication.as_of)
         & (pl.col("sla_deadline") < publication.as_of + WEEK)
     )
+    tested = past_mondays_tested(publication)
     return Report(
         week,
         since.date(),
@@ -147,7 +149,8 @@ def report(publication: Publication, monday: date | None = None) -> Report:
         _associations(publication, recent),
         _listed(soon),
         float(soon["breach_probability"].sum()),
-        _tested(publication),
+        tested.verdict if tested else None,
+        tested.calibration.to_dicts() if tested else [],
     )
 
 
@@ -317,7 +320,7 @@ def _listed(frame: pl.DataFrame) -> Listed:
     return Listed(frame.head(SHOWN).to_dicts(), frame.height)
 
 
-def _tested(publication: Publication) -> Verdict | None:
+def past_mondays_tested(publication: Publication) -> BackTest | None:
     """How good the forecast was on past Mondays; None where none could be asked."""
     last = _midnight(last_week(publication.as_of))
     begun = publication.frame(
@@ -325,7 +328,7 @@ def _tested(publication: Publication) -> Verdict | None:
     )["begun"][0]
     instants = [last - place * WEEK for place in range(TESTED_WEEKS)]
     known = [instant for instant in instants if begun is not None and instant > begun]
-    return back_test(publication, known).verdict if known else None
+    return back_test(publication, known) if known else None
 
 
 def page(found: Report) -> str:
@@ -345,7 +348,11 @@ def page(found: Report) -> str:
     }
     template = environment.get_template("report.html")
     return template.render(
-        report=found, course=_course(found.weeks), work=_area(found.work)
+        report=found,
+        course=_course(found.weeks),
+        work=_area(found.work),
+        calibration=_calibration(found.calibration),
+        tested_weeks=TESTED_WEEKS,
     )
 
 
@@ -378,6 +385,8 @@ def _lasting(seconds: int | None) -> str:
 
 # Places in the pictures, in pixels: inside of their axes.
 LEFT, TOP, WIDTH, HEIGHT = 46, 12, 660, 150
+# Of the picture of two shares, as wide as a share is high.
+SIDE = HEIGHT
 
 
 def _course(weeks: Sequence[tuple[date, Share]]) -> list[dict[str, Any]]:
@@ -394,6 +403,21 @@ def _course(weeks: Sequence[tuple[date, Share]]) -> list[dict[str, Any]]:
         }
         for place, (monday, share) in enumerate(weeks)
         if share.ratio is not None and share.interval is not None
+    ]
+
+
+def _calibration(bins: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Where each bin is drawn: what was said to the right, what came upwards."""
+    return [
+        {
+            "x": round(LEFT + SIDE * row["mean_probability"], 1),
+            "y": _down(row["observed_ratio"]),
+            "low": _down(row["observed_low"]),
+            "high": _down(row["observed_high"]),
+            "label": f"said {row['mean_probability']:.1%}, came "
+            f"{row['observed_ratio']:.1%} of {row['forecast_count']:,}",
+        }
+        for row in bins
     ]
 
 

@@ -91,6 +91,7 @@ def build_definitions(
             published.published_assets(known),
             automatic.automatic_transitions,
             reports.week,
+            reports.forecast_backtest,
             alerts.alert_assets(known),
         ],
         asset_checks=[

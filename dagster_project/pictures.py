@@ -1,4 +1,4 @@
-"""Pictures for the UI, drawn here: how well deadlines are kept, and what is overdue.
+"""Pictures for the UI, drawn here: how deadlines are kept, what is overdue or forecast.
 
 They are small enough for the UI to show at once. It shows markdown of up to 1,000
 characters in place, and an image only by an address or by its data; so a picture is
@@ -53,6 +53,15 @@ class Overdue(NamedTuple):
     entity_type: str
     overdue: int
     entities: int
+
+
+class Calibrated(NamedTuple):
+    """Forecasts of like probability: its mean, the share that came, its interval."""
+
+    said: float
+    came: float
+    low: float
+    high: float
 
 
 class Standing(NamedTuple):
@@ -130,6 +139,37 @@ def draw_overdue(types: Sequence[Overdue]) -> str:
     )
     # Of names that take more than a letter for a letter.
     return picture if len(picture) < SHOWN_AT_ONCE else draw_overdue(shown[:-1])
+
+
+def draw_calibration(bins: Sequence[Calibrated]) -> str:
+    """Markdown: a dot a bin, what was said to the right, what came upwards.
+
+    With the exact interval of what came, and the line on which a good forecast lies.
+    """
+    if not bins:
+        return "No outcome is known yet."
+    spans = "".join(
+        f"M{_across(row.said)} {_up(row.low)}V{_up(row.high)}" for row in bins
+    )
+    dots = "".join(f"M{_across(row.said)} {_up(row.came)}h0" for row in bins)
+    return _image(
+        "Breached of 100 by the probability that was said",
+        "<svg xmlns='http://www.w3.org/2000/svg' width='190' height='130' "
+        "font-family='sans-serif' font-size='11' fill='gray'>"
+        "<path d='M40 10v100h100M40 110l100-100' stroke='gray' fill='none'/>"
+        f"<path d='{spans}' stroke='skyblue' stroke-width='4'/>"
+        f"<path d='{dots}' stroke='navy' stroke-width='7' stroke-linecap='round'/>"
+        "<text x='2' y='14'>100 %</text><text x='2' y='64'>came</text>"
+        "<text x='60' y='125'>said</text><text x='120' y='125'>100 %</text></svg>",
+    )
+
+
+def _across(share: float) -> int:
+    return round(40 + 100 * share)
+
+
+def _up(share: float) -> int:
+    return round(110 - 100 * share)
 
 
 def _text(name: str) -> str:

@@ -89,8 +89,9 @@ publish = dg.define_asset_job(
 report = dg.define_asset_job(
     "report",
     selection=REPORTS,
-    description="Write the review of the last week that is over, of what is published. "
-    "It runs each Monday. Launch it where late rows came in since.",
+    description="Write the review of the last week that is over, of what is published, "
+    "and hold past forecasts against what came. It runs each Monday. Launch it where "
+    "late rows came in since.",
     executor_def=dg.in_process_executor,
 )
 

@@ -16,7 +16,9 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import business_time_oracle as business_time
+import polars as pl
 import pytest
+import source_compliance
 import yaml
 from business_time_oracle import Calendar
 from holidays import country_holidays
@@ -168,6 +170,33 @@ def derive(
         return stays
 
     return assert_derived
+
+
+def _assert_compliance(
+    connection: Connection,
+    events: pl.DataFrame,
+    example: str,
+    as_of: datetime,
+    offices: pl.DataFrame | None = None,
+) -> None:
+    """`sla_performance` says what polars makes of the file, day by day (S21)."""
+    workflow = _workflow(example)
+    hours = {k: None if v is None else float(v) for k, v in workflow.hours.items()}
+    expected = source_compliance.compliance(
+        events, hours, list(workflow.final), as_of, offices
+    )
+    with connection.transaction():
+        clock = "select set_config('status_engine.as_of', %s, true)"
+        connection.execute(clock, [as_of.isoformat()])
+        found = connection.execute(
+            "select entered_on, status, interval_count, met_count, breached_count,"
+            " overdue_count, compliance_ratio from sla.sla_performance"
+            " where workflow_name = %s",
+            [example],
+        ).fetchall()
+    for name, least in {"met_count": 500, "breached_count": 200}.items():
+        assert expected[name].sum() > least
+    assert sorted(found) == sorted(expected.rows())
 
 
 def _violations(connection: Connection) -> dict[str, int]:
@@ -351,6 +380,8 @@ def test_bpic2013_incidents(
     as_of = datetime(2012, 5, 1, tzinfo=UTC)
     stays = derive(expected.events, "bpic2013_incidents", as_of=as_of)
     assert sum(stay.left_at is None for stay in stays) == 7_554
+    log = source_compliance.incidents(DATA / "bpic2013_incidents.csv.gz")
+    _assert_compliance(connection, log, "bpic2013_incidents", as_of)
     assert sum(stay.transition_count for stay in stays) == len(expected.events)
     # What repeats the status pair opens no stay.
     assert len(events) - len(stays) == 8_648
@@ -403,6 +434,9 @@ def test_helpdesk(
     as_of = datetime(2013, 6, 1, tzinfo=UTC)
     stays = derive(expected.events, "helpdesk", as_of=as_of)
     assert sum(stay.left_at is None for stay in stays) == 4_580
+    log = source_compliance.helpdesk(DATA / "helpdesk_italian.csv.gz")
+    offices = source_compliance.offices_of_italy()
+    _assert_compliance(connection, log, "helpdesk", as_of, offices)
     # Three of those that repeat the status repeat all of the row.
     assert len(expected.events) == 21_348 - 127
     moves = _moves(expected.events)
@@ -433,6 +467,8 @@ def test_boston_311(
     as_of = datetime(2012, 1, 1, tzinfo=UTC)
     stays = derive(expected.events, "boston_311", as_of=as_of)
     _assert_flags_of_the_city(rows, stays)
+    log = source_compliance.boston(DATA / "boston_311_2011.csv.gz")
+    _assert_compliance(connection, log, "boston_311", as_of)
 
 
 def _assert_flags_of_the_city(rows: list[Source], stays: list[Stay]) -> None:
@@ -518,6 +554,8 @@ def test_olist_orders_in_two_overlapping_files(
     check_conservation(connection)
     as_of = datetime(2018, 6, 1, tzinfo=UTC)
     stays = derive(both.events, "olist_orders", as_of=as_of)
+    log = source_compliance.olist(*(DATA / f"{name}.csv.gz" for name in names))
+    _assert_compliance(connection, log, "olist_orders", as_of)
     # What is delivered is never overdue, as the table says at any instant.
     overdue = "select count(*) from sla.entity_current_status where is_overdue and "
     found_overdue = connection.execute(f"{overdue} is_final".encode()).fetchone()
@@ -572,6 +610,8 @@ def test_receipt_permits(
     check_conservation(connection)
     as_of = datetime(2012, 6, 1, tzinfo=UTC)
     stays = derive(expected.events, "receipt_permits", as_of=as_of)
+    log = source_compliance.receipt(DATA / "receipt_wabo.csv.gz")
+    _assert_compliance(connection, log, "receipt_permits", as_of)
     # Two of the 952 that the source has on time end before they begin.
     begun = {e.entity: e.at for e in expected.events if e.status == "received"}
     early = {

@@ -35,8 +35,8 @@ WHEN_RED: Mapping[str, str] = MappingProxyType(
         "published": "When red: the files are those of the last tested cut, whole and "
         "readable, and get older. The cause is told by the step or by the checks of "
         "group sla; then job `publish` writes them without a build.",
-        "reports": "When red: the step says why; nothing else depends on the page. Job "
-        "`report` writes it once that is mended.",
+        "reports": "When red: the step says why; nothing else depends on it. Job "
+        "`report` makes it once that is mended.",
         "alerts": "When red: the check names the channel and why it takes nothing. "
         "Alerts wait for it, in order; job `deliver_alerts` tries at once.",
     }

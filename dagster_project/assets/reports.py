@@ -1,17 +1,37 @@
-"""The week's review of service levels, as the asset of a page."""
+"""The week's review of service levels as a page, and how good its forecast was.
+
+Of a week, so of job `report`, not of each run.
+"""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from dagster_project.assets import OWNERS, WHEN_RED, Stopwatch, in_a_sentence, narrate
+from dagster_project.pictures import Calibrated, draw_calibration
 from dagster_project.resources import Warehouse
 from ingest.errors import StatusEngineError
 from ingest.store.on_disk import make_folder, write_whole
 
+if TYPE_CHECKING:
+    from analytics.forecast import BackTest
+
 KEY = dg.AssetKey(["reports", "week"])
+BACK_TEST = dg.AssetKey(["reports", "forecast_backtest"])
 FOLDER = "reports"
+TOO_SHORT = "The history is too short to hold the forecast against what came."
+CALIBRATION = dg.TableSchema(
+    [
+        dg.TableColumn("bin", "float", "The lower end of a tenth of the probability."),
+        dg.TableColumn("forecast_count", "int", "Deadlines that it was said of."),
+        dg.TableColumn("breached_count", "int", "Those that were breached."),
+        dg.TableColumn("mean_probability", "float", "What was said on average."),
+        dg.TableColumn("observed_ratio", "float", "The share that was breached."),
+        dg.TableColumn("observed_low", "float", "Of its exact 95 % interval."),
+        dg.TableColumn("observed_high", "float", "Of its exact 95 % interval."),
+    ]
+)
 
 
 @dg.multi_asset(
@@ -59,3 +79,75 @@ def week(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[An
     if now.ratio is not None:
         metadata["compliance_ratio"] = now.ratio
     yield dg.MaterializeResult(asset_key=KEY, metadata=metadata)
+
+
+@dg.multi_asset(
+    specs=[
+        dg.AssetSpec(
+            BACK_TEST,
+            deps=[["published", "analytics"]],
+            description="How good the breach forecast was on the past six Mondays, by "
+            "what was known then: for each tenth of the probability how many deadlines "
+            "had it and how many of them were breached, and the Brier score beside "
+            "that of the base rate. Its sentence says whether it is better than that. "
+            f"{WHEN_RED['reports']}",
+            group_name="reports",
+            owners=OWNERS,
+            kinds={"duckdb"},
+        )
+    ]
+)
+def forecast_backtest(
+    context: dg.AssetExecutionContext, warehouse: Warehouse
+) -> Iterator[Any]:
+    """Hold past forecasts against what came; where the history is short, say so."""
+    from analytics.published import PublicationError, open_publication
+    from analytics.report import past_mondays_tested
+
+    stopwatch = Stopwatch()
+    try:
+        with open_publication(warehouse.folder) as publication:
+            found, cut = past_mondays_tested(publication), publication.cut
+    except PublicationError as error:
+        raise in_a_sentence(StatusEngineError(str(error))) from error
+    metadata = _told(found) if found else {"verdict": TOO_SHORT, "forecasts": 0}
+    narrate(context, metadata["verdict"])
+    yield dg.MaterializeResult(
+        asset_key=BACK_TEST,
+        metadata={**metadata, "cut": cut, "seconds": stopwatch.seconds},
+    )
+
+
+def _told(found: "BackTest") -> dict[str, Any]:
+    """The verdict, the calibration as a table and as a picture, figures to plot."""
+    verdict = found.verdict
+    rows = found.calibration.to_dicts()
+    bins = [
+        Calibrated(
+            row["mean_probability"],
+            row["observed_ratio"],
+            row["observed_low"],
+            row["observed_high"],
+        )
+        for row in rows
+    ]
+    figures = {
+        "brier_score": verdict.brier,
+        "base_rate_brier_score": verdict.base_brier,
+        "gain": verdict.gain,
+        "gain_low": verdict.interval and verdict.interval.low,
+        "gain_high": verdict.interval and verdict.interval.high,
+    }
+    return {
+        "verdict": verdict.sentence,
+        "beats_base_rate": verdict.beats_base,
+        "calibration": dg.MetadataValue.md(draw_calibration(bins)),
+        "calibration_table": dg.MetadataValue.table(
+            [dg.TableRecord(row) for row in rows], CALIBRATION
+        ),
+        "forecasts": verdict.forecast_count,
+        "stays": verdict.stay_count,
+        "breached": verdict.breached_count,
+        "deadlines_moved_later": verdict.moved_count,
+        **{name: value for name, value in figures.items() if value is not None},
+    }

@@ -169,6 +169,42 @@ def test_what_goes_with_breaches_is_found_and_chance_is_not(publish: Publish) ->
     assert tested["q"][0] == pytest.approx(tested["p"][1] * tested.height / 2)
 
 
+# Ann has the hard status, and breaches there as often as Bob does; in both statuses
+# those of region north breach twice as often.
+MIXED = """
+insert into stays by name
+with drawn as (
+    select
+        i as entity_id, if(i % 4 < 2, 'hard', 'easy') as status, i % 8 < 4 as is_north,
+        if(hash(i * 7) % 100 < if(i % 4 < 2, 90, 10), 'ann', 'bob') as user_name,
+        hash(i * 3) % 100 < if(i % 4 < 2, 30, 5) * if(i % 8 < 4, 2, 1) as is_late,
+        timestamptz '2026-05-01 00:00:00Z' + interval (i % 300) hour as entered_at
+    from range(4000) as t (i)
+)
+select entity_id, status, entered_at, user_name,
+    entered_at + interval 24 hour as sla_deadline,
+    entered_at + if(is_late, interval 30 hour, interval 3 hour) as left_at
+from drawn;
+insert into entities by name
+select 'order' as entity_type, entity_id, min(entered_at) as last_changed_at,
+    json_object('region', if(entity_id % 8 < 4, 'north', 'south')) as first_context
+from stays group by entity_id;
+"""
+
+
+def test_who_has_the_hard_status_is_not_told_as_a_cause(publish: Publish) -> None:
+    found = breaches.associations(publish(MIXED, AS_OF))
+    rows = {row["value"]: row for row in found.iter_rows(named=True)}
+    ann, north = rows["ann"], rows["north"]
+    assert ann["q"] < 1e-9
+    assert ann["odds_low"] > 3
+    assert ann["adjusted_low"] < 1 < ann["adjusted_high"]
+    assert north["adjusted_low"] > 2
+    assert north["adjusted_odds_ratio"] > north["odds_ratio"]
+    bob = rows["bob"]
+    assert bob["adjusted_odds_ratio"] == pytest.approx(1 / ann["adjusted_odds_ratio"])
+
+
 def test_breached_rows_of_a_value_recount_to_its_figure(publish: Publish) -> None:
     publication = publish(BREACHES, AS_OF)
     found = breaches.associations(publication)

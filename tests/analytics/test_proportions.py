@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from statsmodels.stats.contingency_tables import Table2x2
+from statsmodels.stats.contingency_tables import StratifiedTable, Table2x2
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import (
     confint_proportions_2indep,
@@ -81,6 +81,33 @@ def test_odds_of_few_have_an_exact_interval(a: int, b: int, c: int, d: int) -> N
     at_high = stats.nchypergeom_fisher.cdf(a, *margins, found.high)
     assert (at_low, at_high) == pytest.approx((0.025, 0.025), rel=1e-6)
     assert found.ratio == equal(a * d / (b * c))
+
+
+counts = st.tuples(*[st.integers(0, 400)] * 4)
+
+
+@given(st.lists(counts, min_size=1, max_size=20), st.integers(1, 400))
+def test_odds_within_strata_are_mantel_and_haenszels(
+    strata: list[tuple[int, int, int, int]], some: int
+) -> None:
+    """One stratum has all four, so that the oracle divides by no zero."""
+    strata = [*(one for one in strata if sum(one)), (some, 3, 5, 7)]
+    found = proportions.mantel_haenszel(strata)
+    oracle = StratifiedTable([np.reshape(one, (2, 2)) for one in strata])
+    assert found.ratio == equal(oracle.oddsratio_pooled)
+    assert (found.low, found.high) == equal(oracle.oddsratio_pooled_confint())
+
+
+def test_strata_that_compare_nothing_say_nothing() -> None:
+    # With it alone; without it alone; all breached; none there.
+    nothing = [(4, 2, 0, 0), (0, 0, 3, 9), (5, 0, 6, 0), (0, 0, 0, 0)]
+    assert proportions.mantel_haenszel([]) == (None, None, None)
+    assert proportions.mantel_haenszel(nothing) == (None, None, None)
+    one = (8, 4, 5, 15)
+    alone = proportions.mantel_haenszel([one])
+    assert proportions.mantel_haenszel([*nothing, one]) == equal(alone)
+    assert proportions.mantel_haenszel([(8, 4, 0, 15)]) == (float("inf"), None, None)
+    assert proportions.mantel_haenszel([(0, 4, 5, 15)]) == (0, None, None)
 
 
 def test_p_is_fishers_of_the_lady_who_tasted_tea() -> None:

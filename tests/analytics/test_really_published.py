@@ -222,4 +222,4 @@ def test_a_deadline_is_the_one_that_was_known_then(
     later = {(r.entity, r.status) for r in HISTORY if r.at > instant and r.deadline}
     moved = asked.filter("is_moved").select("entity_id", "status").rows()
     assert set(moved) == later & set(asked.select("entity_id", "status").rows())
-    assert tested.verdict.moved_count == len(moved) > 3
+    assert tested.verdict.moved_count == len(moved) >= 3

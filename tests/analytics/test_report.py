@@ -9,7 +9,14 @@ import pytest
 from published_rows import Publish
 
 from analytics.published import Publication, PublicationError
-from analytics.report import Report, last_week, monday_of, page, report
+from analytics.report import (
+    Report,
+    last_week,
+    monday_of,
+    page,
+    past_mondays_tested,
+    report,
+)
 
 # Tuesday of week 23; the week before it begins on 25 May.
 AS_OF = "2026-06-02T12:00:00Z"
@@ -127,6 +134,21 @@ def test_what_is_likely_is_due_within_seven_days(found: Report) -> None:
     probability = found.likely.rows[0]["breach_probability"]
     assert found.expected_breaches == probability
     assert found.forecast_verdict is not None
+
+
+def test_the_calibration_is_that_of_the_back_test(
+    publication: Publication, found: Report
+) -> None:
+    tested = past_mondays_tested(publication)
+    assert tested is not None
+    assert found.calibration == tested.calibration.to_dicts() != []
+    counts = [row["forecast_count"] for row in found.calibration]
+    assert sum(counts) == found.forecast_verdict.forecast_count
+    html = page(found)
+    section = html[html.index("How well the forecast did") :]
+    section = section[: section.index("What stands out")]
+    assert found.forecast_verdict.sentence in section
+    assert section.count("<circle") == section.count("<td>") / 5 == len(counts)
 
 
 def test_the_page_asks_for_nothing_and_shows_texts_as_they_are(found: Report) -> None:

@@ -111,7 +111,7 @@ ASSETS = {
         "workload_changes",
     },
     "actions": {"automatic_transitions"},
-    "reports": {"week"},
+    "reports": {"forecast_backtest", "week"},
     "published": {
         "analytics",
         "audit_trail",

@@ -3,6 +3,7 @@
 What they hold is tested in tests/analytics.
 """
 
+import html
 import re
 import subprocess
 import sys
@@ -87,6 +88,14 @@ def test_a_review_is_written_by_the_command_and_by_its_job(
     assert page.parent == built.home / "reports"
     assert page.read_text() == file.read_text()
     assert made.metadata["week"].value in said.err
+    (tested,) = result.asset_materializations_for_node("forecast_backtest")
+    told = {name: value.value for name, value in tested.metadata.items()}
+    assert told["verdict"] in html.unescape(page.read_text())
+    rows = [record.data for record in tested.metadata["calibration_table"].records]
+    assert sum(row["forecast_count"] for row in rows) == told["forecasts"] > 0
+    assert sum(row["breached_count"] for row in rows) == told["breached"]
+    assert told["calibration"].startswith("![")
+    assert told["gain"] == told["base_rate_brier_score"] - told["brier_score"]
     assert_one_sentence(run("report", "--week", "2999-W01", "-o", file), "is not over")
     assert run("report", "--week", "2026-47", "-o", file).code == 2
 

@@ -18,7 +18,9 @@ from dagster_project.lineage import Column
 from dagster_project.pictures import (
     SHOWN_AT_ONCE,
     WEEKS,
+    Calibrated,
     Overdue,
+    draw_calibration,
     draw_compliance,
     draw_overdue,
 )
@@ -101,6 +103,20 @@ def test_a_picture_of_compliance_is_shown_at_once(ratios: list[float]) -> None:
     bars = _svg(draw_compliance(weeks))[0].attrib["d"].split("M")[1:]
     heights = [int(bar.rpartition("v-")[2]) for bar in bars]
     assert heights == [round(80 * ratio) for ratio in ratios]
+
+
+shares = st.floats(0, 1)
+
+
+@given(st.lists(st.tuples(shares, shares, shares, shares), min_size=1, max_size=10))
+def test_a_picture_of_calibration_is_shown_at_once(
+    rows: list[tuple[float, float, float, float]],
+) -> None:
+    bins = [Calibrated(*row) for row in rows]
+    spans, dots = (path.attrib["d"] for path in _svg(draw_calibration(bins))[1:3])
+    places = [(round(40 + 100 * b.said), round(110 - 100 * b.came)) for b in bins]
+    assert dots == "".join(f"M{across} {up}h0" for across, up in places)
+    assert spans.count("V") == len(bins)
 
 
 @given(st.lists(st.tuples(st.text(), st.integers(0, 10**9)), max_size=30))

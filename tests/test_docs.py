@@ -31,6 +31,7 @@ ROOMS = (
     "docs",
     "examples",
     "ingest",
+    "metrics",
     "notebooks",
     "simulator",
     "tests",

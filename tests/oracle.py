@@ -213,6 +213,7 @@ def _interval(stay: Stay, calendars: dict[str, list[Row]]) -> Row:
         "batch_id": max(row["batch_id"] for row in makers),
         "stay_number": stay.number,
         "next_status": stay.ended_by["to_status"] if stay.ended_by else None,
+        "is_waiting": bool(step and step.get("is_waiting")),
     }
 
 

@@ -113,7 +113,8 @@
             steps.sla_hours,
             steps.sla_time,
             steps.at_risk_time,
-            coalesce(steps.is_final, false) as is_final
+            coalesce(steps.is_final, false) as is_final,
+            coalesce(steps.is_waiting, false) as is_waiting
         from placed
         left join versions
             on
@@ -243,7 +244,8 @@
             workflow_name,
             is_final,
             stay as stay_number,
-            next_status
+            next_status,
+            is_waiting
         from warned
     )
 {%- endmacro %}

@@ -134,12 +134,12 @@ def _corrected(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(pl.Series("q", q, dtype=pl.Float64))
 
 
-# By whom a stay was opened, from where. A number of 64 bits joins in two thirds of the
+# By whom a stay was opened. A number of 64 bits joins in two thirds of the
 # time of a text of 36 letters, and only transitions of one entity could be mistaken.
 _JOIN_OPENED = """
     inner join (
         select
-            entity_id as opened_id, hash(transition_id) as opened_by, previous_status,
+            entity_id as opened_id, hash(transition_id) as opened_by,
             triggered_by_user_id, triggered_by_user_name, triggered_by_system
         from audit_trail
     ) as opened
@@ -156,7 +156,8 @@ def _counts(publication: Publication, scope: Scope) -> pl.DataFrame:
     sql = f"""
         with due as not materialized (
             select
-                {strata}, entity_id, entered_at, first_transition_id, is_breached
+                {strata}, entity_id, entered_at, first_transition_id, previous_status,
+                is_breached
             from ({stays.sql}) where is_due
         ),
 

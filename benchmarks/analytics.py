@@ -65,10 +65,16 @@ select
     entered_at + to_seconds(60000) as sla_deadline, 4::decimal(18, 6) as sla_hours,
     -- A tenth of the deadlines came along, and may have moved.
     if(luck % 10 = 0, 'explicit', 'workflow') as deadline_source, false as is_final,
+    s + 1 as stay_number, false as is_waiting,
+    if(s = 0, null, 'status_' || (s - 1)) as previous_status,
+    if(timed.left_at is null, null, 'status_' || (s + 1)) as next_status,
     case when left_at is not null
         then if(left_at <= sla_deadline, 'met', 'breached') end as verdict,
     (epoch_us(left_at) - epoch_us(entered_at)) // 1000000 as elapsed_seconds,
-    if(entity_id % 5 = 0, elapsed_seconds, elapsed_seconds // 4) as business_seconds
+    if(entity_id % 5 = 0, elapsed_seconds, elapsed_seconds // 4) as business_seconds,
+    case when verdict = 'breached'
+        then (epoch_us(left_at) - epoch_us(sla_deadline)) // 1000000
+    end as late_business_seconds
 from timed;
 create table audit_trail as
     select first_transition_id as transition_id, entity_type, entity_id,

@@ -41,7 +41,8 @@ window entity as (
 insert into status_intervals by name
 select
     uuid()::varchar as interval_id, entity_type, entity_id, status, visit, entered_at,
-    left_at, place as stay_number, next_status, transition_count,
+    left_at, place as stay_number, previous_status, next_status, transition_count,
+    false as is_waiting,
     transition_id as first_transition_id,
     transition_id as last_transition_id, workflow_name, calendar_id,
     business_entity_id, sla_deadline, is_final, sla_hours,

@@ -60,7 +60,9 @@ COMPARABLE = f"""
             stays.interval_id, stays.entity_type, stays.entity_id,
             stays.first_transition_id, stays.transition_count, stays.calendar_id,
             stays.entered_at,
-            (sla_hours * 3600000000::decimal(10, 0))::bigint as hours_us,
+            -- Wide enough for the product: 18 digits hold 277 hours of it.
+            (sla_hours::decimal(28, 6) * 3600000000::decimal(10, 0))::bigint
+                as hours_us,
             {reading_us("entered", "stays.entered_at")} + hours_us as due_us
         from (
             from status_intervals

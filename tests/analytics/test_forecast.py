@@ -132,6 +132,38 @@ def test_a_back_test_knows_nothing_of_what_came_later(
     )
 
 
+def test_before_a_deadline_came_along_the_hours_of_the_step_hold(
+    publish: Publish,
+) -> None:
+    """S10; also of a year, in microseconds and six decimals of an hour."""
+    publication = publish(
+        """
+        insert into stays (
+            entity_id, status, entered_at, sla_deadline, transition_count,
+            deadline_source, sla_hours
+        ) values
+            (1, 'new', '2026-01-01', '2026-05-03', 2, 'explicit', 8760),
+            (2, 'new', '2026-01-01', '2026-05-03', 2, 'explicit', 1234567.000001),
+            (3, 'new', '2026-01-01', '2026-05-03', 2, 'explicit', null);
+        insert into audit_trail by name
+        select entity_id, 'order' as entity_type, 2 as entity_place, 'new' as to_status,
+            timestamptz '2026-05-01' as created_at, sla_deadline
+        from stays;
+        """,
+        AS_OF.isoformat(),
+    )
+    columns = ("entity_id", "sla_deadline")
+    last, brought = datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 5, 3, tzinfo=UTC)
+    just_before = forecast.forecast(publication, last - timedelta(microseconds=1))
+    begun = START + timedelta(microseconds=3600)
+    assert sorted(just_before.select(columns).rows()) == [
+        (1, START + timedelta(hours=8760)),
+        (2, begun + timedelta(hours=1234567)),
+    ]
+    found = forecast.forecast(publication, last).select(columns)
+    assert sorted(found.rows()) == [(entity, brought) for entity in (1, 2, 3)]
+
+
 def test_exits_and_the_breach_are_all_that_can_come(publish: Publish) -> None:
     script = (
         TRUTH

@@ -123,7 +123,7 @@ def report(publication: Publication, monday: date | None = None) -> Report:
             f"{publication.as_of:%Y-%m-%d %H:%M} UTC."
         )
         raise PublicationError(msg)
-    decided = _decided(publication, since)
+    decided = decided_counts(publication, since)
     recent = Scope(since=until - FINDING_WEEKS * WEEK, until=until)
     open_stays = forecast(publication)
     soon = open_stays.filter(
@@ -136,13 +136,13 @@ def report(publication: Publication, monday: date | None = None) -> Report:
         (until - timedelta(days=1)).date(),
         publication.cut,
         publication.as_of,
-        _lines(decided, [])[0] if decided.height else _line("all", 0, 0, 0, 0),
-        _lines(decided, ["entity_type"]),
-        _lines(decided, ["entity_type", "workflow_name", "status"]),
-        _lateness(publication, since),
-        _weeks(publication, until),
+        total_line(decided),
+        compliance_lines(decided, ["entity_type"]),
+        compliance_lines(decided, ["entity_type", "workflow_name", "status"]),
+        lateness(publication, since),
+        compliance_by_week(publication, until),
         _work(publication, until),
-        _bands(publication),
+        open_by_band(publication),
         _findings(publication, recent),
         _associations(publication, recent),
         _listed(soon),
@@ -172,9 +172,14 @@ def _line(group: str, met: int, due: int, met_before: int, due_before: int) -> L
     )
 
 
-def _decided(publication: Publication, since: datetime) -> pl.DataFrame:
-    """Counts of the week and of the one before, by type, workflow and status."""
-    source = judged(ALL)
+def decided_counts(
+    publication: Publication, since: datetime, scope: Scope = ALL
+) -> pl.DataFrame:
+    """Counts of the week and of the one before, by type, workflow and status.
+
+    scope: of whatever instant; what was decided when is the question here.
+    """
+    source = judged(scope)
     sql = f"""
         select
             entity_type,
@@ -192,7 +197,12 @@ def _decided(publication: Publication, since: datetime) -> pl.DataFrame:
     return publication.frame(Query(sql, {**source.parameters, **span}))
 
 
-def _lines(decided: pl.DataFrame, by: Sequence[str]) -> list[Line]:
+def total_line(decided: pl.DataFrame) -> Line:
+    """All of what was decided, as one group."""
+    return compliance_lines(decided, [])[0] if decided.height else _line("all", 0, 0, 0, 0)
+
+
+def compliance_lines(decided: pl.DataFrame, by: Sequence[str]) -> list[Line]:
     """Groups of which something was due in the week, the most breaches first."""
     counts = ("met", "due", "met_before", "due_before")
     sums = [pl.col(name).sum() for name in counts]
@@ -208,9 +218,12 @@ def _lines(decided: pl.DataFrame, by: Sequence[str]) -> list[Line]:
     return sorted(found, key=lambda line: (line.now.met - line.now.due, line.group))
 
 
-def _lateness(publication: Publication, since: datetime) -> list[dict[str, Any]]:
+def lateness(
+    publication: Publication, since: datetime, scope: Scope = ALL
+) -> list[dict[str, Any]]:
     """How late breaches were that ended in the week, by type; seconds."""
-    sql = """
+    condition = scope.condition()
+    sql = f"""
         select
             entity_type,
             count(*) as breached_count,
@@ -223,18 +236,22 @@ def _lateness(publication: Publication, since: datetime) -> list[dict[str, Any]]
         from (
             select *, epoch_us(left_at) - epoch_us(sla_deadline) as late_us
             from status_intervals
-            where verdict = 'breached' and left_at >= $since and left_at < $until
+            where
+                {condition.sql}
+                and verdict = 'breached' and left_at >= $since and left_at < $until
         )
         group by entity_type
         order by breached_count desc, entity_type
     """
     span = {"since": since, "until": since + WEEK}
-    return publication.frame(Query(sql, span)).to_dicts()
+    return publication.frame(Query(sql, {**condition.parameters, **span})).to_dicts()
 
 
-def _weeks(publication: Publication, until: datetime) -> list[tuple[date, Share]]:
-    """Compliance week by week; a week in which nothing was due has none."""
-    source = judged(ALL)
+def compliance_by_week(
+    publication: Publication, until: datetime, scope: Scope = ALL
+) -> list[tuple[date, Share]]:
+    """Compliance of the weeks up to an instant; where nothing was due there is none."""
+    source = judged(scope)
     sql = f"""
         select
             weeks.monday,
@@ -276,9 +293,12 @@ def _work(publication: Publication, until: datetime) -> list[tuple[date, int, in
     return list(publication.frame(Query(sql, span)).iter_rows())
 
 
-def _bands(publication: Publication) -> list[dict[str, Any]]:
+def open_by_band(
+    publication: Publication, scope: Scope = ALL
+) -> list[dict[str, Any]]:
     """Open stays by type and by how much of their time is used, as of the clock."""
-    sql = """
+    condition = scope.condition()
+    sql = f"""
         select
             entity_type,
             sum(open_count)::bigint as open_count,
@@ -293,10 +313,11 @@ def _bands(publication: Publication) -> list[dict[str, Any]]:
                 sum(open_count) filter (used_band = 'overdue'), 0
             )::bigint as overdue
         from open_work
+        where {condition.sql}
         group by entity_type
         order by overdue desc, entity_type
     """
-    return publication.frame(Query(sql, {})).to_dicts()
+    return publication.frame(Query(sql, condition.parameters)).to_dicts()
 
 
 def _findings(publication: Publication, scope: Scope) -> Listed:
@@ -338,8 +359,8 @@ def page(found: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "percent": _percent,
-        "lasting": _lasting,
+        "percent": percent,
+        "lasting": lasting,
         "count": _count,
         "odds": _odds,
     }
@@ -349,7 +370,7 @@ def page(found: Report) -> str:
     )
 
 
-def _percent(ratio: float | None) -> str:
+def percent(ratio: float | None) -> str:
     return NOTHING if ratio is None else f"{ratio:.1%}"
 
 
@@ -363,7 +384,7 @@ def _odds(ratio: float | None) -> str:
     return f"{ratio:,.2f}" if isfinite(ratio) else "without bound"
 
 
-def _lasting(seconds: int | None) -> str:
+def lasting(seconds: int | None) -> str:
     """A duration in its two largest units: 3 d 4 h, 12 min 5 s."""
     if seconds is None:
         return NOTHING

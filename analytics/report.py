@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from analytics import findings
 from analytics.breaches import associations
-from analytics.forecast import Verdict, back_test, forecast
+from analytics.forecast import BackTest, Verdict, back_test, forecast
 from analytics.proportions import Interval, difference, exact_interval
 from analytics.published import Publication, PublicationError, Query
 from analytics.stays import ALL, Scope, judged
@@ -130,6 +130,7 @@ def report(publication: Publication, monday: date | None = None) -> Report:
         (pl.col("sla_deadline") >= publication.as_of)
         & (pl.col("sla_deadline") < publication.as_of + WEEK)
     )
+    back_tested = tested(publication)
     return Report(
         week,
         since.date(),
@@ -147,7 +148,7 @@ def report(publication: Publication, monday: date | None = None) -> Report:
         _associations(publication, recent),
         _listed(soon),
         float(soon["breach_probability"].sum()),
-        _tested(publication),
+        back_tested.verdict if back_tested else None,
     )
 
 
@@ -199,7 +200,8 @@ def decided_counts(
 
 def total_line(decided: pl.DataFrame) -> Line:
     """All of what was decided, as one group."""
-    return compliance_lines(decided, [])[0] if decided.height else _line("all", 0, 0, 0, 0)
+    lines = compliance_lines(decided, []) if decided.height else []
+    return lines[0] if lines else _line("all", 0, 0, 0, 0)
 
 
 def compliance_lines(decided: pl.DataFrame, by: Sequence[str]) -> list[Line]:
@@ -293,9 +295,7 @@ def _work(publication: Publication, until: datetime) -> list[tuple[date, int, in
     return list(publication.frame(Query(sql, span)).iter_rows())
 
 
-def open_by_band(
-    publication: Publication, scope: Scope = ALL
-) -> list[dict[str, Any]]:
+def open_by_band(publication: Publication, scope: Scope = ALL) -> list[dict[str, Any]]:
     """Open stays by type and by how much of their time is used, as of the clock."""
     condition = scope.condition()
     sql = f"""
@@ -338,15 +338,15 @@ def _listed(frame: pl.DataFrame) -> Listed:
     return Listed(frame.head(SHOWN).to_dicts(), frame.height)
 
 
-def _tested(publication: Publication) -> Verdict | None:
-    """How good the forecast was on past Mondays; None where none could be asked."""
+def tested(publication: Publication) -> BackTest | None:
+    """The forecast held against what came, on past Mondays; None of no history."""
     last = _midnight(last_week(publication.as_of))
     begun = publication.frame(
         Query("select min(entered_at) as begun from status_intervals", {})
     )["begun"][0]
     instants = [last - place * WEEK for place in range(TESTED_WEEKS)]
     known = [instant for instant in instants if begun is not None and instant > begun]
-    return back_test(publication, known).verdict if known else None
+    return back_test(publication, known) if known else None
 
 
 def page(found: Report) -> str:
@@ -362,7 +362,7 @@ def page(found: Report) -> str:
         "percent": percent,
         "lasting": lasting,
         "count": _count,
-        "odds": _odds,
+        "odds": odds,
     }
     template = environment.get_template("report.html")
     return template.render(
@@ -371,6 +371,7 @@ def page(found: Report) -> str:
 
 
 def percent(ratio: float | None) -> str:
+    """A share, or NOTHING."""
     return NOTHING if ratio is None else f"{ratio:.1%}"
 
 
@@ -378,7 +379,8 @@ def _count(number: int | None) -> str:
     return NOTHING if number is None else f"{number:,}"
 
 
-def _odds(ratio: float | None) -> str:
+def odds(ratio: float | None) -> str:
+    """An odds ratio, or another that has no upper end; or NOTHING."""
     if ratio is None:
         return NOTHING
     return f"{ratio:,.2f}" if isfinite(ratio) else "without bound"

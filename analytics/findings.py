@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from analytics.proportions import Interval, exact_interval
+from analytics.proportions import Interval, exact_intervals
 from analytics.published import Publication, Query
 from analytics.stays import ALL, Scope, lasting
 
@@ -351,12 +351,13 @@ def _findings(
 ) -> list[Finding]:
     """A finding for each counted group that has any, the largest share first."""
     frame = publication.frame(counts).filter(pl.col("found") > 0)
+    low, high = exact_intervals(frame["found"], frame["looked_at"])
     found = []
-    for row in frame.iter_rows(named=True):
+    for row, *ends in zip(frame.iter_rows(named=True), low, high, strict=True):
         count, of = row.pop("found"), row.pop("looked_at")
         words = threshold.format(**row)
         row.pop("fence", None)
-        interval = exact_interval(count, of)
+        interval = Interval(*map(float, ends))
         query = _rows_of(rows, row)
         found.append(Finding(name, row, words, count, of, count / of, interval, query))
     return sorted(found, key=lambda f: (-f.ratio, str(f.group)))

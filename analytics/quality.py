@@ -39,6 +39,57 @@ def freshness(publication: Publication, scope: Scope = ALL) -> pl.DataFrame:
     return publication.frame(Query(sql, source.parameters))
 
 
+def deliveries(publication: Publication, scope: Scope = ALL) -> pl.DataFrame:
+    """What sources delivered, a row each and kind; the most rejected first.
+
+    Columns: source; kind; read_count = appended_count + duplicate_count +
+    rejected_count; rejected_ratio (null where nothing was read). Of a scope only its
+    instants are looked at, by the day of recording.
+    """
+    sql = f"""
+        select
+            source,
+            kind,
+            sum(read_count)::bigint as read_count,
+            sum(appended_count)::bigint as appended_count,
+            sum(duplicate_count)::bigint as duplicate_count,
+            sum(rejected_count)::bigint as rejected_count,
+            sum(rejected_count) / nullif(sum(read_count), 0) as rejected_ratio
+        from arrivals
+        where {_RECORDED}
+        group by source, kind
+        order by rejected_count desc, source, kind
+    """
+    return publication.frame(Query(sql, {"since": scope.since, "until": scope.until}))
+
+
+def reject_codes(publication: Publication, scope: Scope = ALL) -> pl.DataFrame:
+    """Why rows were rejected, a row per source, kind and code; the most first.
+
+    Columns: source; kind; code; rejected_count. Of a scope as in `deliveries`.
+    """
+    sql = f"""
+        select
+            source, kind, code,
+            sum((reject_codes ->> ('$."' || code || '"'))::bigint)::bigint
+                as rejected_count
+        from (
+            select *, unnest(json_keys(reject_codes)) as code
+            from arrivals
+            where {_RECORDED}
+        )
+        group by source, kind, code
+        order by rejected_count desc, source, kind, code
+    """
+    return publication.frame(Query(sql, {"since": scope.since, "until": scope.until}))
+
+
+_RECORDED = """
+    ($since::timestamptz is null or recorded_on >= $since::timestamptz::date)
+    and ($until::timestamptz is null or recorded_on < $until::timestamptz::date)
+"""
+
+
 def delays(publication: Publication, scope: Scope = ALL) -> pl.DataFrame:
     """How many transitions were recorded how long after they happened.
 

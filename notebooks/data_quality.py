@@ -57,11 +57,13 @@ def _(business_entity, days, entity_type, publication, workflow):
     sources = quality.freshness(publication, scope)
     violations = quality.violations(publication, scope)
     restated = quality.restated(publication, scope)
-    return restated, scope, sources, violations
+    delivered = quality.deliveries(publication, scope)
+    reject_codes = quality.reject_codes(publication, scope)
+    return delivered, reject_codes, restated, scope, sources, violations
 
 
 @app.cell
-def _(restated, sources, violations):
+def _(delivered, restated, sources, violations):
     _came = int(sources["transition_count"].sum())
     _late = int(sources["out_of_order_count"].sum())
     _broken = int(violations["violation_count"].sum())
@@ -77,6 +79,11 @@ def _(restated, sources, violations):
             page.number(_broken),
             "Violations",
             f"of {violations['violation'].n_unique()} kinds",
+        ),
+        (
+            page.number(int(delivered["rejected_count"].sum())),
+            "Rejected rows",
+            f"of {int(delivered['read_count'].sum()):,} read in the period",
         ),
         (
             page.number(int(restated["verdict_count"].sum())),
@@ -106,6 +113,39 @@ def _(sources):
         "The one that was silent longest comes first. A delay is the time from an "
         "event to its recording: of a history that was loaded at once it is long.",
         _table if sources.height else page.nothing("No transition came."),
+    )
+    return
+
+
+@app.cell
+def _(delivered, reject_codes):
+    _table = page.table(
+        delivered,
+        {
+            "source": ("Source", None),
+            "kind": ("Kind", None),
+            "read_count": ("Read", page.number),
+            "appended_count": ("Appended", page.number),
+            "duplicate_count": ("Repeated", page.number),
+            "rejected_count": ("Rejected", page.number),
+            "rejected_ratio": ("Rejected (share)", page.share),
+        },
+    )
+    _codes = page.table(
+        reject_codes,
+        {
+            "source": ("Source", None),
+            "code": ("Rejected for", None),
+            "rejected_count": ("Rows", page.number),
+        },
+    )
+    page.section(
+        "What was delivered",
+        "Recorded in the period, whatever the other filters: each row that was read "
+        "was appended, there already, or rejected. `status-engine rejects list` shows "
+        "the rejected ones with their bytes.",
+        _table if delivered.height else page.nothing("Nothing was delivered."),
+        _codes if reject_codes.height else page.nothing("Nothing was rejected."),
     )
     return
 

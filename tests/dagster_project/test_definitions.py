@@ -71,6 +71,7 @@ ASSETS = {
         "workflow_versions",
     },
     "sla": {
+        "arrivals",
         "audit_trail",
         "automatic_rules",
         "automatic_transitions",
@@ -114,6 +115,7 @@ ASSETS = {
     "reports": {"week"},
     "published": {
         "analytics",
+        "arrivals",
         "audit_trail",
         "business_entities",
         "calendar_windows",

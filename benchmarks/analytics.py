@@ -11,7 +11,7 @@ from pathlib import Path
 
 import duckdb
 
-from analytics import breaches, findings, forecast, survival, targets
+from analytics import breaches, findings, flow, forecast, survival, targets
 from analytics.published import DATABASE, Publication, open_publication
 from analytics.stays import Scope
 from benchmarks.report import Figure, at_most, report, seconds
@@ -55,6 +55,7 @@ timed as (
 select
     'i' || entity_id || '-' || s as interval_id, entity_type, entity_id,
     'status_' || s as status, 1::bigint as visit, entered_at,
+    if(left_at is null, null, 'status_' || (s + 1)) as next_status,
     case when s < $stays - 1 or luck % 5 > 0
         then entered_at + to_seconds(3600 + luck % 86400) end as left_at,
     1 + (luck % 20 = 0)::bigint as transition_count,
@@ -154,6 +155,8 @@ def _questions(publication: Publication) -> list[tuple[str, Callable[[], object]
             "two months side by side",
             lambda: breaches.compare(publication, before, month),
         ),
+        ("moves of all", lambda: flow.directly_follows(publication)),
+        ("open and overdue by day", lambda: flow.work_by_day(publication)),
         ("forecast of all open stays", lambda: forecast.forecast(publication)),
         ("burn rates", lambda: targets.burn_rates(publication, target)),
     ]

@@ -1975,6 +1975,34 @@ MUTANTS = (
         "beats = interval.high > 0",
         ("tests/analytics/test_forecast.py",),
     ),
+    Mutant(
+        "Notebooks: the review of a week leaves out nobody",
+        "analytics/report.py",
+        "from open_work\n        where {condition.sql}",
+        "from open_work",
+        ("tests/analytics/test_notebooks.py",),
+    ),
+    Mutant(
+        "Notebooks: what ended stays overdue in the course of work",
+        "analytics/flow.py",
+        "if(verdict = 'breached', -1, 0)",
+        "0",
+        ("tests/analytics/test_notebooks.py",),
+    ),
+    Mutant(
+        "Notebooks: rows are late that came before later ones",
+        "analytics/quality.py",
+        "rows between 1 following and unbounded following",
+        "rows between unbounded preceding and 1 preceding",
+        ("tests/analytics/test_notebooks.py",),
+    ),
+    Mutant(
+        "Notebooks: a status's name is read by Mermaid",
+        "notebooks/process_map.py",
+        'return re.sub(r"[^\\w ,.·-]", lambda found: f"#{ord(found[0])};", text)',
+        "return text",
+        ("tests/analytics/test_notebooks.py",),
+    ),
 )
 
 

@@ -106,7 +106,7 @@ def bottlenecks(publication: Publication, scope: Scope = ALL) -> list[Finding]:
         found += _findings(
             publication,
             name,
-            "more than {fence} business seconds in the status",
+            "more than {fence:,} business seconds ({hours:,.1f} h) in the status",
             Query(counts, source.parameters),
             Query(rows, source.parameters),
         )
@@ -355,8 +355,8 @@ def _findings(
     found = []
     for row, *ends in zip(frame.iter_rows(named=True), low, high, strict=True):
         count, of = row.pop("found"), row.pop("looked_at")
-        words = threshold.format(**row)
-        row.pop("fence", None)
+        fence = row.pop("fence", 0)
+        words = threshold.format(fence=fence, hours=fence / 3600)
         interval = Interval(*map(float, ends))
         query = _rows_of(rows, row)
         found.append(Finding(name, row, words, count, of, count / of, interval, query))

@@ -107,7 +107,7 @@ def _(detail, lasting, moves, statuses):
         "status that was left; the wider the more. Final statuses have round ends.",
         detail,
         mo.md(
-            f"{drawn.drawn} kinds of move of {moves.height} are drawn, "
+            f"Drawn: {drawn.drawn} of {page.counted(moves.height, 'kind')} of moves, "
             f"{page.share(drawn.ratio)} of all moves."
         )
         if moves.height

@@ -68,12 +68,10 @@ def _(delivered, restated, sources, violations):
     _late = int(sources["out_of_order_count"].sum())
     _broken = int(violations["violation_count"].sum())
     page.stats(
-        (page.number(_came), "Transitions", "that happened in the period"),
         (
             page.number(_late),
             "Out of order",
-            f"{page.share(_late / _came if _came else None)} of them came after a "
-            "later one of their entity",
+            f"of {_came:,} transitions: came after a later one of their entity",
         ),
         (
             page.number(_broken),

@@ -157,8 +157,8 @@ def _(ask, tested):
     page.section(
         "How good it is",
         "The same question at past Mondays, by what was known then, held against what "
-        "came. It takes seconds, more of a long history; of all types, whatever the "
-        "filters.",
+        "came, of all types, whatever the filters. It takes seconds, more of a long "
+        "history. A point on the dashed line breached as often as it was expected to.",
         ask,
         calibration(tested) if tested else mo.md(""),
         mo.md(f"**{tested.verdict.sentence}**") if tested else mo.md(""),

@@ -228,6 +228,11 @@ def number(value: int | None) -> str:
     return NOTHING if value is None else f"{value:,}"
 
 
+def counted(count: int, noun: str) -> str:
+    """A count and its noun: 1 stay, 1,204 stays."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def share(value: float | None) -> str:
     """A ratio in percent."""
     return percent(value)

@@ -5,10 +5,10 @@ letter that Mermaid might read is written as its number.
 """
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
-from page import duration
+from page import counted, duration
 
 # Shades by the share of time spent in a status; dark text is readable on each.
 SHADES = ("#f3f7fa", "#dbe8f1", "#b9d3e5", "#f3d9a4", "#eeb27c")
@@ -61,10 +61,13 @@ def draw(
     return Drawn("\n".join(lines), shown.height, drawn / total if total else 0.0)
 
 
-def _node(name: str, row: dict[str, object], median: int | None) -> list[str]:
+def _node(name: str, row: dict[str, Any], median: int | None) -> list[str]:
     """A status with its stays and how long they last; final ones have round ends."""
-    time = "" if row["is_final"] else f"<br/>half left within {duration(median)}"
-    label = f"{_safe(str(row['label']))}<br/>{row['stay_count']:,} stays{time}"
+    time = (
+        "too few left to tell" if median is None else f"half left in {duration(median)}"
+    )
+    told = "" if row["is_final"] else f"<br/>{time}"
+    label = f"{_safe(str(row['label']))}<br/>{counted(row['stay_count'], 'stay')}{told}"
     shape = f'(["{label}"])' if row["is_final"] else f'["{label}"]'
     shade = SHADES[0] if row["is_final"] else _shade(median)
     style = f"style {name} fill:{shade},stroke:#7b8790,color:#1c2730"

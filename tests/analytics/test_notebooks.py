@@ -203,7 +203,7 @@ def test_ways_and_moves_are_those_of_the_tables(
     assert rework == _ask(publication, "select sum(rework_count) from entity_journeys")
     assert rework > 30
     boxes = dict(
-        re.findall(r's\d+[(\[]+"([\w ]+)<br/>(\d+) stays', found["drawn"].mermaid)
+        re.findall(r's\d+[(\[]+"([\w ]+)<br/>(\d+) stays?', found["drawn"].mermaid)
     )
     stays = found["statuses"].select("label", pl.col("stay_count").cast(pl.String))
     assert boxes.items() <= set(stays.rows())

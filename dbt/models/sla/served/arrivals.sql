@@ -1,6 +1,6 @@
 {{ config(materialized="standing_view") }}
 -- depends_on: {{ source("raw", "cuts") }}
--- One row per UTC day of recording, source and kind: what was delivered, and what became
+-- One row per UTC day of recording, source and kind: what was delivered, and what came
 -- of it (S20). Of the session's cut, as staging has it.
 with
 

@@ -66,7 +66,9 @@ def variants(publication: Publication, scope: Scope = ALL) -> pl.DataFrame:
 
     Columns: variant; stay_count (in it); entity_count; entity_ratio (of all);
     ended_count; breached_entity_count; p50_seconds and p90_seconds (from start to end
-    of those that ended, null where none did). Most entities first.
+    of those that ended, null where none did); waiting_ratio: of the business time of
+    stays that ended, the share in statuses in which others are waited for, null where
+    it is not known. Most entities first.
     """
     entities = _entities(scope)
     sql = f"""
@@ -78,7 +80,10 @@ def variants(publication: Publication, scope: Scope = ALL) -> pl.DataFrame:
             count(ended_at) as ended_count,
             count(*) filter (breached_count > 0) as breached_entity_count,
             quantile_disc(elapsed_seconds, 0.5) as p50_seconds,
-            quantile_disc(elapsed_seconds, 0.9) as p90_seconds
+            quantile_disc(elapsed_seconds, 0.9) as p90_seconds,
+            sum(waiting_business_seconds)
+            / nullif(sum(touch_business_seconds + waiting_business_seconds), 0)
+                as waiting_ratio
         from ({entities.sql})
         group by variant_id
         order by entity_count desc, variant

@@ -181,12 +181,14 @@ def _(ways):
             "ended_count": ("Ended", page.number),
             "p50_seconds": ("Median, start to end", page.duration),
             "p90_seconds": ("90 %", page.duration),
+            "waiting_ratio": ("Waiting for others", page.share),
             "breached_entity_count": ("With a breach", page.number),
         },
     )
     page.section(
         "Ways through the statuses",
-        "Of entities that began in the period, the commonest way first.",
+        "Of entities that began in the period, the commonest way first. Waiting for "
+        "others is a share of business time, in statuses whose step says so.",
         _table if ways.height else page.nothing("No entity began in the period."),
     )
     return

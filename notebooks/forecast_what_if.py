@@ -228,12 +228,14 @@ def _(associated, days):
             "breached_ratio": ("Share breached", page.share),
             "lift": ("Times as often as all", page.times),
             "odds_ratio": ("Odds ratio", page.times),
+            "adjusted_odds_ratio": ("Within one status", page.times),
         },
     )
     page.section(
         "What goes with breaches",
         "Of stays entered in the period, corrected for all that was looked at. It is "
-        "association: who has the hard cases has the breaches.",
+        "association: who has the hard cases has the breaches. *Within one status* is "
+        "the odds ratio against stays of the same type and status alone.",
         days,
         _table
         if associated.height

@@ -189,9 +189,17 @@ def test_ways_and_moves_are_those_of_the_tables(
         "median_elapsed_seconds, p90_elapsed_seconds from process_variants "
         "where entity_type = 'order'"
     ).fetchall()
-    told = found["ways"].drop("stay_count", "entity_ratio")
+    told = found["ways"].drop("stay_count", "entity_ratio", "waiting_ratio")
     assert sorted(told.rows(), key=str) == sorted(ways, key=str)
     assert found["ways"]["entity_ratio"].sum() == pytest.approx(1)
+    waited = publication.connection.execute(
+        "select waiting_business_seconds, business_seconds from entity_journeys "
+        "where variant = $1",
+        [found["ways"]["variant"][0]],
+    ).fetchall()
+    assert found["ways"]["waiting_ratio"][0] == sum(w for w, _ in waited) / sum(
+        b for _, b in waited
+    )
     handed = publication.connection.execute(
         "select from_party, to_party, sum(handover_count)::bigint from handovers "
         "where entity_type = 'order' and kind = 'user' group by all"

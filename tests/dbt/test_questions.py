@@ -55,7 +55,7 @@ CONFIGURATION = (
         "standard",
         [
             step("new", 1, ["confirmed"], sla_hours=8),
-            step("confirmed", 2, ["in_progress"], sla_hours=16),
+            step("confirmed", 2, ["in_progress"], sla_hours=16, is_waiting=True),
             step("in_progress", 3, ["done", "confirmed"], approval_role="planner"),
             step("done", 4, []),
         ],
@@ -168,6 +168,30 @@ ANSWERS: list[Answer] = [
     [("internal_task", 12), ("order", 3)],
     [("order", 1)],
     [(0.75,)],
+    [
+        ("new", 3, None),
+        ("new → done", 2, 1),
+        ("new → confirmed → in_progress → confirmed → in_progress → done", 1, 192),
+        ("new → confirmed → in_progress → done", 1, 72),
+    ],
+    [
+        ("confirmed", "in_progress", 3, 38.7),
+        ("in_progress", "confirmed", 1, 24),
+        ("in_progress", "done", 2, 36),
+        ("new", "confirmed", 2, 26),
+        ("new", "done", 2, 1.5),
+    ],
+    # After 20, 24, 1 and 2 hours.
+    [("Anna", "Bob", 4, 11.75)],
+    [
+        (date(2026, 3, 2), 0, 0, 0, 0),
+        (date(2026, 3, 3), 1, 0, 1, 1),
+        (date(2026, 3, 4), 1, 0, 2, 1),
+    ],
+    # Of 4 and 4 and 16; of 16, 8, 8, 8 and 8; of 1; of 2: those in confirmed.
+    [(75, 20)],
+    # Three of eight hours, four of eight, and one that is late.
+    [("0-50 %", 1), ("50-75 %", 1), ("overdue", 1)],
 ]
 
 

@@ -26,6 +26,7 @@ class Facts(NamedTuple):
     users: list[Row]
     business_entities: list[Row]
     calendars: list[Row]
+    targets: list[Row] = []
 
 
 class Stay(NamedTuple):

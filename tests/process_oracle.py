@@ -5,7 +5,7 @@ where stays do not tell. Nothing of the project.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from itertools import pairwise
@@ -305,7 +305,7 @@ def _decided(stay: Row, as_of: datetime) -> tuple[date, bool] | None:
     return None
 
 
-def _asked_on(versions: list[Row], when: date) -> Row | None:
+def _asked_on(versions: Sequence[Row], when: date) -> Row | None:
     """What a target asks on a day: the newest version of the newest day until then."""
     begun = [row for row in versions if row["effective_from"] <= when]
     newest = max(

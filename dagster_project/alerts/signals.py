@@ -61,6 +61,8 @@ class BurnRule(NamedTuple):
 # the budget of 28 days is gone in a week, or all of it in 28 days; the short window
 # ends a signal soon after.
 BURN_RULES = (BurnRule("burn_7d", 7, 1, 2), BurnRule("burn_28d", 28, 7, 1))
+# One signal, whichever of its rules are broken: one event breaks several at once.
+CHART = "chart"
 CHART_WORDS = {
     "beyond_limits": "a day is beyond the limits of its chart",
     "run": "eight days in a row are on one side of its mean",
@@ -179,7 +181,7 @@ def _burning(now: dict[int, Row]) -> Iterator[Signal]:
             yield _signal(
                 long,
                 rule.name,
-                f"its error budget burns {_times(rates[0])} as fast as it comes",
+                _burns(rates[0]),
                 [_window(long), _window(short)],
             )
 
@@ -202,8 +204,10 @@ def _window(row: Row) -> str:
     )
 
 
-def _times(rate: float) -> str:
-    return f"{rate:,.1f} times" if rate != float("inf") else "without bound"
+def _burns(rate: float) -> str:
+    if rate == float("inf"):
+        return "it leaves nothing to breaches, and there are some"
+    return f"its error budget burns {rate:,.1f} times as fast as it comes"
 
 
 def _charted(rows: Sequence[Row], now: Row) -> Iterator[Signal]:
@@ -226,13 +230,14 @@ def _charted(rows: Sequence[Row], now: Row) -> Iterator[Signal]:
     chart = p_chart(points, baselines)
     last = chart.row(-1, named=True)
     way = "better" if last["ratio"] > last["centre"] else "worse"
-    for found in signals(chart).filter(pl.col("ends_on").is_null()).to_dicts():
+    broken = signals(chart).filter(pl.col("ends_on").is_null()).to_dicts()
+    if broken:
         yield _signal(
             now,
-            found["rule"],
+            CHART,
             f"its compliance is {way} than it was",
             [
-                f"Since {found['begins_on']} {CHART_WORDS[found['rule']]}",
+                *(f"Since {b['begins_on']} {CHART_WORDS[b['rule']]}" for b in broken),
                 f"{last['date']}: {_percent(last['ratio'])} of {last['due_count']:,}; "
                 f"the mean since {last['baseline']} is {_percent(last['centre'])}, its "
                 f"limits {_percent(last['lower'])} and {_percent(last['upper'])}",

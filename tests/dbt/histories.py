@@ -258,14 +258,13 @@ def _workflows(
 def _targets() -> Row:
     """Of several scopes, one that ends and is set again, one that is to come."""
     new = {"workflow": "standard", "status": "new"}
+    fleet = {"business_entity": "Fleet"}
     return {
         "targets": [
             target("orders", "order", "2026-01-03", at_least=90),
             target("orders", "order", "2026-01-20", at_least=97.5),
             target("new orders", "order", "2026-01-01", at_least=100, **new),
-            target(
-                "fleet", "order", "2026-01-10", at_least=50, business_entity="Fleet"
-            ),
+            target("fleet", "order", "2026-01-10", at_least=50, **fleet),
             target("fleet", "order", "2026-01-19", at_least=None),
             target("fleet", "order", "2026-02-02", at_least=33.3333),
             target("invoices", "invoice", "2025-12-01", status="active"),

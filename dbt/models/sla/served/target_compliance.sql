@@ -1,8 +1,8 @@
 {{ config(materialized="standing_view") }}
 -- One row per target, UTC day that is over by the clock, and window of 1, 7 or 28 days
--- up to and with that day (S15, S21). A stay counts on the day that decided it, a breach
--- at its deadline and a met one at its end, and is judged by what the target asked then.
--- Of the built cut.
+-- up to and with that day (S15, S21). A stay counts on the day that decided it: with a
+-- breach that of its deadline, else that of its end; and is judged by what the target
+-- asked on it. Of the built cut.
 {% set last_day %}(({{ as_of() }} {{ in_utc() }})::date - 1){% endset %}
 with
 
@@ -157,9 +157,9 @@ from counted
 inner join targets
     on
         counted.target_name = targets.target_name
-        and targets.effective_from <= counted.through_on
+        and counted.through_on >= targets.effective_from
         and (
             targets.effective_until is null
-            or targets.effective_until > counted.through_on
+            or counted.through_on < targets.effective_until
         )
 where targets.at_least is not null

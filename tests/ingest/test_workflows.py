@@ -962,6 +962,12 @@ def test_a_known_target_changes_from_a_day_that_is_to_come(
         ):
             apply(later, change)
     assert apply(later, {"effective_from": "2026-02-01", "at_least": None}).changed
+    shown = [row[1:] for row in in_force.definitions(connection)]
+    assert shown == [
+        ("orders from 2026-01-01", None, True, 1, noon),
+        ("orders from 2026-02-01", None, False, 1, later),
+        ("orders from 2026-07-01", None, True, 2, later),
+    ]
     rows = connection.execute(
         "select effective_from::text, at_least::text from raw.targets order by 1, 2"
     ).fetchall()

@@ -43,26 +43,6 @@ class Finding:
     rows: Query
 
 
-def with_neighbours(scope: Scope) -> Query:
-    """Stays of a scope with previous_status and next_status.
-
-    Neighbours are of the entity's whole history, also where they are not of the scope.
-    Null is none: before the first, after the last.
-    """
-    condition = scope.condition()
-    sql = f"""
-        select * from (
-            select *, lag(status) over entity as previous_status
-            from status_intervals
-            window entity as (
-                partition by entity_type, entity_id order by stay_number
-            )
-        )
-        where {condition.sql}
-    """
-    return Query(sql, condition.parameters)
-
-
 def bottlenecks(publication: Publication, scope: Scope = ALL) -> list[Finding]:
     """Slow and extreme stays of each status, by the quartiles of its own closed stays.
 
@@ -70,45 +50,51 @@ def bottlenecks(publication: Publication, scope: Scope = ALL) -> list[Finding]:
     all stays of the group; two findings a group at most, the extreme among the slow.
     """
     source = lasting(scope)
-    fences = f"""
-        with stays as materialized ({source.sql}),
+    lasted = f"""
+        with stays as (
+            select * from ({source.sql}) where business_seconds is not null
+        ),
 
         quartiles as (
             select
                 {", ".join(GROUP)},
-                quantile_disc(business_seconds, 0.25) filter (has_left) as q1,
-                quantile_disc(business_seconds, 0.75) filter (has_left) as q3
+                quantile_disc(business_seconds, [0.25, 0.75])
+                    filter (has_left) as quartile
             from stays
-            where business_seconds is not null
             group by all
             having count(*) filter (has_left) >= {LEAST_STAYS}
+        ),
+
+        fenced as (
+            select *, quartile[2] + $reach * (quartile[2] - quartile[1]) as fence
+            from quartiles
         )
+    """
+    counts = f"""
+        {lasted}
+        select
+            stays.entity_type, stays.workflow_name, stays.status,
+            floor(any_value(fence))::bigint as fence,
+            count(*) filter (business_seconds > fence) as found,
+            count(*) as looked_at
+        from stays inner join fenced on {_same("stays", "fenced")}
+        group by all
+    """
+    rows = f"""
+        {lasted}
+        select stays.*
+        from stays inner join fenced on {_same("stays", "fenced")}
+        where business_seconds > fence
     """
     found: list[Finding] = []
     for name, reach in (("slow", SLOW), ("extreme", EXTREME)):
-        over = f"business_seconds > q3 + {reach} * (q3 - q1)"
-        counts = f"""
-            {fences}
-            select
-                stays.entity_type, stays.workflow_name, stays.status,
-                floor(any_value(q3 + {reach} * (q3 - q1)))::bigint as fence,
-                count(*) filter ({over}) as found, count(*) as looked_at
-            from stays inner join quartiles on {_same("stays", "quartiles")}
-            where business_seconds is not null
-            group by all
-        """
-        rows = f"""
-            {fences}
-            select stays.*
-            from stays inner join quartiles on {_same("stays", "quartiles")}
-            where {over}
-        """
+        parameters = {**source.parameters, "reach": reach}
         found += _findings(
             publication,
             name,
             "more than {fence} business seconds in the status",
-            Query(counts, source.parameters),
-            Query(rows, source.parameters),
+            Query(counts, parameters),
+            Query(rows, parameters),
         )
     return found
 
@@ -137,17 +123,19 @@ def ping_pong(publication: Publication, scope: Scope = ALL) -> list[Finding]:
     Grouped by the status in the middle and the one on both sides. Rows are the stays in
     the middle; one at either end of the scope has its neighbours beyond it.
     """
-    source = with_neighbours(scope)
+    condition = scope.condition()
     base = f"""
-        select * from ({source.sql})
-        where previous_status is not null and next_status is not null
+        select * from status_intervals
+        where
+            previous_status is not null and next_status is not null
+            and {condition.sql}
     """
     group = ("entity_type", "workflow_name", "previous_status", "status")
     return _counted(
         publication,
         "ping_pong",
         "left for the status that it came from",
-        Query(base, source.parameters),
+        Query(base, condition.parameters),
         group,
         "next_status = previous_status",
     )
@@ -191,26 +179,28 @@ STEPS = """
 """
 
 
-def moves(scope: Scope) -> Query:
-    """Stays that were entered from another, with what the workflow says of the move.
+# Stays that were entered from another, of entities that a workflow binds.
+ENTERED = """
+    select * from status_intervals
+    where workflow_name is not null and previous_status is not null
+"""
+MOVED = ("entity_type", "workflow_name", "business_entity_id")
 
-    is_allowed: the newest version of the workflow has it; from_order and to_order: the
-    places of both steps, null for a status that is none of its steps. Stays of entities
-    that no workflow binds are left out.
+
+def _judged_moves(entered: str) -> str:
+    """Moves with what the newest version of the workflow says of them.
+
+    entered: a relation with the columns of MOVED, previous_status and status.
+    is_allowed: the workflow has the move; from_order and to_order: the places of both
+    steps, null for a status that is none of its steps.
     """
-    source = with_neighbours(scope)
-    sql = f"""
+    return f"""
         with steps as ({STEPS}),
 
         own as (
-            select stays.*, coalesce(own.workflow_id is not null, false) as has_own
-            from ({source.sql}) as stays
-            left join workflows as own
-                on
-                    stays.entity_type = own.entity_type
-                    and stays.workflow_name = own.workflow_name
-                    and stays.business_entity_id = own.business_entity_id
-            where stays.workflow_name is not null and previous_status is not null
+            select moved.*, coalesce(own.workflow_id is not null, false) as has_own
+            from ({entered}) as moved
+            left join workflows as own on {_equal("moved", "own", MOVED)}
         )
 
         select
@@ -222,7 +212,6 @@ def moves(scope: Scope) -> Query:
         left join steps as origin on {_step("origin", "own.previous_status")}
         left join steps as target on {_step("target", "own.status")}
     """
-    return Query(sql, source.parameters)
 
 
 def _step(alias: str, status: str) -> str:
@@ -306,8 +295,28 @@ def table(findings: Iterable[Finding]) -> pl.DataFrame:
 def _of_moves(
     publication: Publication, scope: Scope, name: str, threshold: str, mark: str
 ) -> list[Finding]:
-    group = ("entity_type", "workflow_name", "previous_status", "status")
-    return _counted(publication, name, threshold, moves(scope), group, mark)
+    """Each kind of move is judged once, however many stays were entered by it."""
+    condition = scope.condition()
+    entered = f"{ENTERED} and {condition.sql}"
+    kinds = f"""
+        select {", ".join(MOVED)}, previous_status, status, count(*) as stay_count
+        from ({entered}) group by all
+    """
+    counts = f"""
+        select
+            entity_type, workflow_name, previous_status, status,
+            coalesce(sum(stay_count) filter ({mark}), 0)::bigint as found,
+            sum(stay_count)::bigint as looked_at
+        from ({_judged_moves(kinds)}) group by all
+    """
+    rows = f"select * from ({_judged_moves(entered)}) where {mark}"
+    return _findings(
+        publication,
+        name,
+        threshold,
+        Query(counts, condition.parameters),
+        Query(rows, condition.parameters),
+    )
 
 
 def _marked(
@@ -373,3 +382,7 @@ def _same(left: str, right: str) -> str:
     return " and ".join(
         f"{left}.{name} is not distinct from {right}.{name}" for name in GROUP
     )
+
+
+def _equal(left: str, right: str, names: Iterable[str]) -> str:
+    return " and ".join(f"{left}.{name} = {right}.{name}" for name in names)

@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 
 from analytics.proportions import CONFIDENCE, Interval, with_intervals
 from analytics.published import Publication, Query
-from analytics.stays import CLOCK, join_clock, reading_us, seconds_between
+from analytics.stays import (
+    CLOCK,
+    instant_of,
+    join_clock,
+    join_reading,
+    reading_us,
+    seconds_between,
+)
 from analytics.survival import curve_ctes
 
 # From the finest group to all stays. Statuses differ more than workflows do.
@@ -35,14 +42,72 @@ ROUNDS = 1_000
 COMPARABLE = f"""
     {CLOCK},
 
-    known as (
+    of_now as (
         select
             interval_id, entity_type, entity_id, workflow_name, status, entered_at,
-            calendar_id, sla_deadline, left_at,
+            calendar_id, sla_deadline as deadline_now, left_at,
             coalesce(left_at <= $at, false) as has_left,
-            business_seconds as seconds
+            business_seconds as seconds,
+            -- So that a transition after $at may have brought it (S10).
+            not has_left and deadline_source = 'explicit' and transition_count > 1
+                as may_have_moved
         from status_intervals
         where entered_at <= $at and not is_final
+    ),
+
+    movable as (
+        select
+            stays.interval_id, stays.entity_type, stays.entity_id,
+            stays.first_transition_id, stays.transition_count, stays.calendar_id,
+            stays.entered_at,
+            (sla_hours * 3600000000::decimal(10, 0))::bigint as hours_us,
+            {reading_us("entered", "stays.entered_at")} + hours_us as due_us
+        from (
+            from status_intervals
+            where interval_id in (select interval_id from of_now where may_have_moved)
+        ) as stays
+        {join_clock("entered", "stays.calendar_id", "stays.entered_at")}
+    ),
+
+    brought as (
+        select
+            movable.interval_id,
+            arg_max(told.sla_deadline, told.entity_place) as sla_deadline
+        from movable
+        inner join audit_trail as opened
+            on movable.first_transition_id = opened.transition_id
+        inner join audit_trail as told
+            on
+                movable.entity_type = told.entity_type
+                and movable.entity_id = told.entity_id
+                and told.entity_place >= opened.entity_place
+                and told.entity_place < opened.entity_place + transition_count
+        where told.created_at <= $at and told.sla_deadline is not null
+        group by movable.interval_id
+    ),
+
+    of_then as (
+        select
+            movable.interval_id,
+            coalesce(
+                brought.sla_deadline,
+                if(
+                    movable.calendar_id is null or hours_us = 0,
+                    entered_at + to_microseconds(hours_us),
+                    {instant_of("hours", "due_us")}
+                )
+            ) as deadline_then
+        from movable
+        left join brought on movable.interval_id = brought.interval_id
+        {join_reading("hours", "movable.calendar_id", "due_us")}
+    ),
+
+    known as (
+        select
+            of_now.*,
+            if(may_have_moved, deadline_then, deadline_now) as sla_deadline
+        from of_now
+        left join of_then on of_now.interval_id = of_then.interval_id
     ),
 
     clock_then as (
@@ -107,12 +172,14 @@ class Verdict(NamedTuple):
     brier: mean squared error of the forecast; base_brier: that of the one probability
     that fits the outcomes best in hindsight, the base rate, which no constant beats.
     gain: base_brier - brier, with its interval by a bootstrap over stays. beats_base:
-    the whole interval is above 0. sentence: the same for a person.
+    the whole interval is above 0. sentence: the same for a person. moved_count: stays
+    of which a later transition moved the deadline that the forecast was about.
     """
 
     forecast_count: int
     stay_count: int
     breached_count: int
+    moved_count: int
     brier: float | None
     base_brier: float | None
     gain: float | None
@@ -139,9 +206,14 @@ def forecast(publication: Publication, at: datetime | None = None) -> pl.DataFra
     from entering to the deadline); comparable_count (past stays of its own type,
     workflow and status that lasted as long); breach_probability in [0, 1], 1 where it
     is overdue. Most likely first. Stays that their calendar does not cover are left
-    out. A deadline that was moved by a later transition is the one of now.
+    out. sla_deadline is the one of then: no later transition had moved it (S10).
     """
-    instant = at or publication.as_of
+    found = _with_outcomes(publication, at or publication.as_of)
+    return found.drop("left_at", "deadline_now")
+
+
+def _with_outcomes(publication: Publication, instant: datetime) -> pl.DataFrame:
+    """The forecast, with when the stay was left in the end, and its deadline of now."""
     levels = "".join(_level(place, by) for place, by in enumerate(LEVELS))
     joins = "".join(
         f"left join shares_{place} using (interval_id) " for place in range(len(LEVELS))
@@ -164,7 +236,8 @@ def forecast(publication: Publication, at: datetime | None = None) -> pl.DataFra
             sla_deadline, seconds, due_seconds,
             coalesce(remaining_0, 0)::bigint as comparable_count,
             case when sla_deadline < $at then 1 else {_shrunk(0)} end
-                as breach_probability
+                as breach_probability,
+            left_at, deadline_now
         from waiting
         cross join base
         {joins}
@@ -341,11 +414,13 @@ def exits(publication: Publication, at: datetime | None = None) -> pl.DataFrame:
 def back_test(publication: Publication, instants: list[datetime]) -> BackTest:
     """Forecast at past instants, by what was known then; hold it against what came.
 
-    Only stays whose deadline is before the publication's clock are asked about, since
-    of others those that met theirs would be known, and those that will not are not.
+    A forecast is about the deadline that was known: a stay that kept only a later one
+    breached. Only stays whose deadline is before the publication's clock are asked
+    about, since of others those that met theirs would be known, and those that will
+    not are not.
     """
     frames = [
-        forecast(publication, instant)
+        _with_outcomes(publication, instant)
         .with_columns(pl.lit(instant).alias("at"))
         .filter(
             (pl.col("sla_deadline") >= instant)
@@ -353,14 +428,13 @@ def back_test(publication: Publication, instants: list[datetime]) -> BackTest:
         )
         for instant in instants
     ]
-    outcomes = publication.frame(
-        Query(
-            "select interval_id, coalesce(left_at > sla_deadline, true) as is_breached "
-            "from status_intervals where sla_deadline is not null",
-            {},
-        )
+    forecasts = pl.concat(frames).with_columns(
+        (pl.col("left_at") > pl.col("sla_deadline"))
+        .fill_null(True)
+        .alias("is_breached"),
+        pl.col("sla_deadline").ne_missing(pl.col("deadline_now")).alias("is_moved"),
     )
-    forecasts = pl.concat(frames).join(outcomes, on="interval_id", how="inner")
+    forecasts = forecasts.drop("left_at", "deadline_now")
     return BackTest(forecasts, _calibration(forecasts), _verdict(forecasts))
 
 
@@ -387,7 +461,7 @@ def _calibration(forecasts: pl.DataFrame) -> pl.DataFrame:
 def _verdict(forecasts: pl.DataFrame) -> Verdict:
     if forecasts.is_empty():
         sentence = "No stay was open at these instants whose outcome is known."
-        return Verdict(0, 0, 0, None, None, None, None, False, sentence)
+        return Verdict(0, 0, 0, 0, None, None, None, None, False, sentence)
     missed = pl.col("breach_probability") - pl.col("is_breached").cast(pl.Float64)
     # A stay that is open at several instants has one outcome: it is drawn whole.
     sums = forecasts.group_by("interval_id", maintain_order=True).agg(
@@ -405,6 +479,7 @@ def _verdict(forecasts: pl.DataFrame) -> Verdict:
         int(count),
         sums.height,
         int(breached),
+        forecasts.filter("is_moved")["interval_id"].n_unique(),
         brier,
         base_brier,
         base_brier - brier,

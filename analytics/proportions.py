@@ -39,6 +39,18 @@ class Difference(NamedTuple):
     is_noise: bool
 
 
+class AdjustedOdds(NamedTuple):
+    """An odds ratio within strata, as one figure; infinite where the rest has none.
+
+    None where no stratum has anything to compare; the ends also where the ratio is 0
+    or infinite, of which the estimate of the spread knows nothing.
+    """
+
+    ratio: float | None
+    low: float | None
+    high: float | None
+
+
 class OddsRatio(NamedTuple):
     """How many times the odds are those of the rest; infinite where the rest has none.
 
@@ -145,6 +157,35 @@ def _odds_interval(a: int, b: int, c: int, d: int, confidence: float) -> Interva
     reach = float(z * np.sqrt(1 / a + 1 / b + 1 / c + 1 / d))
     middle = float(np.log(a) + np.log(d) - np.log(b) - np.log(c))
     return Interval(float(np.exp(middle - reach)), float(np.exp(middle + reach)))
+
+
+def mantel_haenszel(tables: ArrayLike, confidence: float = CONFIDENCE) -> AdjustedOdds:
+    """Odds with something over those without it, comparing only within strata.
+
+    tables: k strata of (events with it, others with it, events without, others
+    without). Mantel and Haenszel's estimate, with the interval of Robins, Breslow and
+    Greenland (1986), which holds for few large strata and for many small ones.
+    """
+    strata = np.asarray(tables, dtype=np.float64).reshape(-1, 4)
+    a, b, c, d = strata[strata.sum(axis=1) > 0].T
+    n = a + b + c + d
+    # What each stratum says for the ratio, and what against it.
+    ups, downs = a * d / n, b * c / n
+    up, down = float(ups.sum()), float(downs.sum())
+    if not up + down:
+        return AdjustedOdds(None, None, None)
+    if not up * down:
+        return AdjustedOdds(up / down if down else float("inf"), None, None)
+    same, crossed = (a + d) / n, (b + c) / n
+    variance = (
+        (same * ups).sum() / (2 * up**2)
+        + (same * downs + crossed * ups).sum() / (2 * up * down)
+        + (crossed * downs).sum() / (2 * down**2)
+    )
+    reach = float(stats.norm.ppf(1 - (1 - confidence) / 2) * np.sqrt(variance))
+    middle = float(np.log(up / down))
+    low, high = float(np.exp(middle - reach)), float(np.exp(middle + reach))
+    return AdjustedOdds(up / down, low, high)
 
 
 def fisher_p(a: int, b: int, c: int, d: int) -> float:

@@ -54,6 +54,32 @@ def join_clock(clock: str, calendar_id: str, instant: str) -> str:
     """
 
 
+def join_reading(clock: str, calendar_id: str, reading: str) -> str:
+    """Join the window in which the clock shows a reading, the first that does.
+
+    Hours that run out at closing time end then, not at the next opening (S11).
+    """
+    return f"""
+        asof left join business_clock as {clock}
+            on {calendar_id} = {clock}.calendar_id and {reading} > {clock}.shows_us
+    """
+
+
+def instant_of(clock: str, reading: str) -> str:
+    """When the business clock shows a reading; null where its calendar ends before.
+
+    clock: the alias of the row of `business_clock` that was joined to the reading.
+    """
+    return f"""
+        case
+            when
+                {reading} - {clock}.shows_us
+                <= epoch_us({clock}.closes_at) - epoch_us({clock}.opens_at)
+                then {clock}.opens_at + to_microseconds({reading} - {clock}.shows_us)
+        end
+    """
+
+
 def seconds_between(earlier_us: str, later_us: str) -> str:
     """Whole seconds from one reading in microseconds to another, not before it."""
     return f"(({later_us}) - ({earlier_us})) // 1000000"
@@ -94,7 +120,7 @@ class Scope:
                 "(entity_type, entity_id) in (select (entity_type, entity_id) "
                 f"from entities where first_context ->> $key_{place} = $value_{place})"
             )
-            parameters[f"key_{place}"] = _pointer(key)
+            parameters[f"key_{place}"] = pointer_to(key)
             parameters[f"value_{place}"] = value
         return Query(" and ".join(tests), parameters)
 
@@ -102,7 +128,7 @@ class Scope:
 ALL = Scope()
 
 
-def _pointer(key: str) -> str:
+def pointer_to(key: str) -> str:
     """A JSON pointer, which takes any key; a path would read dots and brackets."""
     return "/" + key.replace("~", "~0").replace("/", "~1")
 

@@ -48,28 +48,38 @@ with drawn as (
 timed as (
     select
         *,
-        if(e_last, null, entered_at + to_seconds(90000)) as left_at
-    from (select *, s = $stays - 1 as e_last from drawn)
+        case when s < $stays - 1 or luck % 5 > 0
+            then entered_at + to_seconds(3600 + luck % 86400) end as left_at
+    from drawn
 )
 
 select
-    'i' || entity_id || '-' || s as interval_id, entity_type, entity_id,
+    md5('i' || entity_id || '-' || s)::uuid::varchar as interval_id, entity_type,
+    entity_id,
     'status_' || s as status, 1::bigint as visit, entered_at,
-    case when s < $stays - 1 or luck % 5 > 0
-        then entered_at + to_seconds(3600 + luck % 86400) end as left_at,
+    timed.left_at,
     1 + (luck % 20 = 0)::bigint as transition_count,
-    't' || entity_id || '-' || s as first_transition_id,
+    md5('t' || entity_id || '-' || s)::uuid::varchar as first_transition_id,
     'standard' as workflow_name, 'b' || (entity_id % 50) as business_entity_id,
     if(entity_id % 5 = 0, null, 'c') as calendar_id,
-    entered_at + to_seconds(60000) as sla_deadline,
-    false as is_final,
+    entered_at + to_seconds(60000) as sla_deadline, 4::decimal(18, 6) as sla_hours,
+    -- A tenth of the deadlines came along, and may have moved.
+    if(luck % 10 = 0, 'explicit', 'workflow') as deadline_source, false as is_final,
+    s + 1 as stay_number, false as is_waiting,
+    if(s = 0, null, 'status_' || (s - 1)) as previous_status,
+    if(timed.left_at is null, null, 'status_' || (s + 1)) as next_status,
     case when left_at is not null
         then if(left_at <= sla_deadline, 'met', 'breached') end as verdict,
     (epoch_us(left_at) - epoch_us(entered_at)) // 1000000 as elapsed_seconds,
-    if(entity_id % 5 = 0, elapsed_seconds, elapsed_seconds // 4) as business_seconds
+    if(entity_id % 5 = 0, elapsed_seconds, elapsed_seconds // 4) as business_seconds,
+    case when verdict = 'breached'
+        then (epoch_us(left_at) - epoch_us(sla_deadline)) // 1000000
+    end as late_business_seconds
 from timed;
 create table audit_trail as
     select first_transition_id as transition_id, entity_type, entity_id,
+        entered_at as created_at,
+        if(deadline_source = 'explicit', sla_deadline, null) as sla_deadline,
         1 + right(status, 1)::bigint as entity_place,
         if(status = 'status_0', null, 'status_' || (right(status, 1)::int - 1))
             as previous_status,
@@ -155,6 +165,10 @@ def _questions(publication: Publication) -> list[tuple[str, Callable[[], object]
             lambda: breaches.compare(publication, before, month),
         ),
         ("forecast of all open stays", lambda: forecast.forecast(publication)),
+        (
+            "forecast by what was known a month ago",
+            lambda: forecast.forecast(publication, month.since),
+        ),
         ("burn rates", lambda: targets.burn_rates(publication, target)),
     ]
 

@@ -1990,6 +1990,13 @@ MUTANTS = (
         ("tests/dagster_project/test_dbt_runs.py",),
     ),
     Mutant(
+        "Journeys: all time is waiting time",
+        "dbt/models/sla/stored/entity_journeys.sql",
+        "sum(business_seconds) filter (where is_waiting), 0",
+        "sum(business_seconds), 0",
+        ("tests/dbt/test_histories.py",),
+    ),
+    Mutant(
         "Analytics: open stays are dropped from time in status",
         "analytics/stays.py",
         "select *, false as has_left from open_stays",

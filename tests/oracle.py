@@ -33,6 +33,7 @@ class Stay(NamedTuple):
     """The transitions of one interval, and what its entity is bound to."""
 
     transitions: list[Row]
+    came_from: Row | None
     ended_by: Row | None
     number: int
     visit: int
@@ -155,12 +156,14 @@ def stays(facts: Facts) -> list[Stay]:
                 groups[-1].append(row)
             else:
                 groups.append([row])
+        origins = [None] + [group[-1] for group in groups[:-1]]
         ends = [group[0] for group in groups[1:]] + [None]
         visits: dict[str, int] = defaultdict(int)
-        for number, (group, ended_by) in enumerate(zip(groups, ends, strict=True), 1):
+        for number, group in enumerate(groups, 1):
             visits[group[0]["to_status"]] += 1
             visit = visits[group[0]["to_status"]]
-            found.append(Stay(group, ended_by, number, visit, rows[0], bound))
+            around = origins[number - 1], ends[number - 1]
+            found.append(Stay(group, *around, number, visit, rows[0], bound))
     return found
 
 
@@ -214,6 +217,8 @@ def _interval(stay: Stay, calendars: dict[str, list[Row]]) -> Row:
         "batch_id": max(row["batch_id"] for row in makers),
         "stay_number": stay.number,
         "next_status": stay.ended_by["to_status"] if stay.ended_by else None,
+        "is_waiting": bool(step and step.get("is_waiting")),
+        "previous_status": stay.came_from["to_status"] if stay.came_from else None,
     }
 
 

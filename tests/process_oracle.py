@@ -46,6 +46,8 @@ def _journey(stays: list[Row], transitions: list[Row]) -> Row:
     first, last = stays[0], stays[-1]
     statuses = [stay["status"] for stay in stays]
     taken = [stay["business_seconds"] for stay in stays[:-1]]
+    waits = [stay for stay in stays[:-1] if stay["is_waiting"]]
+    waited = [stay["business_seconds"] for stay in waits]
     users = [row["triggered_by_user_id"] for row in transitions]
     marked = [row for row in transitions if row["is_milestone"]]
     ended_at = last["entered_at"] if last["is_final"] else None
@@ -64,6 +66,11 @@ def _journey(stays: list[Row], transitions: list[Row]) -> Row:
         "transition_count": len(transitions),
         "elapsed_seconds": ended_at and (ended_at - first["entered_at"]) // SECOND,
         "business_seconds": None if None in taken else sum(taken),
+        "touch_business_seconds": None
+        if None in taken
+        else sum(s["business_seconds"] for s in stays[:-1] if not s["is_waiting"]),
+        "waiting_business_seconds": None if None in waited else sum(waited),
+        "waiting_seconds": sum(stay["elapsed_seconds"] for stay in waits),
         "rework_count": len(statuses) - len(set(statuses)),
         "ping_pong_count": sum(
             a == b for a, b in zip(statuses, statuses[2:], strict=False)

@@ -5,8 +5,6 @@ from typing import Any
 
 import dagster as dg
 
-from analytics.published import PublicationError, open_publication
-from analytics.report import page, report
 from dagster_project.assets import OWNERS, WHEN_RED, Stopwatch, in_a_sentence, narrate
 from dagster_project.resources import Warehouse
 from ingest.errors import StatusEngineError
@@ -34,6 +32,10 @@ FOLDER = "reports"
 )
 def week(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
     """Write the page of what is published now; one of the week before stays."""
+    # What reckons intervals takes a second to import; each run imports this module.
+    from analytics.published import PublicationError, open_publication
+    from analytics.report import page, report
+
     stopwatch = Stopwatch()
     try:
         with open_publication(warehouse.folder) as publication:

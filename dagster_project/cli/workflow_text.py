@@ -26,6 +26,7 @@ def step_rows(steps: list[StepInForce]) -> list[dict[str, Any]]:
             **step._asdict(),
             "allowed_next": ", ".join(step.allowed_next),
             "is_final": "yes" if step.is_final else "",
+            "is_waiting": "yes" if step.is_waiting else "",
         }
         for step in steps
     ]

@@ -37,6 +37,7 @@
             lead(created_at) over entity as next_created_at,
             lead(batch_id) over entity as next_batch_id,
             lead(to_status) over entity as next_to_status,
+            lag(to_status) over entity as previous_to_status,
             {{ is_change_and_is_last() }}
         from {{ transitions }}
         {{ window_of_entity() }}
@@ -61,6 +62,7 @@
             min(created_at) as entered_at,
             min(next_created_at) filter (where is_last) as left_at,
             min(next_to_status) filter (where is_last) as next_status,
+            min(previous_to_status) filter (where is_change) as previous_status,
             count(*) as transition_count,
             (array_agg(id) filter (where is_change))[1] as first_transition_id,
             (array_agg(id) filter (where is_last))[1] as last_transition_id,
@@ -113,7 +115,8 @@
             steps.sla_hours,
             steps.sla_time,
             steps.at_risk_time,
-            coalesce(steps.is_final, false) as is_final
+            coalesce(steps.is_final, false) as is_final,
+            coalesce(steps.is_waiting, false) as is_waiting
         from placed
         left join versions
             on
@@ -243,7 +246,9 @@
             workflow_name,
             is_final,
             stay as stay_number,
-            next_status
+            next_status,
+            is_waiting,
+            previous_status
         from warned
     )
 {%- endmacro %}

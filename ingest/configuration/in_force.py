@@ -33,6 +33,7 @@ class StepInForce(NamedTuple):
     allowed_next: tuple[str, ...]
     approval_role: str | None
     is_final: bool
+    is_waiting: bool
 
 
 class CalendarVersion(NamedTuple):
@@ -139,7 +140,8 @@ def steps_of(
         """
         select
             status_name, status_label, step_order, trim_scale(sla_hours)::text,
-            calendar_name, allowed_transitions, approval_role, is_final
+            calendar_name, allowed_transitions, approval_role, is_final,
+            is_waiting
         from raw.status_workflow_steps as steps
         join raw.status_workflows as workflows on workflows.id = workflow_id
         where workflow_id = %s

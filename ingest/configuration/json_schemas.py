@@ -214,7 +214,13 @@ STEP = mapping_of(
             "Whom alerts about it go to, and when.",
         ),
         "is_final": key(_FLAG, "Whether its clock stands still for good (S14)."),
-    }
+        "is_waiting": key(
+            _FLAG,
+            "Whether others are waited for in it, a customer or a supplier; false by "
+            "default. It stops no clock; entity_journeys tells it from touch time.",
+        ),
+    },
+    optional=("is_waiting",),
 )
 WORKFLOW = mapping_of(
     {

@@ -181,6 +181,8 @@ def _step_defects(step: Located) -> Iterator[str]:
         yield f"{step.at('sla_hours')}: {hours} has more than six decimals."
     if step["is_final"] and hours is not None:
         yield f"{step.at('sla_hours')}: {name!r} is final and can't have an SLA (S10)."
+    if step["is_final"] and step.get("is_waiting"):
+        yield f"{step.at('is_waiting')}: {name!r} is final, and nobody is waited for."
     if not step["is_final"] and set(step["allowed_transitions"]) <= {name}:
         where = step.at("allowed_transitions")
         yield f"{where}: {name!r} is not final and has no way out."

@@ -520,7 +520,10 @@ def _workflow_version(workflow: Located, entity_id: str | None) -> _Version:
         "conditions": workflow["conditions"],
         "calendar_name": workflow["calendar"],
         "is_active": workflow["is_active"],
-        "steps": [{**step, "sla_hours": _plain(step["sla_hours"])} for step in steps],
+        "steps": [
+            {"is_waiting": False, **step, "sla_hours": _plain(step["sla_hours"])}
+            for step in steps
+        ],
     }
     title = f"{kind}/{name}" + (
         f" ({workflow['business_entity']})" if entity_id else ""

@@ -18,7 +18,8 @@ create temp table stays (
     workflow_name varchar default 'standard', calendar_id varchar,
     business_seconds bigint, is_final boolean default false, visit bigint default 1,
     transition_count bigint default 1, business_entity_id varchar,
-    user_name varchar, system varchar
+    user_name varchar, system varchar, deadline_source varchar,
+    sla_hours decimal(18, 6), brought_deadline timestamptz
 );
 """
 FILL = """
@@ -27,6 +28,9 @@ select
     *,
     uuid()::varchar as transition_id,
     row_number() over entity as place,
+    1 + coalesce(sum(transition_count) over (
+        entity rows between unbounded preceding and 1 preceding
+    ), 0) as transition_place,
     lag(status) over entity as previous_status,
     lead(status) over entity as next_status
 from stays
@@ -37,10 +41,13 @@ window entity as (
 insert into status_intervals by name
 select
     uuid()::varchar as interval_id, entity_type, entity_id, status, visit, entered_at,
-    left_at, place as stay_number, next_status, transition_count,
+    left_at, place as stay_number, previous_status, next_status, transition_count,
+    false as is_waiting,
     transition_id as first_transition_id,
     transition_id as last_transition_id, workflow_name, calendar_id,
-    business_entity_id, sla_deadline, is_final,
+    business_entity_id, sla_deadline, is_final, sla_hours,
+    if(sla_deadline is null, null, coalesce(deadline_source, 'workflow'))
+        as deadline_source,
     case
         when left_at is null or sla_deadline is null then null
         when left_at <= sla_deadline then 'met'
@@ -57,7 +64,8 @@ from placed;
 insert into audit_trail by name
 select
     transition_id, entered_at as created_at, entity_type, entity_id,
-    place as entity_place, previous_status, status as to_status,
+    transition_place as entity_place, previous_status, status as to_status,
+    brought_deadline as sla_deadline,
     user_name as triggered_by_user_id, user_name as triggered_by_user_name,
     system as triggered_by_system
 from placed;

@@ -3,11 +3,17 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from itertools import groupby, pairwise
 from pathlib import Path
 from random import Random
+from typing import Any, NamedTuple
 
+import business_time_oracle as business_time
 import polars as pl
 import pytest
+import yaml
+from holidays import country_holidays
 
 from analytics import breaches, charts, findings, forecast, stays, survival, targets
 from analytics.published import (
@@ -19,6 +25,7 @@ from analytics.published import (
 from analytics.report import page, report
 from analytics.stays import Scope
 
+PROJECT = Path(__file__).parents[2]
 AS_OF = datetime(2026, 3, 31, 12, tzinfo=UTC)
 Published = Callable[..., AbstractContextManager[Publication]]
 WAY = ("new", "confirmed", "scheduled", "in_progress", "completed")
@@ -34,21 +41,47 @@ targets:
 """
 
 
-def _history() -> str:
-    """Orders that go some way, at instants to the microsecond, also at night."""
+class Told(NamedTuple):
+    """A transition of an order, with the deadline that it brings, if any."""
+
+    entity: int
+    at: datetime
+    status: str
+    deadline: datetime | None
+
+
+def _histories() -> Iterator[Told]:
+    """Orders that go some way, at instants to the microsecond, also at night.
+
+    Some stays are given a deadline as they begin, and some later, once or more.
+    """
     draw = Random(22)
-    lines = ["created_at,entity_type,entity_id,to_status"]
     for entity in range(1000, 1200):
         at = datetime(2026, 3, 1, tzinfo=UTC)
         for status in WAY[: draw.randint(1, len(WAY))]:
             at += timedelta(microseconds=draw.randrange(5 * 86_400_000_000))
-            lines.append(f"{at.isoformat()},order,{entity},{status}")
-    return "\n".join(lines) + "\n"
+            yield Told(entity, at, status, _some_deadline(draw, at, 0.2))
+            while draw.random() < 0.4:
+                at += timedelta(microseconds=draw.randrange(2 * 86_400_000_000))
+                yield Told(entity, at, status, _some_deadline(draw, at, 0.7))
+
+
+def _some_deadline(draw: Random, at: datetime, share: float) -> datetime | None:
+    return at + timedelta(hours=draw.randrange(200)) if draw.random() < share else None
+
+
+HISTORY = list(_histories())
 
 
 @pytest.fixture(scope="module")
 def publication(published: Published) -> Iterator[Publication]:
-    with published(_history(), AS_OF, TARGETS) as opened:
+    lines = ["created_at,entity_type,entity_id,to_status,sla_deadline"]
+    lines += [
+        f"{row.at.isoformat()},order,{row.entity},{row.status},"
+        f"{row.deadline.isoformat() if row.deadline else ''}"
+        for row in HISTORY
+    ]
+    with published("\n".join(lines) + "\n", AS_OF, TARGETS) as opened:
         yield opened
 
 
@@ -140,6 +173,72 @@ def test_every_question_is_answered(publication: Publication) -> None:
     ).pl()
     assert charts.xmr(days).height == days.height
     assert isinstance(charts.signals(charts.xmr(days)), pl.DataFrame)
+
+
+def _workflow_file(name: str) -> dict[str, Any]:
+    return yaml.safe_load((PROJECT / "workflows" / name).read_text())
+
+
+def _known_deadlines(instant: datetime) -> dict[int, datetime | None]:
+    """S10 by the transitions up to an instant alone: of each order's stay then."""
+    office = _workflow_file("office_nl.yml")
+    days = country_holidays("NL", years=2026)
+    calendar = business_time.calendar(
+        office["timezone"],
+        office["windows"],
+        date(2026, 1, 1),
+        date(2026, 12, 31),
+        [*days, *office["closed_dates"]],
+    )
+    steps = {step["status_name"]: step for step in _workflow_file("order.yml")["steps"]}
+    told = [row for row in HISTORY if row.at <= instant]
+    known: dict[int, datetime | None] = {}
+    for entity, group in groupby(told, key=lambda row: row.entity):
+        *_, (status, stay) = (
+            (status, list(rows)) for status, rows in groupby(group, lambda r: r.status)
+        )
+        step = steps.get(status, {"sla_hours": None, "is_final": False})
+        brought = [row.deadline for row in stay if row.deadline]
+        hours = step["sla_hours"]
+        if step["is_final"]:
+            continue
+        known[entity] = (
+            brought[-1]
+            if brought
+            else business_time.deadline(calendar, stay[0].at, Decimal(str(hours)))
+            if hours is not None
+            else None
+        )
+    return known
+
+
+@pytest.mark.parametrize("day", [8, 12, 16])
+def test_a_deadline_is_the_one_that_was_known_then(
+    publication: Publication, day: int
+) -> None:
+    """S10, whatever later transitions brought; and outcomes are by that deadline."""
+    instant = datetime(2026, 3, day, 9, tzinfo=UTC)
+    ours = pl.col("entity_id") >= HISTORY[0].entity
+    found = forecast.forecast(publication, instant).filter(ours)
+    known = {e: due for e, due in _known_deadlines(instant).items() if due}
+    assert len(known) > 40
+    assert dict(found.select("entity_id", "sla_deadline").iter_rows()) == known
+    tested = forecast.back_test(publication, [instant])
+    asked = tested.forecasts.filter(ours)
+    ends = {
+        (row.entity, before.status): row.at
+        for before, row in pairwise(HISTORY)
+        if before.entity == row.entity and before.status != row.status
+    }
+    assert asked.height > 30
+    for row in asked.iter_rows(named=True):
+        left_at = ends.get((row["entity_id"], row["status"]))
+        due = known[row["entity_id"]]
+        assert row["is_breached"] == (left_at is None or left_at > due)
+    later = {(r.entity, r.status) for r in HISTORY if r.at > instant and r.deadline}
+    moved = asked.filter("is_moved").select("entity_id", "status").rows()
+    assert set(moved) == later & set(asked.select("entity_id", "status").rows())
+    assert tested.verdict.moved_count == len(moved) > 3
 
 
 def test_each_window_of_a_target_holds_what_the_stays_say_of_its_days(

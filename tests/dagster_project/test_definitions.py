@@ -158,6 +158,14 @@ def specs(definitions: dg.Definitions) -> list[dg.AssetSpec]:
     return list(definitions.resolve_all_asset_specs())
 
 
+def test_a_run_loads_nothing_that_the_review_of_a_week_alone_needs() -> None:
+    code = "import sys, dagster_project.definitions; print('scipy' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
+
+
 def test_every_table_and_file_is_one_asset(specs: list[dg.AssetSpec]) -> None:
     keys = [spec.key.path for spec in specs]
     assert sorted(keys) == sorted(

@@ -272,7 +272,8 @@ def test_show_prints_the_steps_of_a_workflow() -> None:
         "order/standard for all business entities: version 2, in force since "
         "2026-01-03 00:00:00+00:00\n"
         "status          label           order  sla_hours  calendar  "
-        "allowed_next          approval_role  is_final\n"
+        "allowed_next          approval_role  is_final  "
+        "is_waiting\n"
         "new             New             1      1.5        office    "
         'wait: "A-1"; é, done\n'
         'wait: "A-1"; é  Wait: "A-1"; É  2                 office    done\n'

@@ -208,6 +208,7 @@ def _steps(rng: random.Random, hours: float | None) -> list[Row]:
             ways["review"],
             sla_hours=0,
             notification_settings={"at_risk_hours": None, "notify": ["boss"]},
+            is_waiting=True,
         ),
         step("active", 3, ways["active"], sla_hours=24, approval_role="boss"),
         step("done", 4, [], approval_role="clerk"),

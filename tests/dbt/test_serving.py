@@ -56,9 +56,10 @@ select gen_random_uuid(), timestamptz '2026-01-02' + n % 864000 * interval '1 se
 from generate_series(1, {entities}) as n;
 insert into sla.status_intervals (interval_id, entity_type, entity_id, status, visit,
     entered_at, transition_count, first_transition_id, last_transition_id,
-    sla_deadline, batch_id, entity_created_at, is_final, stay_number)
+    sla_deadline, batch_id, entity_created_at, is_final, stay_number,
+    is_waiting)
 select gen_random_uuid(), entity_type, entity_id, to_status, 1, created_at, 1, id, id,
-    created_at + interval '24 hours', batch_id, created_at, false, 1
+    created_at + interval '24 hours', batch_id, created_at, false, 1, false
 from raw.status_transitions where batch_id > 1000;
 """
 

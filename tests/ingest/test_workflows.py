@@ -347,6 +347,11 @@ WORKFLOW_DEFECTS: list[tuple[Alter, str, str]] = [
         "conditions:",
         "'conditions' must be a mapping, not a list of 1.",
     ),
+    (
+        _set("steps.2.is_waiting", True),
+        "is_waiting",
+        "'done' is final, and nobody is waited for.",
+    ),
     (_set("steps", []), "steps", "'steps' must be a non-empty list, not a list of 0."),
     (
         _set("workflow_name", ""),
@@ -1228,6 +1233,7 @@ def test_comparison_shows_every_field_that_apply_would_change(
                 ("approval_role", "null"),
                 ("auto_transition_conditions", "{}"),
                 ("is_final", "true"),
+                ("is_waiting", "false"),
                 ("notification_settings", "{}"),
                 ("requires_approval", "false"),
                 ("sla_hours", "null"),
@@ -1333,13 +1339,13 @@ def test_steps_of_the_version_in_force_are_read(
         _step("done", 30, []),
         _step("new", 10, ["done"], sla_hours=0.000001, approval_role="boss"),
     ]
-    steps[1]["requires_approval"] = True
+    steps[1] |= {"requires_approval": True, "is_waiting": True}
     _apply(connection, folder(*ALL[:3], _workflow(steps=steps)), 2)
     found, now = in_force.steps_of(connection, "order/standard")
     assert found[:4] == ("workflow", "order/standard", None, True)
     assert [tuple(step) for step in now] == [
-        ("new", "New", 10, "0.000001", None, ("done",), "boss", False),
-        ("done", "Done", 30, None, None, (), None, True),
+        ("new", "New", 10, "0.000001", None, ("done",), "boss", False, True),
+        ("done", "Done", 30, None, None, (), None, True, False),
     ]
     found, then = in_force.steps_of(connection, "order/standard", at=JANUARY)
     assert (found.versions, found.in_force_since) == (1, JANUARY)

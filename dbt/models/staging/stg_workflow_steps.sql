@@ -16,5 +16,6 @@ select
     auto_transition_conditions,
     notification_settings,
     {{ hours(json_number("notification_settings", "at_risk_hours")) }} as at_risk_time,
-    is_final
+    is_final,
+    is_waiting
 from {{ configured("status_workflow_steps") }}

@@ -36,6 +36,8 @@ waiting as (
     inner join rules
         on
             entered.workflow_key = rules.workflow_key
+            -- Follows; by it and the status, an index finds those that are there.
+            and current_status.entity_type = rules.entity_type
             and current_status.current_status = rules.status
     where
         current_status.status_since

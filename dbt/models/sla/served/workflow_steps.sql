@@ -13,6 +13,7 @@ select
     steps.sla_hours,
     steps.requires_approval,
     steps.approval_role,
-    steps.is_final
+    steps.is_final,
+    steps.is_waiting
 from {{ ref("stg_workflow_steps") }} as steps
 inner join {{ ref("workflows") }} as workflows using (workflow_id)

@@ -36,6 +36,17 @@ stayed as (
             when bool_and(business_seconds is not null or left_at is null)
                 then coalesce(sum(business_seconds), 0)::bigint
         end as business_seconds,
+        case
+            when
+                bool_and(
+                    business_seconds is not null or left_at is null or not is_waiting
+                )
+                then coalesce(
+                    sum(business_seconds) filter (where is_waiting), 0
+                )::bigint
+        end as waiting_business_seconds,
+        coalesce(sum(elapsed_seconds) filter (where is_waiting), 0)::bigint
+            as waiting_seconds,
         count(*) filter (where visit > 1) as rework_count,
         count(*) filter (where is_back) as ping_pong_count,
         count(*) filter (where verdict = 'breached') as breached_count,
@@ -89,6 +100,9 @@ select
     stayed.transition_count,
     {{ seconds_between("stayed.started_at", "stayed.ended_at") }} as elapsed_seconds,
     stayed.business_seconds,
+    stayed.business_seconds - stayed.waiting_business_seconds as touch_business_seconds,
+    stayed.waiting_business_seconds,
+    stayed.waiting_seconds,
     stayed.rework_count,
     stayed.ping_pong_count,
     acted.user_count,

@@ -17,7 +17,7 @@ with
 users as (
     select
         user_id,
-        roles,
+        {{ json_text_list("roles") }} as roles,
         in_force_from,
         in_force_until,
         1 as sign
@@ -26,7 +26,7 @@ users as (
     union all
     select
         user_id,
-        roles,
+        {{ json_text_list("roles") }} as roles,
         in_force_from,
         in_force_until,
         -1 as sign
@@ -89,8 +89,8 @@ handed as (
         following.triggered_by_user_id::text as next_user,
         following.previous_system,
         following.triggered_by_system as next_system,
-        {{ json_text_list("givers.roles") }} as previous_roles,
-        {{ json_text_list("takers.roles") }} as next_roles
+        givers.roles as previous_roles,
+        takers.roles as next_roles
     from following
     left join users as givers
         on

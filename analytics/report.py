@@ -55,6 +55,24 @@ class Line(NamedTuple):
     is_noise: bool
 
 
+class TargetLine(NamedTuple):
+    """A target in the week, by what it asked of each day (target_compliance).
+
+    at_least: what it asked on the week's last day. left, allowed: breaches of the
+    week's error budget. burns: its rate over the 1, 7 and 28 days up to the week's end;
+    None where nothing was due. is_kept: None likewise.
+    """
+
+    name: str
+    group: str
+    at_least: float
+    share: Share
+    allowed: float
+    left: float
+    burns: tuple[float | None, ...]
+    is_kept: bool | None
+
+
 class Listed(NamedTuple):
     """The first rows of a list, and how many there are."""
 
@@ -73,6 +91,7 @@ class Report(NamedTuple):
     total: Line
     types: list[Line]
     statuses: list[Line]
+    targets: list[TargetLine]
     lateness: list[dict[str, Any]]
     weeks: list[tuple[date, Share]]
     work: list[tuple[date, int, int]]
@@ -140,6 +159,7 @@ def report(publication: Publication, monday: date | None = None) -> Report:
         total_line(decided),
         compliance_lines(decided, ["entity_type"]),
         compliance_lines(decided, ["entity_type", "workflow_name", "status"]),
+        target_lines(publication, until),
         lateness(publication, since),
         compliance_by_week(publication, until),
         _work(publication, until),
@@ -218,6 +238,51 @@ def compliance_lines(decided: pl.DataFrame, by: Sequence[str]) -> list[Line]:
     ]
     found = [line for line in lines if line.now.due or not by]
     return sorted(found, key=lambda line: (line.now.met - line.now.due, line.group))
+
+
+def target_lines(
+    publication: Publication, until: datetime, entity_type: str | None = None
+) -> list[TargetLine]:
+    """Those in force on the week's last day, by name; of a type, or of all."""
+    sql = """
+        select
+            target_name,
+            concat_ws(' / ', entity_type, workflow_name, status, business_entity_name)
+                as target_group,
+            at_least_ratio,
+            allowed_count,
+            left_count,
+            met_count,
+            due_count,
+            is_kept,
+            list(burn_rate order by window_days) over (
+                partition by target_name
+            ) as burns
+        from target_compliance
+        left join business_entities using (business_entity_id)
+        where
+            through_on = $last
+            and ($entity_type is null or entity_type = $entity_type)
+        qualify window_days = 7
+        order by target_name
+    """
+    asked = {
+        "last": (until - timedelta(days=1)).date(),
+        "entity_type": entity_type,
+    }
+    return [
+        TargetLine(
+            row["target_name"],
+            row["target_group"],
+            row["at_least_ratio"],
+            _share(row["met_count"], row["due_count"]),
+            row["allowed_count"],
+            row["left_count"],
+            tuple(row["burns"]),
+            row["is_kept"],
+        )
+        for row in publication.frame(Query(sql, asked)).iter_rows(named=True)
+    ]
 
 
 def lateness(
@@ -363,6 +428,8 @@ def page(found: Report) -> str:
         "lasting": lasting,
         "count": _count,
         "odds": odds,
+        "burn": burn,
+        "budget": budget,
     }
     template = environment.get_template("report.html")
     return template.render(
@@ -384,6 +451,18 @@ def odds(ratio: float | None) -> str:
     if ratio is None:
         return NOTHING
     return f"{ratio:,.2f}" if isfinite(ratio) else "without bound"
+
+
+def burn(rate: float | None) -> str:
+    """A burn rate, or NOTHING."""
+    if rate is None:
+        return NOTHING
+    return f"{rate:,.1f}" if isfinite(rate) else "without bound"
+
+
+def budget(count: float) -> str:
+    """A budget in breaches; a part of one is worth telling where there are few."""
+    return f"{count:,.1f}".removesuffix(".0")
 
 
 def lasting(seconds: int | None) -> str:

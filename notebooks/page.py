@@ -16,7 +16,7 @@ import marimo as mo
 import polars as pl
 
 from analytics.published import Publication, PublicationError, open_publication
-from analytics.report import NOTHING, lasting, odds, percent
+from analytics.report import NOTHING, budget, burn, lasting, odds, percent
 from analytics.stays import Scope
 
 BLUE, RED, AMBER, GREY, GREEN = "#2f6f9f", "#c0492f", "#d99a2b", "#8b959d", "#2f8058"
@@ -241,6 +241,16 @@ def share(value: float | None) -> str:
 def times(value: float | None) -> str:
     """How many times something is something else."""
     return odds(value)
+
+
+def breaches(value: float | None) -> str:
+    """A budget in breaches, parts of one among them."""
+    return NOTHING if value is None else budget(value)
+
+
+def burn_rate(value: float | None) -> str:
+    """How fast a budget is spent: at 1 as fast as it comes."""
+    return burn(value)
 
 
 def points(value: float | None) -> str:

@@ -200,6 +200,64 @@ def _(decided):
 
 
 @app.cell
+def _(entity_type, publication, since):
+    targets = pl.DataFrame(
+        [
+            (
+                line.name,
+                line.group,
+                line.at_least,
+                line.share.ratio,
+                line.allowed,
+                line.left,
+                line.burns[1],
+                line.burns[2],
+                {None: page.NOTHING, True: "yes", False: "no"}[line.is_kept],
+            )
+            for line in report.target_lines(
+                publication, since + report.WEEK, entity_type.value
+            )
+        ],
+        schema={
+            "name": pl.String,
+            "group": pl.String,
+            "at_least": pl.Float64,
+            "ratio": pl.Float64,
+            "allowed": pl.Float64,
+            "left": pl.Float64,
+            "week": pl.Float64,
+            "month": pl.Float64,
+            "is_kept": pl.String,
+        },
+        orient="row",
+    )
+    _table = page.table(
+        targets,
+        {
+            "name": ("Target", None),
+            "group": ("Of", None),
+            "at_least": ("At least", page.share),
+            "ratio": ("Compliance", page.share),
+            "is_kept": ("Kept", None),
+            "allowed": ("Breaches allowed", page.breaches),
+            "left": ("Left", page.breaches),
+            "week": ("Burn rate, 7 days", page.burn_rate),
+            "month": ("28 days", page.burn_rate),
+        },
+    )
+    page.section(
+        "Targets",
+        "In force on the week's last day; of the filters the entity type holds. The "
+        "breaches allowed are the error budget: at a burn rate of 1 it is spent as "
+        "fast as it comes.",
+        _table
+        if targets.height
+        else page.nothing("No target is in force. A file of targets sets one."),
+    )
+    return (targets,)
+
+
+@app.cell
 def _(publication, scope, since):
     late = pl.DataFrame(
         report.lateness(publication, since, scope), infer_schema_length=None

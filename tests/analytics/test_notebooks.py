@@ -379,7 +379,12 @@ EMPTY = {
     "data_quality": ("No transition came", "No transition violates", "No verdict was"),
     "entity_life": ("No entity fits",),
     "forecast_what_if": ("No open deadline falls", "Nothing goes with breaches"),
-    "week_review": ("Nothing was due", "Nothing is overdue", "Nothing is open"),
+    "week_review": (
+        "Nothing was due",
+        "No target is in force",
+        "Nothing is overdue",
+        "Nothing is open",
+    ),
 }
 
 

@@ -145,6 +145,7 @@ def test_a_page_of_nothing_says_so(publish: Publish) -> None:
     html = page(report(publish("", AS_OF)))
     for said in (
         "Nothing was due in this week.",
+        "No target is in force. One is set by a file of targets",
         "No breach ended in this week.",
         "Nothing was open.",
         "Nothing stands out.",

@@ -26,7 +26,7 @@ from urllib.request import urlopen
 import duckdb
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from published_rows import Publish
 
@@ -408,6 +408,8 @@ def test_without_a_publication_it_says_what_to_run(
     assert "publication" not in found
 
 
+# The first example loads what draws.
+@settings(deadline=None)
 @given(
     names=st.lists(st.text(min_size=1, max_size=8), min_size=2, max_size=5, unique=True)
 )

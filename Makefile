@@ -1,6 +1,6 @@
 # The commands of this project; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test oldest nightly mutants check bench format ui notebook clean
+.PHONY: help demo test oldest nightly mutants check bench format ui notebooks clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -61,8 +61,8 @@ format: $(VENV)/dev ## Format Python and SQL
 ui: $(VENV)/run ## Serve the Dagster UI on http://127.0.0.1:3000, the schedule running
 	@$(BIN)/status-engine ui
 
-notebook: $(VENV)/run ## Open the notebook on http://127.0.0.1:2718
-	@$(BIN)/marimo run --host 127.0.0.1 --port 2718 notebooks/sla.py
+notebooks: $(VENV)/run ## Serve the five notebooks on http://127.0.0.1:2718
+	@$(BIN)/marimo --log-level ERROR run --no-sandbox --host 127.0.0.1 --port 2718 notebooks
 
 clean: ## Stop the embedded PostgreSQL; delete its data, the files and .venv
 	@if [ -x $(BIN)/status-engine ]; then $(BIN)/status-engine stop --delete-data; fi

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from analytics.proportions import Interval, exact_interval
+from analytics.proportions import Interval, exact_intervals
 from analytics.published import Publication, Query
 from analytics.stays import ALL, Scope, lasting
 
@@ -92,7 +92,7 @@ def bottlenecks(publication: Publication, scope: Scope = ALL) -> list[Finding]:
         found += _findings(
             publication,
             name,
-            "more than {fence} business seconds in the status",
+            "more than {fence:,} business seconds ({hours:,.1f} h) in the status",
             Query(counts, parameters),
             Query(rows, parameters),
         )
@@ -360,12 +360,13 @@ def _findings(
 ) -> list[Finding]:
     """A finding for each counted group that has any, the largest share first."""
     frame = publication.frame(counts).filter(pl.col("found") > 0)
+    low, high = exact_intervals(frame["found"], frame["looked_at"])
     found = []
-    for row in frame.iter_rows(named=True):
+    for row, *ends in zip(frame.iter_rows(named=True), low, high, strict=True):
         count, of = row.pop("found"), row.pop("looked_at")
-        words = threshold.format(**row)
-        row.pop("fence", None)
-        interval = exact_interval(count, of)
+        fence = row.pop("fence", 0)
+        words = threshold.format(fence=fence, hours=fence / 3600)
+        interval = Interval(*map(float, ends))
         query = _rows_of(rows, row)
         found.append(Finding(name, row, words, count, of, count / of, interval, query))
     return sorted(found, key=lambda f: (-f.ratio, str(f.group)))

@@ -55,6 +55,24 @@ class Line(NamedTuple):
     is_noise: bool
 
 
+class TargetLine(NamedTuple):
+    """A target in the week, by what it asked of each day (target_compliance).
+
+    at_least: what it asked on the week's last day. left, allowed: breaches of the
+    week's error budget. burns: its rate over the 1, 7 and 28 days up to the week's end;
+    None where nothing was due. is_kept: None likewise.
+    """
+
+    name: str
+    group: str
+    at_least: float
+    share: Share
+    allowed: float
+    left: float
+    burns: tuple[float | None, ...]
+    is_kept: bool | None
+
+
 class Listed(NamedTuple):
     """The first rows of a list, and how many there are."""
 
@@ -73,6 +91,7 @@ class Report(NamedTuple):
     total: Line
     types: list[Line]
     statuses: list[Line]
+    targets: list[TargetLine]
     lateness: list[dict[str, Any]]
     weeks: list[tuple[date, Share]]
     work: list[tuple[date, int, int]]
@@ -124,33 +143,34 @@ def report(publication: Publication, monday: date | None = None) -> Report:
             f"{publication.as_of:%Y-%m-%d %H:%M} UTC."
         )
         raise PublicationError(msg)
-    decided = _decided(publication, since)
+    decided = decided_counts(publication, since)
     recent = Scope(since=until - FINDING_WEEKS * WEEK, until=until)
     open_stays = forecast(publication)
     soon = open_stays.filter(
         (pl.col("sla_deadline") >= publication.as_of)
         & (pl.col("sla_deadline") < publication.as_of + WEEK)
     )
-    tested = past_mondays_tested(publication)
+    back_tested = tested(publication)
     return Report(
         week,
         since.date(),
         (until - timedelta(days=1)).date(),
         publication.cut,
         publication.as_of,
-        _lines(decided, [])[0] if decided.height else _line("all", 0, 0, 0, 0),
-        _lines(decided, ["entity_type"]),
-        _lines(decided, ["entity_type", "workflow_name", "status"]),
-        _lateness(publication, since),
-        _weeks(publication, until),
+        total_line(decided),
+        compliance_lines(decided, ["entity_type"]),
+        compliance_lines(decided, ["entity_type", "workflow_name", "status"]),
+        target_lines(publication, until),
+        lateness(publication, since),
+        compliance_by_week(publication, until),
         _work(publication, until),
-        _bands(publication),
+        open_by_band(publication),
         _findings(publication, recent),
         _associations(publication, recent),
         _listed(soon),
         float(soon["breach_probability"].sum()),
-        tested.verdict if tested else None,
-        tested.calibration.to_dicts() if tested else [],
+        back_tested.verdict if back_tested else None,
+        back_tested.calibration.to_dicts() if back_tested else [],
     )
 
 
@@ -175,9 +195,14 @@ def _line(group: str, met: int, due: int, met_before: int, due_before: int) -> L
     )
 
 
-def _decided(publication: Publication, since: datetime) -> pl.DataFrame:
-    """Counts of the week and of the one before, by type, workflow and status."""
-    source = judged(ALL)
+def decided_counts(
+    publication: Publication, since: datetime, scope: Scope = ALL
+) -> pl.DataFrame:
+    """Counts of the week and of the one before, by type, workflow and status.
+
+    scope: of whatever instant; what was decided when is the question here.
+    """
+    source = judged(scope)
     sql = f"""
         select
             entity_type,
@@ -195,7 +220,13 @@ def _decided(publication: Publication, since: datetime) -> pl.DataFrame:
     return publication.frame(Query(sql, {**source.parameters, **span}))
 
 
-def _lines(decided: pl.DataFrame, by: Sequence[str]) -> list[Line]:
+def total_line(decided: pl.DataFrame) -> Line:
+    """All of what was decided, as one group."""
+    lines = compliance_lines(decided, []) if decided.height else []
+    return lines[0] if lines else _line("all", 0, 0, 0, 0)
+
+
+def compliance_lines(decided: pl.DataFrame, by: Sequence[str]) -> list[Line]:
     """Groups of which something was due in the week, the most breaches first."""
     counts = ("met", "due", "met_before", "due_before")
     sums = [pl.col(name).sum() for name in counts]
@@ -211,9 +242,57 @@ def _lines(decided: pl.DataFrame, by: Sequence[str]) -> list[Line]:
     return sorted(found, key=lambda line: (line.now.met - line.now.due, line.group))
 
 
-def _lateness(publication: Publication, since: datetime) -> list[dict[str, Any]]:
-    """How late breaches were that ended in the week, by type; seconds."""
+def target_lines(
+    publication: Publication, until: datetime, entity_type: str | None = None
+) -> list[TargetLine]:
+    """Those in force on the week's last day, by name; of a type, or of all."""
     sql = """
+        select
+            target_name,
+            concat_ws(' / ', entity_type, workflow_name, status, business_entity_name)
+                as target_group,
+            at_least_ratio,
+            allowed_count,
+            left_count,
+            met_count,
+            due_count,
+            is_kept,
+            list(burn_rate order by window_days) over (
+                partition by target_name
+            ) as burns
+        from target_compliance
+        left join business_entities using (business_entity_id)
+        where
+            through_on = $last
+            and ($entity_type is null or entity_type = $entity_type)
+        qualify window_days = 7
+        order by target_name
+    """
+    asked = {
+        "last": (until - timedelta(days=1)).date(),
+        "entity_type": entity_type,
+    }
+    return [
+        TargetLine(
+            row["target_name"],
+            row["target_group"],
+            row["at_least_ratio"],
+            _share(row["met_count"], row["due_count"]),
+            row["allowed_count"],
+            row["left_count"],
+            tuple(row["burns"]),
+            row["is_kept"],
+        )
+        for row in publication.frame(Query(sql, asked)).iter_rows(named=True)
+    ]
+
+
+def lateness(
+    publication: Publication, since: datetime, scope: Scope = ALL
+) -> list[dict[str, Any]]:
+    """How late breaches were that ended in the week, by type; seconds."""
+    condition = scope.condition()
+    sql = f"""
         select
             entity_type,
             count(*) as breached_count,
@@ -226,18 +305,22 @@ def _lateness(publication: Publication, since: datetime) -> list[dict[str, Any]]
         from (
             select *, epoch_us(left_at) - epoch_us(sla_deadline) as late_us
             from status_intervals
-            where verdict = 'breached' and left_at >= $since and left_at < $until
+            where
+                {condition.sql}
+                and verdict = 'breached' and left_at >= $since and left_at < $until
         )
         group by entity_type
         order by breached_count desc, entity_type
     """
     span = {"since": since, "until": since + WEEK}
-    return publication.frame(Query(sql, span)).to_dicts()
+    return publication.frame(Query(sql, {**condition.parameters, **span})).to_dicts()
 
 
-def _weeks(publication: Publication, until: datetime) -> list[tuple[date, Share]]:
-    """Compliance week by week; a week in which nothing was due has none."""
-    source = judged(ALL)
+def compliance_by_week(
+    publication: Publication, until: datetime, scope: Scope = ALL
+) -> list[tuple[date, Share]]:
+    """Compliance of the weeks up to an instant; where nothing was due there is none."""
+    source = judged(scope)
     sql = f"""
         select
             weeks.monday,
@@ -279,9 +362,10 @@ def _work(publication: Publication, until: datetime) -> list[tuple[date, int, in
     return list(publication.frame(Query(sql, span)).iter_rows())
 
 
-def _bands(publication: Publication) -> list[dict[str, Any]]:
+def open_by_band(publication: Publication, scope: Scope = ALL) -> list[dict[str, Any]]:
     """Open stays by type and by how much of their time is used, as of the clock."""
-    sql = """
+    condition = scope.condition()
+    sql = f"""
         select
             entity_type,
             sum(open_count)::bigint as open_count,
@@ -296,10 +380,11 @@ def _bands(publication: Publication) -> list[dict[str, Any]]:
                 sum(open_count) filter (used_band = 'overdue'), 0
             )::bigint as overdue
         from open_work
+        where {condition.sql}
         group by entity_type
         order by overdue desc, entity_type
     """
-    return publication.frame(Query(sql, {})).to_dicts()
+    return publication.frame(Query(sql, condition.parameters)).to_dicts()
 
 
 def _findings(publication: Publication, scope: Scope) -> Listed:
@@ -320,8 +405,8 @@ def _listed(frame: pl.DataFrame) -> Listed:
     return Listed(frame.head(SHOWN).to_dicts(), frame.height)
 
 
-def past_mondays_tested(publication: Publication) -> BackTest | None:
-    """How good the forecast was on past Mondays; None where none could be asked."""
+def tested(publication: Publication) -> BackTest | None:
+    """The forecast held against what came, on past Mondays; None of no history."""
     last = _midnight(last_week(publication.as_of))
     begun = publication.frame(
         Query("select min(entered_at) as begun from status_intervals", {})
@@ -341,10 +426,12 @@ def page(found: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "percent": _percent,
-        "lasting": _lasting,
+        "percent": percent,
+        "lasting": lasting,
         "count": _count,
-        "odds": _odds,
+        "odds": odds,
+        "burn": burn,
+        "budget": budget,
     }
     template = environment.get_template("report.html")
     return template.render(
@@ -356,7 +443,8 @@ def page(found: Report) -> str:
     )
 
 
-def _percent(ratio: float | None) -> str:
+def percent(ratio: float | None) -> str:
+    """A share, or NOTHING."""
     return NOTHING if ratio is None else f"{ratio:.1%}"
 
 
@@ -364,13 +452,26 @@ def _count(number: int | None) -> str:
     return NOTHING if number is None else f"{number:,}"
 
 
-def _odds(ratio: float | None) -> str:
+def odds(ratio: float | None) -> str:
+    """An odds ratio, or another that has no upper end; or NOTHING."""
     if ratio is None:
         return NOTHING
     return f"{ratio:,.2f}" if isfinite(ratio) else "without bound"
 
 
-def _lasting(seconds: int | None) -> str:
+def burn(rate: float | None) -> str:
+    """A burn rate, or NOTHING."""
+    if rate is None:
+        return NOTHING
+    return f"{rate:,.1f}" if isfinite(rate) else "without bound"
+
+
+def budget(count: float) -> str:
+    """A budget in breaches; a part of one is worth telling where there are few."""
+    return f"{count:,.1f}".removesuffix(".0")
+
+
+def lasting(seconds: int | None) -> str:
     """A duration in its two largest units: 3 d 4 h, 12 min 5 s."""
     if seconds is None:
         return NOTHING

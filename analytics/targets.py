@@ -1,11 +1,14 @@
 """Targets of compliance: how much of the error budget is spent, and how fast.
 
 Compliance is S21's. A stay counts at the instant that decided it: a breach at its
-deadline, a met one when it ended. Where targets are kept, and who is told, is not here.
+deadline, a met one when it ended. To the hour, and with exact intervals; by whole days,
+and by what a target asked on each, the table target_compliance tells it. Who is told is
+not here.
 """
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from math import inf
 from typing import NamedTuple
 
 import polars as pl
@@ -43,7 +46,8 @@ BURN_RULES = (
 class Target:
     """At least this compliance, of stays decided from a date on (UTC), inclusive.
 
-    workflow_name, status: None for all. ratio: in (0, 1).
+    workflow_name, status, business_entity_id: None for all. ratio: in (0, 1]; of 1
+    there is no budget, and any breach burns infinitely fast.
     """
 
     entity_type: str
@@ -51,10 +55,11 @@ class Target:
     status: str | None
     ratio: float
     from_date: date
+    business_entity_id: str | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.ratio < 1:
-            msg = f"A target of {self.ratio} is none: give a ratio between 0 and 1."
+        if not 0 < self.ratio <= 1:
+            msg = f"A target of {self.ratio} is none: give a ratio up to 1, above 0."
             raise ValueError(msg)
 
 
@@ -75,6 +80,23 @@ class Budget(NamedTuple):
     is_missed: bool
 
 
+def in_force(publication: Publication) -> dict[str, Target]:
+    """The targets in force on the day of the publication's clock, by name."""
+    sql = """
+        select
+            target_name, entity_type, workflow_name, status, at_least_ratio,
+            effective_from, business_entity_id
+        from targets
+        where
+            effective_from <= $today
+            and (effective_until is null or effective_until > $today)
+        order by target_name
+    """
+    today = {"today": publication.as_of.astimezone(UTC).date()}
+    rows = publication.frame(Query(sql, today)).iter_rows()
+    return {name: Target(*scope) for name, *scope in rows}
+
+
 def error_budget(publication: Publication, target: Target) -> Budget:
     """What is spent of a target's error budget by the publication's clock."""
     row = _counts(publication, target, [_before(target)]).row(0, named=True)
@@ -85,11 +107,17 @@ def error_budget(publication: Publication, target: Target) -> Budget:
         due,
         breached,
         allowed,
-        breached / allowed if due else None,
+        _spent(breached, allowed) if due else None,
         (due - breached) / due if due else None,
         interval,
         interval.high < target.ratio,
     )
+
+
+def _spent(breached: int, allowed: float) -> float:
+    if allowed:
+        return breached / allowed
+    return inf if breached else 0.0
 
 
 def burn_rates(publication: Publication, target: Target) -> pl.DataFrame:
@@ -144,9 +172,10 @@ def _windows(
         "since",
         "due_count",
         "breached_count",
-        (pl.col("burn_ratio") / budget).alias("burn_rate"),
-        (pl.col("burn_low") / budget).alias("burn_low"),
-        (pl.col("burn_high") / budget).alias("burn_high"),
+        # Nothing of no budget is nothing.
+        (pl.col("burn_ratio") / budget).fill_nan(0).alias("burn_rate"),
+        (pl.col("burn_low") / budget).fill_nan(0).alias("burn_low"),
+        (pl.col("burn_high") / budget).fill_nan(0).alias("burn_high"),
     )
 
 
@@ -165,6 +194,7 @@ def _counts(
             entity_type=target.entity_type,
             workflow_name=target.workflow_name,
             status=target.status,
+            business_entity_id=target.business_entity_id,
         )
     )
     sql = f"""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import duckdb
 
-from analytics import breaches, findings, forecast, survival, targets
+from analytics import breaches, findings, flow, forecast, survival, targets
 from analytics.published import DATABASE, Publication, open_publication
 from analytics.stays import Scope
 from benchmarks.report import Figure, at_most, report, seconds
@@ -164,6 +164,8 @@ def _questions(publication: Publication) -> list[tuple[str, Callable[[], object]
             "two months side by side",
             lambda: breaches.compare(publication, before, month),
         ),
+        ("moves of all", lambda: flow.directly_follows(publication)),
+        ("open and overdue by day", lambda: flow.work_by_day(publication)),
         ("forecast of all open stays", lambda: forecast.forecast(publication)),
         (
             "forecast by what was known a month ago",

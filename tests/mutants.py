@@ -1295,8 +1295,8 @@ MUTANTS = (
     Mutant(
         "Words: a calendar with defects is said to be missing",
         "ingest/configuration/workflows.py",
-        "        return {*others, *self.named_calendars}\n",
-        '        return {*others, *(c["calendar_name"] for c in self.calendars)}\n',
+        "        files = [*others, *self.taken]\n",
+        "        files = [*others, *self.calendars, *self.workflows]\n",
         ("tests/ingest/test_workflows.py",),
     ),
     Mutant(
@@ -1786,6 +1786,48 @@ MUTANTS = (
         ("tests/dagster_project/test_alerts.py",),
     ),
     Mutant(
+        "Targets: a later version leaves an earlier one in force",
+        "dbt/models/sla/served/target_compliance.sql",
+        "or targets.effective_until > decided.counted_on",
+        "or targets.effective_until >= decided.counted_on",
+        (HISTORIES,),
+    ),
+    Mutant(
+        "Targets: a breach counts on the day that the stay ended",
+        "dbt/models/sla/stored/workload_changes.sql",
+        "(case when verdict = 'breached' then sla_deadline end, 0",
+        "(case when verdict = 'breached' then left_at end, 0",
+        (HISTORIES,),
+    ),
+    Mutant(
+        "Targets: a change judges again what was decided today",
+        "ingest/configuration/workflows.py",
+        "and version.identity[2] <= today",
+        "and version.identity[2] < today",
+        ("tests/ingest/test_workflows.py",),
+    ),
+    Mutant(
+        "Signals: one that stands begins with each look",
+        "dagster_project/alerts/signals.py",
+        "        if signal_id not in stood:",
+        "        if signal_id:",
+        ("tests/dagster_project/test_target_signals.py",),
+    ),
+    Mutant(
+        "Signals: one that was told is told again",
+        "dagster_project/alerts/due.py",
+        "as last), 'end') = 'signal')",
+        "as last), 'end') = 'nothing')",
+        ("tests/dagster_project/test_target_signals.py",),
+    ),
+    Mutant(
+        "Signals: one breach of one stay is a fire",
+        "dagster_project/alerts/signals.py",
+        "return bool(least * row",
+        "return bool(row",
+        ("tests/dagster_project/test_target_signals.py",),
+    ),
+    Mutant(
         "Alerts: what was told is told again",
         "dagster_project/alerts/due.py",
         "'') <> 'alert'",
@@ -1795,8 +1837,8 @@ MUTANTS = (
     Mutant(
         "Alerts: nothing is taken back",
         "dagster_project/alerts/due.py",
-        "return corrections + cursor.execute(",
-        "return cursor.execute(",
+        "return corrections + alerts + cursor",
+        "return alerts + cursor",
         ("tests/dagster_project/test_alerts.py",),
     ),
     Mutant(
@@ -2009,6 +2051,34 @@ MUTANTS = (
         "beats = interval.low > 0",
         "beats = interval.high > 0",
         ("tests/analytics/test_forecast.py",),
+    ),
+    Mutant(
+        "Notebooks: the review of a week leaves out nobody",
+        "analytics/report.py",
+        "from open_work\n        where {condition.sql}",
+        "from open_work",
+        ("tests/analytics/test_notebooks.py",),
+    ),
+    Mutant(
+        "Notebooks: what ended stays overdue in the course of work",
+        "analytics/flow.py",
+        "if(verdict = 'breached', -1, 0)",
+        "0",
+        ("tests/analytics/test_notebooks.py",),
+    ),
+    Mutant(
+        "Notebooks: rows are late that came before later ones",
+        "analytics/quality.py",
+        "rows between 1 following and unbounded following",
+        "rows between unbounded preceding and 1 preceding",
+        ("tests/analytics/test_notebooks.py",),
+    ),
+    Mutant(
+        "Notebooks: a status's name is read by Mermaid",
+        "notebooks/process_map.py",
+        'return re.sub(r"[^\\w ,.·-]", lambda found: f"#{ord(found[0])};", text)',
+        "return text",
+        ("tests/analytics/test_notebooks.py",),
     ),
 )
 

@@ -5,7 +5,7 @@ Rows are dicts with the columns of schema raw; a workflow version has its steps 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -26,6 +26,7 @@ class Facts(NamedTuple):
     users: list[Row]
     business_entities: list[Row]
     calendars: list[Row]
+    targets: Sequence[Row] = ()
 
 
 class Stay(NamedTuple):

@@ -5,8 +5,9 @@ where stays do not tell. Nothing of the project.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
+from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
@@ -290,3 +291,91 @@ def _untouched_band(touched_at: datetime, as_of: datetime) -> str | None:
         if as_of - touched_at < timedelta(days=days):
             return band
     return "over 30"
+
+
+def target_compliance(facts: Facts, stays: list[Row], as_of: datetime) -> list[Row]:
+    """The rows of target_compliance: each window of each day counted by itself."""
+    decisions = [(stay, *told) for stay in stays if (told := _decided(stay, as_of))]
+    names = sorted({row["target_name"] for row in facts.targets})
+    return [row for name in names for row in _compliance(name, facts, decisions, as_of)]
+
+
+def _decided(stay: Row, as_of: datetime) -> tuple[date, bool] | None:
+    """On which day it was known whether a stay breached, and whether it did."""
+    if stay["verdict"] == "met":
+        return day(stay["left_at"]), False
+    deadline = stay["sla_deadline"]
+    lasts = stay["left_at"] is None and deadline is not None
+    is_overdue = lasts and deadline < as_of and stay["entered_at"] <= as_of
+    if stay["verdict"] == "breached" or is_overdue:
+        return day(deadline), True
+    return None
+
+
+def _asked_on(versions: Sequence[Row], when: date) -> Row | None:
+    """What a target asks on a day: the newest version of the newest day until then."""
+    begun = [row for row in versions if row["effective_from"] <= when]
+    newest = max(
+        begun, key=lambda row: (row["effective_from"], row["created_at"]), default=None
+    )
+    return newest if newest and newest["at_least"] is not None else None
+
+
+def _compliance(
+    name: str, facts: Facts, decisions: list[tuple[Row, date, bool]], as_of: datetime
+) -> Iterable[Row]:
+    versions = [row for row in facts.targets if row["target_name"] == name]
+    last = day(as_of) - timedelta(days=1)
+    judged: list[tuple[date, bool, Fraction]] = []
+    for stay, when, is_breached in decisions:
+        asked = _asked_on(versions, when) if when <= last else None
+        if asked and _is_about(asked, stay):
+            judged.append((when, is_breached, 1 - Fraction(asked["at_least"]) / 100))
+    through = min((when for when, *_ in judged), default=last)
+    while through <= last:
+        asked = _asked_on(versions, through)
+        for days in (1, 7, 28) if asked else ():
+            since = through - timedelta(days=days)
+            own = [one for one in judged if since < one[0] <= through]
+            yield _window(asked, through, days, own)
+        through += timedelta(days=1)
+
+
+def _is_about(target: Row, stay: Row) -> bool:
+    owner = target["business_entity_id"]
+    return (
+        target["entity_type"] == stay["entity_type"]
+        and target["workflow_name"] in (None, stay["workflow_name"])
+        and target["status"] in (None, stay["status"])
+        and (owner is None or str(owner) == stay["business_entity_id"])
+    )
+
+
+def _window(
+    asked: Row | None, through: date, days: int, own: list[tuple[date, bool, Fraction]]
+) -> Row:
+    assert asked is not None
+    breached = sum(is_breached for _, is_breached, _ in own)
+    allowed = sum((share for *_, share in own), Fraction())
+    owner = asked["business_entity_id"]
+    burn: float | None = None
+    if own:
+        burn = breached / float(allowed) if allowed else breached and float("inf")
+    return {
+        "target_name": asked["target_name"],
+        "through_on": through,
+        "window_days": days,
+        "entity_type": asked["entity_type"],
+        "workflow_name": asked["workflow_name"],
+        "status": asked["status"],
+        "business_entity_id": owner and str(owner),
+        "at_least_ratio": float(asked["at_least"]) / 100,
+        "due_count": len(own),
+        "met_count": len(own) - breached,
+        "breached_count": breached,
+        "compliance_ratio": (len(own) - breached) / len(own) if own else None,
+        "allowed_count": float(allowed),
+        "left_count": float(allowed - breached),
+        "burn_rate": None if burn is None else float(burn),
+        "is_kept": breached <= allowed if own else None,
+    }

@@ -23,6 +23,7 @@ from dagster_project.alerts.channels import (
 )
 from dagster_project.alerts.due import Due, due_for
 from dagster_project.alerts.messages import Message, messages
+from dagster_project.alerts.signals import observe_signals
 from dagster_project.swap import PUBLISHED, exists
 from ingest.store.database import Connection, server_clock
 
@@ -64,6 +65,8 @@ def deliver_alerts(
 ) -> list[ChannelResult]:
     """Send through every channel what is due for it, and record it.
 
+    Which signals of targets began and ended is seen and recorded before.
+
     Args:
         connection: open, outside a transaction.
         as_of: what the clock shows; the database's clock by default.
@@ -76,9 +79,12 @@ def deliver_alerts(
     if not exists(connection, PUBLISHED):
         return []
     instant = as_of or server_clock(connection)
+    channels = channels_in_force(connection)
+    if channels and not is_dry_run:
+        observe_signals(connection, instant)
     return [
         _deliver(connection, channel, instant, is_dry_run=is_dry_run)
-        for channel in channels_in_force(connection)
+        for channel in channels
     ]
 
 

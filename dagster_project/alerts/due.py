@@ -1,6 +1,7 @@
 """What is due for a channel: alerts that it did not get, and those to be taken back.
 
-When an alert falls due is decided in dbt; here is what was told already.
+When an alert falls due is decided in dbt, and which signals stand in signals.py; here
+is what was told already.
 """
 
 from datetime import datetime
@@ -80,22 +81,56 @@ order by told.due_at, told.alert_id
 """
 
 
+# One that ended, or began and ended, before a channel could be told, is not told.
+_SIGNALS: LiteralString = f"""
+select
+    case when is_standing then 'signal' else 'end' end as kind, due.alert_id, due.stage,
+    null::uuid as interval_id, due.entity_type, null::bigint as entity_id,
+    due.target_name as status, null::timestamptz as sla_deadline, due.due_at, due.title,
+    due.said
+from (
+    select distinct on (signal_id)
+        *, signal_id as alert_id, rule as stage, observed_at as due_at
+    from raw.target_signals
+    order by signal_id, event_id desc
+) as due
+where
+    {_ROUTED}
+    and due.is_standing
+    <> (coalesce((select last.kind from ({_LAST}) as last), 'end') = 'signal')
+order by due.due_at, due.alert_id
+"""
+
+
 class Due(NamedTuple):
-    """An alert that a channel is to get, or a correction of one that it got."""
+    """An alert that a channel is to get, or a correction of one that it got.
+
+    A signal of a target, or its end, is of no stay: its status is the target's name,
+    its stage the rule, and it has a title and what is said of it.
+    """
 
     kind: str
     alert_id: UUID
     stage: str
-    interval_id: UUID
+    interval_id: UUID | None
     entity_type: str
-    entity_id: int
+    entity_id: int | None
     status: str
     sla_deadline: datetime | None
     due_at: datetime
+    title: str = ""
+    said: str = ""
+
+    @property
+    def is_of_a_stay(self) -> bool:
+        """Or of a target."""
+        return self.interval_id is not None
 
 
 def due_for(connection: Connection, channel: Channel, as_of: datetime) -> list[Due]:
-    """What a channel is to get as of an instant: corrections, then alerts, by due_at.
+    """What a channel is to get as of an instant: corrections, alerts, then signals.
+
+    Each of these by due_at.
 
     Args:
         connection: open, outside a transaction.
@@ -111,4 +146,5 @@ def due_for(connection: Connection, channel: Channel, as_of: datetime) -> list[D
             "select set_config('status_engine.as_of', %s, true)", [as_of.isoformat()]
         )
         corrections = cursor.execute(_TAKEN_BACK, values).fetchall()
-        return corrections + cursor.execute(_DUE, values).fetchall()
+        alerts = cursor.execute(_DUE, values).fetchall()
+        return corrections + alerts + cursor.execute(_SIGNALS, values).fetchall()

@@ -64,13 +64,29 @@ def messages(
     """
     if len(due) > digest_above:
         return [_digest(connection, due, as_of)]
-    stays = ((item, _stay(connection, item, as_of)) for item in due)
-    return [
-        _message(item, stay, as_of)
-        for item, stay in stays
-        # It may have ended since it was asked what is due.
-        if item.kind == "correction" or (stay and stay["left_at"] is None)
-    ]
+    found = (_by_itself(connection, item, as_of) for item in due)
+    return [message for message in found if message]
+
+
+def _by_itself(connection: Connection, item: Due, as_of: datetime) -> Message | None:
+    """Its message; None of a stay that ended since it was asked what is due."""
+    if not item.is_of_a_stay:
+        return _of_a_target(item, as_of)
+    stay = _stay(connection, item, as_of)
+    if item.kind == "correction" or (stay and stay["left_at"] is None):
+        return _message(item, stay, as_of)
+    return None
+
+
+def _of_a_target(item: Due, as_of: datetime) -> Message:
+    """What a signal says that began, or that it is over."""
+    where = f"{item.kind} {item.alert_id}, stage {item.stage}, as of {_utc(as_of)}"
+    more = "More: status-engine report, or sla.target_compliance"
+    return Message(_headline(item), "\n".join([item.said, more, where]), (item,))
+
+
+def _headline(item: Due) -> str:
+    return f"{'Over' if item.kind == 'end' else 'Signal'}: {item.title}"
 
 
 def _stay(connection: Connection, item: Due, as_of: datetime) -> dict[str, Any]:
@@ -138,9 +154,11 @@ def _corrected(item: Due, stay: dict[str, Any]) -> list[str]:
 def _digest(connection: Connection, due: Sequence[Due], as_of: datetime) -> Message:
     alerts = [item for item in due if item.kind == "alert"]
     stages = Counter(item.stage for item in alerts)
-    taken_back = len(due) - len(alerts)
+    taken_back = sum(item.kind == "correction" for item in due)
+    of_targets = [item for item in due if not item.is_of_a_stay]
     counts = [f"{n:,} {_words(stage)}" for stage, n in sorted(stages.items())]
     counts += [f"{taken_back:,} taken back"] if taken_back else []
+    counts += [f"{len(of_targets):,} of targets"] if of_targets else []
     worst: dict[Any, Due] = {}
     for item in sorted(alerts, key=lambda item: (item.sla_deadline, item.alert_id)):
         if len(worst) < WORST:
@@ -148,6 +166,7 @@ def _digest(connection: Connection, due: Sequence[Due], as_of: datetime) -> Mess
     stays = [_stay(connection, item, as_of) for item in worst.values()]
     groups = Counter((item.entity_type, item.status) for item in alerts)
     lines = [
+        *map(_headline, of_targets),
         *(
             f"{n:,} {kind} in '{shown(status)}'"
             for (kind, status), n in groups.most_common()

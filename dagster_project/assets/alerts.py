@@ -17,7 +17,10 @@ from dagster_project.assets.raw import tables_filled
 from dagster_project.resources import Warehouse
 from dagster_project.tables import Tables
 
-DUE = dg.AssetKey(["sla", "due_alerts"])
+READ = [
+    dg.AssetKey(["sla", name])
+    for name in ("due_alerts", "target_compliance", "targets")
+]
 
 
 class AlertsConfig(dg.Config):
@@ -36,7 +39,7 @@ def alert_assets(tables: Tables) -> dg.AssetsDefinition:
     specs = [
         dg.AssetSpec(
             ["alerts", table.name],
-            deps=[DUE, automatic.KEY],
+            deps=[*READ, automatic.KEY],
             description=f"{table.description} Alerts that are due are sent through "
             f"their channels, in order, until each was taken.\n\n{WHEN_RED['alerts']}",
             group_name="alerts",

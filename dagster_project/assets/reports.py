@@ -102,12 +102,12 @@ def forecast_backtest(
 ) -> Iterator[Any]:
     """Hold past forecasts against what came; where the history is short, say so."""
     from analytics.published import PublicationError, open_publication
-    from analytics.report import past_mondays_tested
+    from analytics.report import tested
 
     stopwatch = Stopwatch()
     try:
         with open_publication(warehouse.folder) as publication:
-            found, cut = past_mondays_tested(publication), publication.cut
+            found, cut = tested(publication), publication.cut
     except PublicationError as error:
         raise in_a_sentence(StatusEngineError(str(error))) from error
     metadata = _told(found) if found else {"verdict": TOO_SHORT, "forecasts": 0}

@@ -13,7 +13,10 @@ from ingest.store import database
 
 @click.group(name="alerts")
 def alerts_group() -> None:
-    """Tell people of SLAs that are at risk or breached; see alert_channels files."""
+    """Tell people of SLAs that are at risk or breached, and of signals of targets.
+
+    See alert_channels and targets files.
+    """
 
 
 @alerts_group.command(name="list")
@@ -44,7 +47,9 @@ def list_command(as_json: bool) -> None:
         [
             {
                 **{name: row[name] for name in names},
-                "sla_deadline": f"{row['sla_deadline']:%Y-%m-%d %H:%M} UTC",
+                "sla_deadline": f"{row['sla_deadline']:%Y-%m-%d %H:%M} UTC"
+                if row["sla_deadline"]
+                else None,
             }
             for row in rows
         ]

@@ -195,8 +195,8 @@ def demo(entities: int, seed: int, end: datetime | None) -> None:
     folder = _near(home / "published" / "current")
     tell(
         f"\nPublished: {folder}/ (Parquet files and analytics.duckdb)\n"
-        "Next:  make ui        the asset graph, runs and checks\n"
-        "       make notebook  what is overdue, compliance by week, where time goes\n"
+        "Next:  make ui         the asset graph, runs and checks\n"
+        "       make notebooks  service levels, bottlenecks, forecasts, data quality\n"
         f"       .venv/bin/status-engine explain {example}\n"
         "       .venv/bin/status-engine psql -c 'table sla.entity_current_status'\n"
         "       .venv/bin/status-engine run   takes in what is put into "

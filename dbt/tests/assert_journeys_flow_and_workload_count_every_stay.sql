@@ -13,6 +13,7 @@ stays as (
     select
         count(*) as stay_count,
         count(left_at) as closed_count,
+        count(*) filter (where verdict = 'met') as met_count,
         count(*) filter (where verdict = 'breached') as breached_count
     from {{ ref("status_intervals") }}
 ),
@@ -34,7 +35,9 @@ workload as (
     select
         coalesce(sum(arriving_count), 0) as arriving_count,
         coalesce(sum(leaving_count), 0) as leaving_count,
-        coalesce(sum(cleared_count), 0) as cleared_count
+        coalesce(sum(cleared_count), 0) as cleared_count,
+        coalesce(sum(met_count), 0) as met_count,
+        coalesce(sum(breached_count), 0) as breached_count
     from {{ ref("workload_changes") }}
 ),
 
@@ -51,6 +54,8 @@ select
     workload.arriving_count,
     workload.leaving_count,
     workload.cleared_count,
+    workload.met_count as decided_met_count,
+    workload.breached_count as decided_breached_count,
     handed.handover_count
 from stays
 cross join journeys
@@ -65,7 +70,9 @@ where
         flow.transition_count,
         workload.arriving_count,
         workload.leaving_count,
-        workload.cleared_count
+        workload.cleared_count,
+        workload.met_count,
+        workload.breached_count
     ) is distinct from (
         stays.stay_count,
         stays.breached_count,
@@ -73,5 +80,7 @@ where
         stays.stay_count,
         stays.stay_count,
         stays.closed_count,
+        stays.breached_count,
+        stays.met_count,
         stays.breached_count
     )

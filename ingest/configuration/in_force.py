@@ -1,4 +1,4 @@
-"""What is in force: workflows, calendars, users, business entities, entity types (S7).
+"""What is in force: workflows, calendars, parties, entity types and targets (S7).
 
 Rows only: texts are made of them in dagster_project/cli/workflow_text.py.
 """
@@ -81,6 +81,12 @@ versions as (
     union all
     select 5, 'entity type', entity_type, null, true, created_at, null, entity_type
     from raw.entity_type_versions
+    union all
+    select
+        6, 'target', target_name || ' from ' || effective_from, business_entity_id,
+        at_least is not null, created_at, null,
+        concat_ws('/', effective_from, target_name)
+    from raw.targets
 ),
 
 numbered as (

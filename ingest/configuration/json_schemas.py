@@ -40,6 +40,13 @@ CHANNEL_DEFAULTS: dict[str, Any] = {
     "pipeline_alerts": False,
     "is_active": True,
 }
+# What a target may leave out.
+TARGET_DEFAULTS: dict[str, Any] = {
+    "workflow": None,
+    "status": None,
+    "business_entity": None,
+    "notify": [],
+}
 # The stages that every stay with a deadline has.
 AT_RISK, BREACHED = "at_risk", "breached"
 _FLAG = {"type": "boolean"}
@@ -420,6 +427,60 @@ ALERT_CHANNELS = mapping_of(
         )
     }
 )
+TARGETS = mapping_of(
+    {
+        "targets": key(
+            list_of(
+                mapping_of(
+                    {
+                        "name": key(
+                            NAME, "Its name; with another effective_from it changes."
+                        ),
+                        "entity_type": key(NAME, "Of which stays: of these entities."),
+                        "workflow": key(
+                            NAME,
+                            "Only under the workflow of this name; null for all, the "
+                            "default.",
+                            or_null=True,
+                        ),
+                        "status": key(
+                            _STATUS,
+                            "Only in this status; null for all, the default.",
+                            or_null=True,
+                        ),
+                        "business_entity": key(
+                            NAME,
+                            "Only of entities of this one, by name; null for all, the "
+                            "default.",
+                            or_null=True,
+                        ),
+                        "at_least": key(
+                            {
+                                "type": "number",
+                                "minimum": 1,
+                                "maximum": 100,
+                                "examples": [95],
+                            },
+                            "Compliance (S21) in percent, with at most four decimals; "
+                            "null ends the target.",
+                            or_null=True,
+                        ),
+                        "effective_from": key(
+                            _DATE,
+                            "The UTC day from which on it holds, for stays that are "
+                            "decided from then on.",
+                        ),
+                        "notify": key(
+                            list_of(NAME), "The roles that its signals are for."
+                        ),
+                    },
+                    optional=tuple(TARGET_DEFAULTS),
+                )
+            ),
+            "Shares of deadlines that are to be met.",
+        )
+    }
+)
 KINDS: dict[str, Schema] = {
     "workflow": WORKFLOW,
     "calendar": CALENDAR,
@@ -427,6 +488,7 @@ KINDS: dict[str, Schema] = {
     "business_entities": BUSINESS_ENTITIES,
     "user_accounts": USER_ACCOUNTS,
     "alert_channels": ALERT_CHANNELS,
+    "targets": TARGETS,
 }
 
 

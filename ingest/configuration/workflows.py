@@ -1,9 +1,8 @@
 """Configuration files, checked, then applied as new versions (S7).
 
-They hold entity types, workflows, calendars, users, business entities and channels of
-alerts. Which
-version binds an entity is decided in dbt (S8); nothing here judges transitions. What
-is in force is read in in_force.py.
+They hold entity types, workflows, calendars, users, business entities, channels of
+alerts and targets. Which version binds an entity is decided in dbt (S8); nothing here
+judges transitions. What is in force is read in in_force.py.
 """
 
 import json
@@ -27,10 +26,17 @@ from ingest.configuration.json_schemas import (
     BUSINESS_ENTITIES,
     CHANNEL_DEFAULTS,
     ENTITY_TYPES,
+    TARGET_DEFAULTS,
     USER_ACCOUNTS,
 )
 from ingest.configuration.opening_rows import opening_copies
 from ingest.configuration.schema_checks import schema_defects
+from ingest.configuration.target_checks import (
+    Steps,
+    scope_defects,
+    steps_named,
+    target_defects,
+)
 from ingest.configuration.workflow_checks import (
     repeated,
     rivals,
@@ -42,7 +48,7 @@ from ingest.configuration.workflow_checks import (
 from ingest.configuration.yaml_files import Located, read_yaml, yaml_paths
 from ingest.errors import WorkflowError
 from ingest.identity import NAMESPACE
-from ingest.store.database import Connection
+from ingest.store.database import Connection, server_clock
 from ingest.store.locks import Lock, hold_to_the_end
 
 # A file of 4 MiB may hold half a million of them.
@@ -66,6 +72,7 @@ class Configuration:
     business_entities: tuple[Located, ...]
     user_accounts: tuple[Located, ...]
     alert_channels: tuple[Located, ...]
+    targets: tuple[Located, ...]
     warnings: tuple[str, ...]
 
 
@@ -102,12 +109,14 @@ def load(*paths: Path) -> Configuration:
 
 
 def check(path: Path) -> Configuration:
-    """As `load`, and a workflow's calendar must be in a file of the same folder.
+    """As `load`, and what is named must be in a file of the same folder.
+
+    The calendar of a workflow, and the workflow and status of a target.
 
     Raises:
         WorkflowError: one line a defect, with file, line and key.
     """
-    return _load([path], _calendars_beside(path))
+    return _load([path], _others_beside(path))
 
 
 def apply(
@@ -121,13 +130,15 @@ def apply(
         at: the instant from which the versions hold; the database's clock by default.
 
     Raises:
-        WorkflowError: an entity type, business entity or calendar is unknown. Nothing
+        WorkflowError: an entity type, business entity, calendar, workflow or status
+            is unknown, or a target would judge again what was decided before. Nothing
             is written.
     """
     with connection.transaction():
         hold_to_the_end(connection, Lock.CONFIGURATION)
         versions = list(_versions(connection, configuration))
         changed = [version for version, _ in _changes(connection, versions)]
+        _refuse_judging_again(connection, changed, at)
         if changed:
             _append_versions(connection, changed, len(versions), at)
         if any(version.opening for version in changed):
@@ -148,6 +159,7 @@ def compare(
     with connection.transaction():
         versions = list(_versions(connection, configuration))
         changes = _changes(connection, versions)
+        _refuse_judging_again(connection, [version for version, _ in changes], None)
     return tuple(
         d for version, stored in changes for d in _differences(version, stored)
     )
@@ -184,13 +196,17 @@ def propose(
 
 
 class _Version(NamedTuple):
-    """One definition in the form in which it is compared: JSON text, keys sorted."""
+    """One definition in the form in which it is compared: JSON text, keys sorted.
+
+    where: it stands, as far as something may be said of it later.
+    """
 
     table: str
     identity: tuple[str, ...]
     title: str
     content: str
     opening: Opening | None = None
+    where: str = ""
 
 
 def _judged_types(
@@ -207,8 +223,8 @@ def _judged_types(
     return tuple(sorted({*types, *(name for (name,) in rows)}))
 
 
-def _load(paths: Sequence[Path], calendars: Collection[str] | None) -> Configuration:
-    """calendars: the only ones beside those of the files; None if others may be."""
+def _load(paths: Sequence[Path], others: list[Located] | None) -> Configuration:
+    """others: the only files beside these; None if there may be more."""
     defects: list[str] = []
     files = _Files()
     is_read = True
@@ -219,8 +235,8 @@ def _load(paths: Sequence[Path], calendars: Collection[str] | None) -> Configura
         is_read = is_read and content is not None
     defects += files.defects()
     # What can't be read may be the calendar that another file names.
-    if calendars is not None and is_read:
-        defects += unknown_calendars(files.workflows, files.calendar_names(calendars))
+    if others is not None and is_read:
+        defects += files.unknown(others)
     if defects:
         more = len(defects) - MOST_DEFECTS
         told = defects[:MOST_DEFECTS]
@@ -239,10 +255,16 @@ class _Files:
     business_entities: list[Located] = field(default_factory=list)
     user_accounts: list[Located] = field(default_factory=list)
     alert_channels: list[Located] = field(default_factory=list)
-    named_calendars: set[str] = field(default_factory=set)
+    targets: list[Located] = field(default_factory=list)
+    taken: list[Located] = field(default_factory=list)
 
     def take(self, content: Located) -> list[str]:
         """Keep what a file holds, or say what is wrong with it."""
+        self.taken.append(content)
+        if "targets" in content:
+            defects = target_defects(content)
+            self.targets += [] if defects else content["targets"]
+            return defects
         for kept, shape in (
             (self.entity_types, ENTITY_TYPES),
             (self.business_entities, BUSINESS_ENTITIES),
@@ -255,8 +277,6 @@ class _Files:
                 kept += [] if defects else content[key]
                 return defects
         is_calendar = _is_calendar(content)
-        if is_calendar:
-            self.named_calendars.add(str(content.get("calendar_name")))
         kept = self.calendars if is_calendar else self.workflows
         defects = (calendar_defects if is_calendar else workflow_defects)(content)
         if not defects:
@@ -273,11 +293,17 @@ class _Files:
             yield from repeated(self.business_entities, (key,))
         yield from repeated(self.user_accounts, ("id",))
         yield from repeated(self.alert_channels, ("name",))
+        yield from repeated(self.targets, ("name", "effective_from"))
         yield from rivals(self.workflows)
 
-    def calendar_names(self, others: Iterable[str]) -> set[str]:
-        """Of all calendars, those with defects as well."""
-        return {*others, *self.named_calendars}
+    def unknown(self, others: Sequence[Located]) -> Iterator[str]:
+        """What is named, and is in none of these files, with defects or not."""
+        files = [*others, *self.taken]
+        calendars = {str(f["calendar_name"]) for f in files if "calendar_name" in f}
+        yield from unknown_calendars(self.workflows, calendars)
+        steps = steps_named(files)
+        for target in self.targets:
+            yield from scope_defects(target.over(TARGET_DEFAULTS), steps)
 
     def configuration(self) -> Configuration:
         calendars = tuple(map(to_calendar, self.calendars))
@@ -293,6 +319,7 @@ class _Files:
             tuple(self.business_entities),
             tuple(self.user_accounts),
             tuple(self.alert_channels),
+            tuple(self.targets),
             tuple(warnings),
         )
 
@@ -304,13 +331,13 @@ def _is_calendar(content: Located) -> bool:
     return "calendar_name" in content or (is_timed and not is_workflow)
 
 
-def _calendars_beside(path: Path) -> set[str]:
-    """Names of the calendars in other files of its folder, whatever else is in it."""
+def _others_beside(path: Path) -> list[Located]:
+    """What other files of its folder hold, as far as they can be read."""
     if yaml_paths(path) != [path]:
-        return set()
+        return []
     others = (file for file in yaml_paths(path.parent) if file != path)
     files = (read_yaml(file, []) for file in others)
-    return {str(f["calendar_name"]) for f in files if f and "calendar_name" in f}
+    return [content for content in files if content]
 
 
 def _changes(
@@ -320,6 +347,28 @@ def _changes(
     stored = _stored(connection)
     pairs = ((version, stored.get(version.identity)) for version in versions)
     return [(version, now) for version, now in pairs if now != version.content]
+
+
+def _refuse_judging_again(
+    connection: Connection, changed: Sequence[_Version], at: datetime | None
+) -> None:
+    """A target that is known changes from a day on that is to come.
+
+    Of days that began, stays were judged by what it asked then.
+    """
+    rows = connection.execute("select distinct target_name from raw.targets").fetchall()
+    known = {name for (name,) in rows}
+    today = (at or server_clock(connection)).astimezone(UTC).date().isoformat()
+    told = [
+        f"{version.where}: {version.title} would judge again what was decided before: "
+        f"give the change an effective_from after {today}."
+        for version in changed
+        if version.table == "targets"
+        and version.identity[1] in known
+        and version.identity[2] <= today
+    ]
+    if told:
+        raise WorkflowError("\n".join(told))
 
 
 def _differences(version: _Version, stored: str | None) -> Iterator[Difference]:
@@ -395,6 +444,47 @@ def _versions(
         _require_known(full, "entity_types", types)
         _require_known(full, "business_entities", sorted(names))
         yield _channel_version(full, names)
+    yield from _target_versions(connection, configuration, types, names)
+
+
+def _target_versions(
+    connection: Connection,
+    configuration: Configuration,
+    types: Collection[str],
+    names: dict[str, str],
+) -> Iterator[_Version]:
+    targets = [target.over(TARGET_DEFAULTS) for target in configuration.targets]
+    steps = _known_steps(connection) if targets else {}
+    steps = steps_named(configuration.workflows, steps)
+    for target in targets:
+        _require_known(target, "entity_type", types)
+    defects = [d for target in targets for d in scope_defects(target, steps)]
+    if defects:
+        raise WorkflowError("\n".join(defects))
+    for target in targets:
+        content = {
+            "entity_type": target["entity_type"],
+            "workflow_name": target["workflow"],
+            "status": target["status"],
+            "business_entity_id": _entity_id(target, names),
+            "at_least": _plain(target["at_least"]),
+            "roles": sorted(target["notify"]),
+        }
+        name, day = target["name"], target["effective_from"]
+        title = f"target {name} from {day}"
+        version = _version("targets", (name, day), title, content)
+        yield version._replace(where=target.at("effective_from"))
+
+
+def _known_steps(connection: Connection) -> Steps:
+    """Statuses that any version of a workflow has, by its type and name."""
+    rows = connection.execute(
+        "select entity_type, workflow_name, array_agg(distinct status_name) "
+        "from raw.status_workflow_steps as steps "
+        "inner join raw.status_workflows as workflows on workflows.id = workflow_id "
+        "group by entity_type, workflow_name"
+    ).fetchall()
+    return {(kind, name): frozenset(statuses) for kind, name, statuses in rows}
 
 
 def _require_known(item: Located, key: str, known: Collection[str]) -> None:
@@ -495,6 +585,17 @@ def _entity_id(item: Located, names: dict[str, str]) -> str | None:
 
 
 STORED = (
+    """
+select distinct on (target_name, effective_from)
+    array['targets', target_name, to_char(effective_from, 'YYYY-MM-DD')],
+    json_build_object(
+        'entity_type', entity_type, 'workflow_name', workflow_name, 'status', status,
+        'business_entity_id', business_entity_id,
+        'at_least', trim_scale(at_least)::text, 'roles', roles
+    )
+from raw.targets
+order by target_name, effective_from, created_at desc
+""",
     """
 select distinct on (channel_name)
     array['alert_channels', channel_name],
@@ -623,6 +724,9 @@ def _append_version(
         own = {"id": version_id, "calendar_name": identity[0]}
     elif version.table == "alert_channels":
         own = {"version_id": version_id, "channel_name": identity[0]}
+    elif version.table == "targets":
+        name, day = identity
+        own = {"version_id": version_id, "target_name": name, "effective_from": day}
     else:
         own = {"version_id": version_id, "id": identity[0]}
     _insert(connection, version.table, {**values, **own, **content}, schema)

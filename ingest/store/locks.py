@@ -31,6 +31,7 @@ class Lock(IntEnum):
     SWAP = 7_361_820_149
     INBOX = 7_361_820_150
     REPLAY = 7_361_820_151
+    SIGNALS = 7_361_820_153
     SOURCES = 7_361_820_159
 
 

@@ -15,7 +15,7 @@ from published_rows import Publish, write_file
 from analytics.published import DATABASE, Publication, open_publication
 
 Installation = Callable[..., AbstractContextManager[str]]
-Published = Callable[[str, datetime], AbstractContextManager[Publication]]
+Published = Callable[..., AbstractContextManager[Publication]]
 
 
 @pytest.fixture(scope="session")
@@ -33,13 +33,17 @@ def published(
     """Run the engine over a history in CSV, as of an instant, and open what it made."""
 
     @contextmanager
-    def run_and_open(history: str, as_of: datetime) -> Iterator[Publication]:
+    def run_and_open(
+        history: str, as_of: datetime, targets: str = ""
+    ) -> Iterator[Publication]:
         from dagster_project.resources import Warehouse
         from dagster_project.run import run
 
         home = tmp_path_factory.mktemp("published")
         with installation(home, "order.yml", "office_nl.yml", template=first_run.url):
             (home / "inbox").mkdir()
+            if targets:
+                (home / "workflows" / "targets.yml").write_text(targets)
             (home / "inbox" / "history.csv").write_text(history)
             run(Warehouse(), PARTS, as_of=as_of)
         with open_publication(home) as opened:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import groupby, pairwise
 from pathlib import Path
@@ -16,13 +16,29 @@ import yaml
 from holidays import country_holidays
 
 from analytics import breaches, charts, findings, forecast, stays, survival, targets
-from analytics.published import Publication, PublicationError, open_publication
+from analytics.published import (
+    Publication,
+    PublicationError,
+    Query,
+    open_publication,
+)
+from analytics.report import page, report
 from analytics.stays import Scope
 
 PROJECT = Path(__file__).parents[2]
 AS_OF = datetime(2026, 3, 31, 12, tzinfo=UTC)
-Published = Callable[[str, datetime], AbstractContextManager[Publication]]
+Published = Callable[..., AbstractContextManager[Publication]]
 WAY = ("new", "confirmed", "scheduled", "in_progress", "completed")
+
+TARGETS = """\
+targets:
+  - {name: orders, entity_type: order, at_least: 90, effective_from: 2026-03-01}
+  - {name: new, entity_type: order, workflow: standard, status: new, at_least: 80,
+     effective_from: 2026-03-05}
+  - {name: new, entity_type: order, workflow: standard, status: new, at_least: 100,
+     effective_from: 2026-03-20}
+  - {name: visits, entity_type: visit, at_least: 50, effective_from: 2026-04-01}
+"""
 
 
 class Told(NamedTuple):
@@ -65,7 +81,7 @@ def publication(published: Published) -> Iterator[Publication]:
         f"{row.deadline.isoformat() if row.deadline else ''}"
         for row in HISTORY
     ]
-    with published("\n".join(lines) + "\n", AS_OF) as opened:
+    with published("\n".join(lines) + "\n", AS_OF, TARGETS) as opened:
         yield opened
 
 
@@ -223,3 +239,55 @@ def test_a_deadline_is_the_one_that_was_known_then(
     moved = asked.filter("is_moved").select("entity_id", "status").rows()
     assert set(moved) == later & set(asked.select("entity_id", "status").rows())
     assert tested.verdict.moved_count == len(moved) >= 3
+
+
+def test_each_window_of_a_target_holds_what_the_stays_say_of_its_days(
+    publication: Publication,
+) -> None:
+    """By the instants of their decisions, and by what was asked on each day."""
+    scopes = {
+        "orders": Scope(entity_type="order"),
+        "new": Scope(entity_type="order", workflow_name="standard", status="new"),
+    }
+    table = publication.frame(Query("from target_compliance", {}))
+    assert set(table["target_name"]) == set(scopes)
+    assert table["through_on"].max() == date(2026, 3, 30)
+    for name, scope in scopes.items():
+        decided = publication.frame(stays.judged(scope)).filter("is_due")
+        counted = table.filter(pl.col("target_name") == name)
+        assert counted["breached_count"].max() > 0
+        for row in counted.iter_rows(named=True):
+            until = datetime.combine(row["through_on"], time(), UTC) + timedelta(days=1)
+            since = until - timedelta(days=row["window_days"])
+            begin = datetime(2026, 3, 5 if name == "new" else 1, tzinfo=UTC)
+            own = decided.filter(
+                pl.col("decided_at") >= max(since, begin), pl.col("decided_at") < until
+            )
+            assert row["due_count"] == own.height
+            assert row["breached_count"] == own["is_breached"].sum()
+    changed = table.filter(pl.col("target_name") == "new", pl.col("window_days") == 28)
+    assert set(changed["at_least_ratio"]) == {0.8, 1}
+
+
+def test_the_review_shows_the_targets_of_its_week(publication: Publication) -> None:
+    found = report(publication)
+    orders, new = found.targets[1], found.targets[0]
+    (of_all,) = found.types
+    assert (orders.name, orders.group, orders.share) == ("orders", "order", of_all.now)
+    breached = orders.share.due - orders.share.met
+    assert orders.allowed == pytest.approx(orders.share.due / 10)
+    assert orders.left == pytest.approx(orders.allowed - breached)
+    assert orders.burns[1] == pytest.approx(breached / orders.allowed)
+    assert orders.is_kept == (breached <= orders.share.due / 10)
+    # Nothing was new in that week; the weeks before, it asked for less.
+    assert (new.at_least, new.share.due, new.burns[1]) == (1, 0, None)
+    assert new.burns[2] > 0
+    html = page(found)
+    assert "order / standard / new" in html
+    assert "No target is in force" not in html
+    in_force = targets.in_force(publication)
+    assert {name: target.ratio for name, target in in_force.items()} == {
+        "new": 1,
+        "orders": 0.9,
+    }
+    assert targets.error_budget(publication, in_force["orders"]).due_count > 100

@@ -1,6 +1,8 @@
 """Budgets and burn rates from a few stays, counted by hand."""
 
+from dataclasses import replace
 from datetime import date
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -79,5 +81,19 @@ def test_without_stays_nothing_burns_and_a_target_is_a_ratio(publish: Publish) -
     publication = publish("", "2026-03-10T12:00:00Z")
     assert burn_rates(publication, TARGET)["burn_rate"].to_list() == [None] * 3
     assert error_budget(publication, TARGET).spent_ratio is None
-    with pytest.raises(ValueError, match="between 0 and 1"):
+    with pytest.raises(ValueError, match="up to 1, above 0"):
         Target("order", None, None, 95, date(2026, 3, 1))
+
+
+def test_a_target_of_all_has_no_budget_and_burns_with_the_first_breach(
+    publish: Publish,
+) -> None:
+    publication = publish(STAYS, "2026-03-10T12:00:00Z")
+    all_met = replace(TARGET, ratio=1)
+    assert burn_rates(publication, all_met)["burn_rate"].to_list() == [inf] * 3
+    assert error_budget(publication, all_met).spent_ratio == inf
+    assert burn_alerts(publication, all_met)["is_certain"].all()
+    later = replace(all_met, from_date=date(2026, 3, 11))
+    assert error_budget(publication, later).spent_ratio is None
+    early = replace(all_met, status="none")
+    assert burn_rates(publication, early)["burn_rate"].to_list() == [None] * 3

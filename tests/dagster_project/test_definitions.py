@@ -23,7 +23,7 @@ from dagster_project.resources import Warehouse
 from ingest.shelves import file_away, take
 
 ASSETS = {
-    "alerts": {"alert_deliveries", "alert_messages"},
+    "alerts": {"alert_deliveries", "alert_messages", "target_signals"},
     "raw": {
         "alert_channels",
         "audit_entries",
@@ -41,6 +41,7 @@ ASSETS = {
         "status_transitions",
         "status_workflow_steps",
         "status_workflows",
+        "targets",
         "user_accounts",
     },
     "staging": {
@@ -52,6 +53,7 @@ ASSETS = {
         "stg_calendars",
         "stg_entity_keys",
         "stg_entity_types",
+        "stg_targets",
         "stg_transitions",
         "stg_user_accounts",
         "stg_workflow_steps",
@@ -71,6 +73,7 @@ ASSETS = {
         "workflow_versions",
     },
     "sla": {
+        "arrivals",
         "audit_trail",
         "automatic_rules",
         "automatic_transitions",
@@ -102,6 +105,8 @@ ASSETS = {
         "status_as_of",
         "status_flow",
         "status_intervals",
+        "target_compliance",
+        "targets",
         "users",
         "workflow_candidates",
         "workflow_steps",
@@ -114,6 +119,7 @@ ASSETS = {
     "reports": {"forecast_backtest", "week"},
     "published": {
         "analytics",
+        "arrivals",
         "audit_trail",
         "business_entities",
         "calendar_windows",
@@ -130,6 +136,8 @@ ASSETS = {
         "sla_performance",
         "status_flow",
         "status_intervals",
+        "target_compliance",
+        "targets",
         "users",
         "workflow_steps",
         "workflow_violations",

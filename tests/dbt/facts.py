@@ -35,6 +35,7 @@ BUILT = (
     "handovers",
     "workload",
     "open_work",
+    "target_compliance",
 )
 
 
@@ -112,6 +113,17 @@ def apply(
     return workflows.apply(connection, together, at=instant)
 
 
+def target(name: str, entity_type: str, day: str, **given: Any) -> Row:
+    """A target as a file has it: of 95 percent, where nothing else is given."""
+    return {
+        "name": name,
+        "entity_type": entity_type,
+        "at_least": 95,
+        "effective_from": day,
+        **given,
+    }
+
+
 def append_rows(connection: Connection, rows: Iterable[Row]) -> AppendResult:
     """Append rows as one batch through the public door."""
     texts = [{name: _text(row.get(name)) for name in COLUMNS} for row in rows]
@@ -143,6 +155,7 @@ def appended(connection: Connection) -> Facts:
         _rows(connection, "select * from raw.user_accounts"),
         _rows(connection, "select * from raw.business_entities"),
         _rows(connection, "select * from raw.calendars"),
+        _rows(connection, "select * from raw.targets"),
     )
 
 
@@ -179,6 +192,9 @@ def said_by_oracle(
         "handovers": lambda: process_oracle.handovers(facts),
         "workload": lambda: process_oracle.workload(stays, as_of),
         "open_work": lambda: process_oracle.open_work(facts, stays, as_of),
+        "target_compliance": lambda: process_oracle.target_compliance(
+            facts, stays, as_of
+        ),
     }
     return sort(said[table]())
 

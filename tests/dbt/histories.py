@@ -9,7 +9,7 @@ import uuid
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
-from facts import at, calendar, step, workflow
+from facts import at, calendar, step, target, workflow
 from oracle import Row
 
 FLEET, HOME = (
@@ -105,13 +105,17 @@ def _context(rng: random.Random) -> Row:
 def configurations(rng: random.Random) -> list[tuple[datetime, list[Row]]]:
     """What is applied over time; the history is older than the first."""
     return [
-        (at(8), [*_calendars([]), *parties([]), *_workflows(rng, hours=12)]),
+        (
+            at(8),
+            [*_calendars([]), *parties([]), *_workflows(rng, hours=12), _targets()],
+        ),
         (
             at(16),
             [
                 *_calendars(HOLIDAYS),
                 *parties(["boss"]),
                 *_workflows(rng, hours=6, is_urgent_there=False),
+                _changed_targets(),
             ],
         ),
         # A way and a status fewer, other hours, and a workflow that is new to its type.
@@ -250,6 +254,34 @@ def _workflows(
         workflow("invoice", "alpha", _steps(rng, hours)),
         workflow("invoice", "Zulu", _steps(rng, None), calendar="always"),
     ]
+
+
+def _targets() -> Row:
+    """Of several scopes, one that ends and is set again, one that is to come."""
+    new = {"workflow": "standard", "status": "new"}
+    fleet = {"business_entity": "Fleet"}
+    return {
+        "targets": [
+            target("orders", "order", "2026-01-03", at_least=90),
+            target("orders", "order", "2026-01-20", at_least=97.5),
+            target("new orders", "order", "2026-01-01", at_least=100, **new),
+            target("fleet", "order", "2026-01-10", at_least=50, **fleet),
+            target("fleet", "order", "2026-01-19", at_least=None),
+            target("fleet", "order", "2026-02-02", at_least=33.3333),
+            target("invoices", "invoice", "2025-12-01", status="active"),
+            target("quotes", "quote", "2027-01-01"),
+        ]
+    }
+
+
+def _changed_targets() -> Row:
+    """A version that has not begun is another now, and one follows it."""
+    return {
+        "targets": [
+            target("orders", "order", "2026-01-20", at_least=60, workflow="standard"),
+            target("orders", "order", "2026-01-30", at_least=80),
+        ]
+    }
 
 
 def _later(rng: random.Random) -> list[Row]:

@@ -29,6 +29,8 @@ APPEND_ONLY = (
     "alert_messages",
     "audit_entries",
     "source_readings",
+    "targets",
+    "target_signals",
     "calendars",
     "calendar_pages",
     "calendar_windows",

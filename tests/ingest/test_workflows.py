@@ -95,6 +95,16 @@ USERS: Content = {
         }
     ]
 }
+TARGETS: Content = {
+    "targets": [
+        {
+            "name": "orders",
+            "entity_type": "order",
+            "at_least": 95,
+            "effective_from": "2026-01-01",
+        }
+    ]
+}
 
 
 @pytest.fixture
@@ -612,7 +622,41 @@ PARTY_DEFECTS: list[tuple[Content, Alter, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("content", "alter", "at", "sentence"), PARTY_DEFECTS)
+TARGET_DEFECTS: list[tuple[Content, Alter, str, str]] = [
+    *(
+        (
+            TARGETS,
+            _set("targets.0.at_least", share),
+            "at_least",
+            "'at_least' must be a number from 1 to 100 such as 95 or null, not "
+            f"{share!r}.",
+        )
+        for share in (0, 0.95, 100.0001, "95 %", True)
+    ),
+    (
+        TARGETS,
+        _set("targets.0.at_least", 99.95001),
+        "at_least",
+        "99.95001 has more than four decimals.",
+    ),
+    (
+        TARGETS,
+        _set("targets.0.effective_from", "2026-02-29"),
+        "effective_from",
+        "2026-02-29 is no date of the calendar.",
+    ),
+    (
+        TARGETS,
+        _set("targets.0.effective_from", "January"),
+        "effective_from",
+        "'effective_from' must be a text such as 2026-12-24, not 'January'.",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("content", "alter", "at", "sentence"), [*PARTY_DEFECTS, *TARGET_DEFECTS]
+)
 def test_defect_of_a_party_is_refused_with_file_and_line(
     folder: Write, content: Content, alter: Alter, at: str, sentence: str
 ) -> None:
@@ -857,6 +901,87 @@ def test_apply_refuses_what_no_table_knows_and_writes_nothing(
         expected = f"{file}, line {_line(file, at)}: {sentence}unknown; "
         assert str(refused.value).startswith(expected)
     assert in_force.definitions(connection) == []
+
+
+def _targets(*changes: Content) -> Content:
+    return {"targets": [{**TARGETS["targets"][0], **given} for given in changes]}
+
+
+def test_every_defect_of_targets_beside_each_other_and_workflows_is_told(
+    connection: Connection, folder: Write
+) -> None:
+    path = folder(
+        _targets(
+            {},
+            {"at_least": 90},
+            {"name": "a", "workflow": "express"},
+            {"name": "b", "status": "gone"},
+            {"name": "c", "workflow": "standard", "status": "gone"},
+            {"name": "d", "workflow": "standard", "status": "busy"},
+        ),
+        _workflow(),
+    )
+    twice, *others = (line.partition(": ")[2] for line in _refusals(path))
+    assert twice.startswith("orders, 2026-01-01 is defined twice; the other is at ")
+    sentences = [
+        "'order' has no workflow 'express'; it has standard.",
+        *["'order' has no status 'gone' there; it has busy, done, new."] * 2,
+    ]
+    assert others == sentences
+    # Alone, a file is seen beside the others.
+    assert [line.partition(": ")[2] for line in _refusals(path / "0.yml")][1:] == others
+    workflows.apply(connection, workflows.load(path / "1.yml"))
+    folder(_targets(*({"name": n, "status": "gone"} for n in "ab")))
+    with pytest.raises(WorkflowError, match=r"gone(?s:.*)\n.*gone"):
+        workflows.apply(connection, workflows.load(path / "0.yml"))
+
+
+def test_a_known_target_changes_from_a_day_that_is_to_come(
+    connection: Connection, folder: Write
+) -> None:
+    """What was decided is not judged again; what has not begun may be put right."""
+
+    def apply(at: datetime, *changes: Content) -> Applied:
+        path = folder(_targets(*changes))
+        return workflows.apply(connection, workflows.load(path), at=at)
+
+    july = {"effective_from": "2026-07-01", "at_least": 97.5}
+    noon = JANUARY + timedelta(days=30, hours=12)
+    # A first one may be of the past.
+    assert apply(noon, {}, july).changed == (
+        "target orders from 2026-01-01",
+        "target orders from 2026-07-01",
+    )
+    assert apply(noon, {"at_least": 95.0}, july) == ((), 2)
+    later = noon + timedelta(minutes=1)
+    assert apply(later, {**july, "at_least": 98}).changed
+    for change in (
+        {"at_least": 90},
+        {"effective_from": "2025-12-01"},
+        {"effective_from": "2026-01-31", "at_least": None},
+    ):
+        with pytest.raises(
+            WorkflowError,
+            match=r"0.yml, line \d+: target orders from .* would judge again what was "
+            "decided before: give the change an effective_from after 2026-01-31",
+        ):
+            apply(later, change)
+    assert apply(later, {"effective_from": "2026-02-01", "at_least": None}).changed
+    shown = [row[1:] for row in in_force.definitions(connection)]
+    assert shown == [
+        ("orders from 2026-01-01", None, True, 1, noon),
+        ("orders from 2026-02-01", None, False, 1, later),
+        ("orders from 2026-07-01", None, True, 2, later),
+    ]
+    rows = connection.execute(
+        "select effective_from::text, at_least::text from raw.targets order by 1, 2"
+    ).fetchall()
+    assert rows == [
+        ("2026-01-01", "95.0000"),
+        ("2026-02-01", None),
+        ("2026-07-01", "97.5000"),
+        ("2026-07-01", "98.0000"),
+    ]
 
 
 def test_sound_files_are_warned_of_what_is_hardly_meant(folder: Write) -> None:
@@ -1289,7 +1414,7 @@ def test_calendar_in_force_is_read(connection: Connection, folder: Write) -> Non
 
 
 def _kind(content: Content) -> str:
-    for kind in ("entity_types", "business_entities", "user_accounts"):
+    for kind in ("entity_types", "business_entities", "user_accounts", "targets"):
         if kind in content:
             return kind
     return "calendar" if "calendar_name" in content else "workflow"
@@ -1341,7 +1466,7 @@ _Texts.yaml_implicit_resolvers = {
 
 
 @pytest.mark.parametrize(
-    "content", [_workflow(), _calendar(), TYPES, ENTITIES, USERS], ids=_kind
+    "content", [_workflow(), _calendar(), TYPES, ENTITIES, USERS, TARGETS], ids=_kind
 )
 def test_sound_content_is_of_its_schema(content: Content) -> None:
     assert _published(_kind(content)).is_valid(content)
@@ -1355,7 +1480,10 @@ SHAPE_DEFECTS = [
     for content, alter, sentence in (
         *((_workflow(), alter, sentence) for alter, _, sentence in WORKFLOW_DEFECTS),
         *((_calendar(), alter, sentence) for alter, _, sentence in CALENDAR_DEFECTS),
-        *((content, alter, sentence) for content, alter, _, sentence in PARTY_DEFECTS),
+        *(
+            (content, alter, sentence)
+            for content, alter, _, sentence in (*PARTY_DEFECTS, *TARGET_DEFECTS)
+        ),
     )
     if any(words in sentence for words in OF_SHAPE.split("|"))
     and not any(words in sentence for words in BEYOND_SHAPE)

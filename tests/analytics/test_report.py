@@ -15,7 +15,9 @@ from analytics.report import (
     monday_of,
     page,
     report,
-    tested,
+)
+from analytics.report import (
+    tested as back_tested,
 )
 
 # Tuesday of week 23; the week before it begins on 25 May.
@@ -139,7 +141,7 @@ def test_what_is_likely_is_due_within_seven_days(found: Report) -> None:
 def test_the_calibration_is_that_of_the_back_test(
     publication: Publication, found: Report
 ) -> None:
-    held = tested(publication)
+    held = back_tested(publication)
     assert held is not None
     assert found.calibration == held.calibration.to_dicts() != []
     counts = [row["forecast_count"] for row in found.calibration]

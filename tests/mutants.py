@@ -2056,7 +2056,7 @@ MUTANTS = (
         "Notebooks: the review of a week leaves out nobody",
         "analytics/report.py",
         "from open_work\n        where {condition.sql}",
-        "from open_work",
+        "from open_work\n        where {condition.sql} or true",
         ("tests/analytics/test_notebooks.py",),
     ),
     Mutant(

@@ -51,7 +51,7 @@ def bottlenecks(publication: Publication, scope: Scope = ALL) -> list[Finding]:
     """
     source = lasting(scope)
     lasted = f"""
-        with stays as (
+        with stays as not materialized (
             select * from ({source.sql}) where business_seconds is not null
         ),
 

@@ -46,17 +46,25 @@ ROUNDS = 1_000
 COMPARABLE = f"""
     {CLOCK},
 
-    of_now as (
+    -- Of those that have ended, all are read and none is kept: few columns.
+    closed as not materialized (
+        select
+            entity_type, workflow_name, status, sla_deadline, left_at, next_status,
+            business_seconds as seconds
+        from status_intervals
+        where entered_at <= $at and left_at <= $at and not is_final
+    ),
+
+    open_then as materialized (
         select
             interval_id, entity_type, entity_id, workflow_name, status, entered_at,
-            calendar_id, sla_deadline as deadline_now, left_at,
-            coalesce(left_at <= $at, false) as has_left,
-            business_seconds as seconds,
+            calendar_id, sla_deadline as deadline_now, left_at, first_transition_id,
+            transition_count, sla_hours,
             -- So that a transition after $at may have brought it (S10).
-            not has_left and deadline_source = 'explicit' and transition_count > 1
-                as may_have_moved
+            deadline_source = 'explicit' and transition_count > 1 as may_have_moved
         from status_intervals
-        where entered_at <= $at and not is_final
+        where
+            entered_at <= $at and (left_at is null or left_at > $at) and not is_final
     ),
 
     movable as (
@@ -68,10 +76,7 @@ COMPARABLE = f"""
             (sla_hours::decimal(28, 6) * 3600000000::decimal(10, 0))::bigint
                 as hours_us,
             {reading_us("entered", "stays.entered_at")} + hours_us as due_us
-        from (
-            from status_intervals
-            where interval_id in (select interval_id from of_now where may_have_moved)
-        ) as stays
+        from (from open_then where may_have_moved) as stays
         {join_clock("entered", "stays.calendar_id", "stays.entered_at")}
     ),
 
@@ -110,10 +115,10 @@ COMPARABLE = f"""
 
     known as (
         select
-            of_now.*,
+            open_then.*,
             if(may_have_moved, deadline_then, deadline_now) as sla_deadline
-        from of_now
-        left join of_then on of_now.interval_id = of_then.interval_id
+        from open_then
+        left join of_then on open_then.interval_id = of_then.interval_id
     ),
 
     clock_then as (
@@ -130,44 +135,51 @@ COMPARABLE = f"""
                 else {reading_us("entered", "entered_at")}
             end as entered_us,
             if(known.calendar_id is null, epoch_us($at), clock_then.shows_us) as seen_us
-        from (from known where not has_left) as known
+        from known
         left join clock_then on known.calendar_id = clock_then.calendar_id
         {join_clock("entered", "known.calendar_id", "entered_at")}
     ),
 
-    still_open as (
+    still_open as materialized (
         select
-            * exclude (seconds),
-            {seconds_between("entered_us", "seen_us")} as seconds
+            * exclude (seen_us), {seconds_between("entered_us", "seen_us")} as seconds
         from read
     ),
 
-    lasted as (
-        select *, null::bigint as entered_us from known
-        where has_left and seconds is not null
+    lasted as not materialized (
+        select
+            entity_type, workflow_name, status, seconds, next_status, true as has_left
+        from closed
+        where seconds is not null
         union all by name
-        select * exclude (seen_us) from still_open where seconds is not null
+        select entity_type, workflow_name, status, seconds, false as has_left
+        from still_open
+        where seconds is not null
     ),
 
     base as (
         select
             (count(*) filter (coalesce(left_at, $at + interval 1 second) > sla_deadline)
             + 1) / (count(*) + 2) as base_ratio
-        from known
-        where sla_deadline <= $at or (has_left and sla_deadline is not null)
+        from (
+            select left_at, sla_deadline from closed where sla_deadline is not null
+            union all
+            select left_at, sla_deadline from known where sla_deadline <= $at
+        )
     ),
 
-    waiting as (
+    waiting as materialized (
         select
-            lasted.*,
+            stays.*,
             case
-                when lasted.calendar_id is null then epoch_us(sla_deadline)
+                when stays.calendar_id is null then epoch_us(sla_deadline)
                 else {reading_us("due", "sla_deadline")}
             end as due_us,
             {seconds_between("entered_us", "due_us")} as due_seconds
-        from lasted
-        {join_clock("due", "lasted.calendar_id", "sla_deadline")}
-        where not has_left and sla_deadline is not null
+        from (
+            from still_open where seconds is not null and sla_deadline is not null
+        ) as stays
+        {join_clock("due", "stays.calendar_id", "sla_deadline")}
     )
 """
 
@@ -338,11 +350,8 @@ def exits(publication: Publication, at: datetime | None = None) -> pl.DataFrame:
         with {COMPARABLE},
 
         grouped as (
-            select lasted.*, if(has_left, followed.next_status, null) as exit
-            from (select *, {key} as group_key from lasted) as lasted
-            inner join (
-                select interval_id, next_status from status_intervals
-            ) as followed using (interval_id)
+            select {key} as group_key, seconds, has_left, next_status as exit
+            from lasted
         ),
 
         counts as (

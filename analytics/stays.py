@@ -172,7 +172,8 @@ def lasting(scope: Scope) -> Query:
     sql = f"""
         with {CLOCK},
 
-        stays as (
+        -- Read twice, by the columns that are asked for.
+        stays as not materialized (
             select status_intervals.*, publication.as_of
             from status_intervals
             cross join publication

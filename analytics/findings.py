@@ -49,9 +49,42 @@ def bottlenecks(publication: Publication, scope: Scope = ALL) -> list[Finding]:
     Open stays count as soon as they are over the fence. In business seconds. `of` are
     all stays of the group; two findings a group at most, the extreme among the slow.
     """
-    source = lasting(scope)
-    lasted = f"""
-        with stays as not materialized (
+    few, whole = lasting(scope, GROUP), lasting(scope)
+    counts = f"""
+        with {_fenced(few)}
+
+        select
+            stays.entity_type, stays.workflow_name, stays.status,
+            floor(any_value(fence))::bigint as fence,
+            count(*) filter (business_seconds > fence) as found,
+            count(*) as looked_at
+        from stays inner join fenced on {_same("stays", "fenced")}
+        group by all
+    """
+    rows = f"""
+        with {_fenced(whole)}
+
+        select stays.*
+        from stays inner join fenced on {_same("stays", "fenced")}
+        where business_seconds > fence
+    """
+    found: list[Finding] = []
+    for name, reach in (("slow", SLOW), ("extreme", EXTREME)):
+        parameters = {**few.parameters, "reach": reach}
+        found += _findings(
+            publication,
+            name,
+            "more than {fence:,} business seconds ({hours:,.1f} h) in the status",
+            Query(counts, parameters),
+            Query(rows, parameters),
+        )
+    return found
+
+
+def _fenced(source: Query) -> str:
+    """CTEs: `stays` of a source, and `fenced`, a row per group with its fence."""
+    return f"""
+        stays as materialized (
             select * from ({source.sql}) where business_seconds is not null
         ),
 
@@ -70,33 +103,6 @@ def bottlenecks(publication: Publication, scope: Scope = ALL) -> list[Finding]:
             from quartiles
         )
     """
-    counts = f"""
-        {lasted}
-        select
-            stays.entity_type, stays.workflow_name, stays.status,
-            floor(any_value(fence))::bigint as fence,
-            count(*) filter (business_seconds > fence) as found,
-            count(*) as looked_at
-        from stays inner join fenced on {_same("stays", "fenced")}
-        group by all
-    """
-    rows = f"""
-        {lasted}
-        select stays.*
-        from stays inner join fenced on {_same("stays", "fenced")}
-        where business_seconds > fence
-    """
-    found: list[Finding] = []
-    for name, reach in (("slow", SLOW), ("extreme", EXTREME)):
-        parameters = {**source.parameters, "reach": reach}
-        found += _findings(
-            publication,
-            name,
-            "more than {fence:,} business seconds ({hours:,.1f} h) in the status",
-            Query(counts, parameters),
-            Query(rows, parameters),
-        )
-    return found
 
 
 def rework(publication: Publication, scope: Scope = ALL) -> list[Finding]:

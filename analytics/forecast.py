@@ -35,10 +35,10 @@ LEVELS = (
 # A coarser group counts as so many stays of the finer one: with 20 stays of its own
 # that lasted as long, a group is believed by half; with 200, by ten elevenths.
 PRIOR_STAYS = 20
-# Durations are told to so many binary digits: to the second below 4,096 seconds, to a
-# twentieth of a percent above. Curves over five million stays have some thousand steps
-# then, not a million.
-DIGITS = 12
+# Durations are told to so many binary digits: to the second below 1,024 seconds, to
+# 0.2 % above. Curves over five million stays have some thousand steps then, not a
+# million.
+DIGITS = 10
 BINS = 10
 ROUNDS = 1_000
 

@@ -159,8 +159,11 @@ def judged(scope: Scope) -> Query:
     return Query(sql, condition.parameters)
 
 
-def lasting(scope: Scope) -> Query:
-    """How long stays lasted, or have lasted so far: `seconds`, `business_seconds`.
+def lasting(scope: Scope, columns: tuple[str, ...] = ()) -> Query:
+    """How long stays lasted, or so far: `elapsed_seconds`, `business_seconds`.
+
+    columns: those of status_intervals that are asked for beside them; all by default,
+    which of millions of stays takes several times as long.
 
     has_left: whether it ended; if not, the seconds are those up to the publication's
     clock, and more will come: the stay is censored. Final statuses are left out, since
@@ -169,6 +172,7 @@ def lasting(scope: Scope) -> Query:
     condition = scope.condition()
     elapsed = seconds_between("epoch_us(entered_at)", "epoch_us(stays.as_of)")
     business = seconds_between(reading_us("entered", "entered_at"), "now.shows_us")
+    wanted = ", ".join(columns) or "* exclude (elapsed_seconds, business_seconds)"
     sql = f"""
         with {CLOCK},
 
@@ -206,8 +210,10 @@ def lasting(scope: Scope) -> Query:
             {join_clock("entered", "stays.calendar_id", "entered_at")}
         )
 
-        select *, true as has_left from stays where left_at is not null
-        union all by name
-        select *, false as has_left from open_stays
+        select {wanted}, elapsed_seconds, business_seconds, true as has_left
+        from stays where left_at is not null
+        union all
+        select {wanted}, elapsed_seconds, business_seconds, false as has_left
+        from open_stays
     """
     return Query(sql, condition.parameters)

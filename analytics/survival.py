@@ -96,7 +96,7 @@ def curves(
     high, of Greenwood's variance on the scale of log(-log), null where none survives.
     In the order of groups and seconds.
     """
-    source = lasting(scope)
+    source = lasting(scope, by or BY)
     sql = f"""
         with {_of_groups(source.sql, by, clock)}
 
@@ -127,7 +127,7 @@ def quantiles(
     short wherever open ones wait. Stays whose calendar does not cover them are left out
     of business seconds. Groups in which no stay ended have null in all of these.
     """
-    source = lasting(scope)
+    source = lasting(scope, by or BY)
     shares = {"p50": 0.5, "p90": 0.1, "p99": 0.01}
     found = [
         f"min(seconds) filter (survival <= {q} + {ROUNDING}) as {name}, "

@@ -124,7 +124,7 @@ def test_every_asset_that_is_no_view_is_recorded_with_its_rows(ran: Ran) -> None
         for name, count in rows.items()
         if name.startswith("published/") and name != "published/analytics"
     )
-    assert len(rows) == 66
+    assert len(rows) == 68
 
 
 def test_each_transition_that_was_read_is_counted(ran: Ran) -> None:

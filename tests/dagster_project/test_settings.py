@@ -150,7 +150,8 @@ def _run_all(url: str, home: Path, file: Path) -> dict[str, list[Any]]:
             # Whatever else is told, when it was recorded is told by the clock.
             table.name: sorted(
                 analytics.execute(
-                    f"select columns(name -> name <> 'recorded_at') from {table.name}"
+                    "select columns(name -> not suffix(name, 'recorded_at')) "
+                    f"from {table.name}"
                 ).fetchall(),
                 key=repr,
             )

@@ -151,7 +151,7 @@
             {{ constraints_and_keys(target_relation) }}
             analyze {{ target_relation }}
         {%- endcall %}
-        {% do persist_docs(target_relation, model) %}
+        {% do write_comments(target_relation) %}
     {%- else %}
         {% do require_as_built(target_relation) %}
         {%- set changes = changes_of(target_relation) %}
@@ -243,7 +243,7 @@
             on conflict (relation_name) do update set cut = excluded.cut
         {%- endif %}
     {%- endcall %}
-    {% if is_full_build() %}{% do persist_docs(target_relation, model) %}{% endif %}
+    {% if is_full_build() %}{% do write_comments(target_relation) %}{% endif %}
     {{ adapter.commit() }}
     {{ return({"relations": [target_relation]}) }}
 {%- endmaterialization %}

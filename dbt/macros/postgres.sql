@@ -10,11 +10,26 @@
         {% call statement("main") -%}
             {{ get_create_view_as_sql(target_relation, sql) }}
         {%- endcall %}
-        {% do persist_docs(target_relation, model) %}
+        {% do write_comments(target_relation) %}
         {% do adapter.commit() %}
     {% endif %}
     {{ return({"relations": [target_relation]}) }}
 {%- endmaterialization %}
+
+{# What YAML says of a model and its columns, in one statement. dbt's own `persist_docs`
+   first asks twice which columns there are, a fifth of the time of a small build; a
+   contract has them all, and of one that is not there PostgreSQL says so. -#}
+{% macro write_comments(relation) %}
+    {% if config.persist_relation_docs() %}
+        {% call statement("comments") -%}
+            {{ alter_relation_comment(relation, model.description) }}
+            {%- for column in model.columns.values() %}
+            comment on column {{ relation }}.{{ column.name }}
+            is {{ postgres_escape_comment(column.description) }};
+            {%- endfor %}
+        {%- endcall %}
+    {% endif %}
+{% endmacro %}
 
 {# A function, one a list of arguments in `overloads`. Its body is parsed now, so it
    follows its relations when a schema is renamed. It reads with its owner's rights, as the

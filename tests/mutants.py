@@ -1999,15 +1999,15 @@ MUTANTS = (
     Mutant(
         "Analytics: open stays are dropped from time in status",
         "analytics/stays.py",
-        "select *, false as has_left from open_stays",
-        "select *, false as has_left from open_stays where false",
+        "        from open_stays\n    \"\"\"",
+        "        from open_stays where false\n    \"\"\"",
         ("tests/analytics/test_survival.py",),
     ),
     Mutant(
         "Analytics: a back-test knows who left later",
         "analytics/forecast.py",
-        "coalesce(left_at <= $at, false) as has_left",
-        "left_at is not null as has_left",
+        "entered_at <= $at and left_at <= $at and not is_final",
+        "entered_at <= $at and left_at is not null and not is_final",
         ("tests/analytics/test_forecast.py",),
     ),
     Mutant(

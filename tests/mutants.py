@@ -1999,8 +1999,8 @@ MUTANTS = (
     Mutant(
         "Analytics: open stays are dropped from time in status",
         "analytics/stays.py",
-        "        from open_stays\n    \"\"\"",
-        "        from open_stays where false\n    \"\"\"",
+        '        from open_stays\n    """',
+        '        from open_stays where false\n    """',
         ("tests/analytics/test_survival.py",),
     ),
     Mutant(

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 import polars as pl
+from polars.datatypes import DataType, DataTypeClass
 
 from analytics.published import PublicationError
 
@@ -118,6 +119,7 @@ def read(path: Path) -> WhatIf:
     )
 
 
+_Schema = Mapping[str, DataTypeClass | DataType]
 _INSTANT = pl.Datetime("us", "UTC")
 _GROUPS = {
     "by": pl.String,
@@ -130,7 +132,7 @@ _GROUPS = {
     },
     "change": pl.Float64,
 }
-_FLIPS = {
+_FLIPS: _Schema = {
     "entity_type": pl.String,
     "entity_id": pl.Int64,
     "status": pl.String,
@@ -140,7 +142,7 @@ _FLIPS = {
     "deadline_before": _INSTANT,
     "deadline_after": _INSTANT,
 }
-_STAGES = {
+_STAGES: _Schema = {
     "stage": pl.String,
     **dict.fromkeys(Stage.__struct_fields__[1:], pl.Int64),
 }
@@ -150,13 +152,14 @@ def _sides(group: Group) -> tuple[object, ...]:
     sides: list[object] = []
     for side in (group.before, group.after):
         sides += [side.due, side.ratio, *(side.interval or (None, None))]
-    ratios = (group.before.ratio, group.after.ratio)
-    change = None if None in ratios else ratios[1] - ratios[0]  # type: ignore[operator]
+    before, after = group.before.ratio, group.after.ratio
+    change = None if before is None or after is None else after - before
     return (group.by, group.entity_type, group.name, *sides, change)
 
 
 def _frame(
-    rows: Sequence[Flip] | Sequence[Stage], schema: Mapping[str, object]
+    rows: Sequence[Flip] | Sequence[Stage],
+    schema: _Schema,
 ) -> pl.DataFrame:
     values = [tuple(getattr(row, name) for name in schema) for row in rows]
-    return pl.DataFrame(values, schema=dict(schema), orient="row")  # type: ignore[arg-type]
+    return pl.DataFrame(values, schema=dict(schema), orient="row")

@@ -151,24 +151,15 @@ def _(delivered, reject_codes):
 @app.cell
 def _(publication, scope):
     delays = quality.delays(publication, scope)
-    _bars = alt.Chart(delays, width="container", height=alt.Step(28)).encode(
-        x=alt.X(
-            "transition_count:Q",
-            title="Transitions (count)",
-            axis=alt.Axis(format=",d", tickMinStep=1, tickCount=6),
-        ),
-        y=alt.Y("delay:N", title=None, sort=delays["delay"].to_list()),
-        tooltip=[
-            alt.Tooltip("delay:N", title="Recorded after"),
-            alt.Tooltip("transition_count:Q", title="Transitions", format=",d"),
-            alt.Tooltip("out_of_order_count:Q", title="Out of order", format=",d"),
-        ],
-    )
-    delays_chart = page.plain(
-        _bars.mark_bar(color=page.BLUE, size=16)
-        + _bars.mark_text(align="left", dx=4, color="#333b41").encode(
-            text=alt.Text("transition_count:Q", format=",d")
-        )
+    delays_chart = page.bars(
+        delays,
+        "delay",
+        "transition_count",
+        "Transitions",
+        page.BLUE,
+        alt.Tooltip("delay:N", title="Recorded after"),
+        alt.Tooltip("transition_count:Q", title="Transitions", format=",d"),
+        alt.Tooltip("out_of_order_count:Q", title="Out of order", format=",d"),
     )
     page.section(
         "How late rows came",
@@ -186,23 +177,14 @@ def _(violations):
         .agg(pl.col("violation_count").sum())
         .sort(["violation_count", "violation"], descending=[True, False])
     )
-    _bars = alt.Chart(by_kind, width="container", height=alt.Step(28)).encode(
-        x=alt.X(
-            "violation_count:Q",
-            title="Violations (count)",
-            axis=alt.Axis(format=",d", tickMinStep=1, tickCount=6),
-        ),
-        y=alt.Y("violation:N", title=None, sort=by_kind["violation"].to_list()),
-        tooltip=[
-            alt.Tooltip("violation:N", title="Violation"),
-            alt.Tooltip("violation_count:Q", title="Count", format=",d"),
-        ],
-    )
-    violations_chart = page.plain(
-        _bars.mark_bar(color=page.RED, size=16)
-        + _bars.mark_text(align="left", dx=4, color="#333b41").encode(
-            text=alt.Text("violation_count:Q", format=",d")
-        )
+    violations_chart = page.bars(
+        by_kind,
+        "violation",
+        "violation_count",
+        "Violations",
+        page.RED,
+        alt.Tooltip("violation:N", title="Violation"),
+        alt.Tooltip("violation_count:Q", title="Count", format=",d"),
     )
     page.section(
         "Rules that were broken",

@@ -42,6 +42,9 @@ STYLE = """
 .listed th.number, .listed td.number { text-align: right; }
 </style>
 """
+# Figures are written as in the week's review: a ratio in percent, how many times
+# something is something else, how fast a budget is spent.
+share, times, burn_rate = percent, odds, burn
 # A title, and how a value of the column is written.
 Column = tuple[str, Callable[[Any], str] | None]
 
@@ -193,10 +196,7 @@ def table(frame: pl.DataFrame, columns: Mapping[str, Column]) -> mo.Html:
     """
     heads, cells = [], []
     for name, (title, write) in columns.items():
-        is_text = frame.schema[name] == pl.String
-        kind = (
-            "text" if is_text else "number" if frame.schema[name].is_numeric() else ""
-        )
+        kind = _kind(frame.schema[name])
         heads.append(f'<th class="{kind}">{html.escape(title)}</th>')
         written = map(write or text, frame[name].head(LISTED))
         cells.append([f'<td class="{kind}">{_breakable(v)}</td>' for v in written])
@@ -233,24 +233,9 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def share(value: float | None) -> str:
-    """A ratio in percent."""
-    return percent(value)
-
-
-def times(value: float | None) -> str:
-    """How many times something is something else."""
-    return odds(value)
-
-
 def breaches(value: float | None) -> str:
     """A budget in breaches, parts of one among them."""
     return NOTHING if value is None else budget(value)
-
-
-def burn_rate(value: float | None) -> str:
-    """How fast a budget is spent: at 1 as fast as it comes."""
-    return burn(value)
 
 
 def points(value: float | None) -> str:
@@ -292,6 +277,30 @@ def days_axis(title: str, days: pl.Series) -> alt.X:
                 alt.DateTime(year=d.year, month=d.month, date=d.day) for d in named
             ],
         ),
+    )
+
+
+def bars(
+    frame: pl.DataFrame, name: str, count: str, title: str, color: str, *told: Any
+) -> Any:
+    """A bar a row, in their order, with its count at its end.
+
+    told: what a bar tells under the pointer.
+    """
+    base = alt.Chart(frame, width="container", height=alt.Step(28)).encode(
+        x=alt.X(
+            f"{count}:Q",
+            title=f"{title} (count)",
+            axis=alt.Axis(format=",d", tickMinStep=1, tickCount=6),
+        ),
+        y=alt.Y(f"{name}:N", title=None, sort=frame[name].to_list()),
+        tooltip=list(told),
+    )
+    return plain(
+        base.mark_bar(color=color, size=16)
+        + base.mark_text(align="left", dx=4, color="#333b41").encode(
+            text=alt.Text(f"{count}:Q", format=",d")
+        )
     )
 
 

@@ -4,6 +4,7 @@ Of a week, so of job `report`, not of each run.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -16,6 +17,7 @@ from ingest.store.on_disk import make_folder, write_whole
 
 if TYPE_CHECKING:
     from analytics.forecast import BackTest
+    from analytics.published import Publication
 
 KEY = dg.AssetKey(["reports", "week"])
 BACK_TEST = dg.AssetKey(["reports", "forecast_backtest"])
@@ -53,15 +55,11 @@ CALIBRATION = dg.TableSchema(
 def week(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
     """Write the page of what is published now; one of the week before stays."""
     # What reckons intervals takes a second to import; each run imports this module.
-    from analytics.published import PublicationError, open_publication
     from analytics.report import page, report
 
     stopwatch = Stopwatch()
-    try:
-        with open_publication(warehouse.folder) as publication:
-            found = report(publication)
-    except PublicationError as error:
-        raise in_a_sentence(StatusEngineError(str(error))) from error
+    with _published(warehouse) as publication:
+        found = report(publication)
     folder = make_folder(warehouse.folder / FOLDER)
     file = folder / f"{found.week}.html"
     write_whole(file, page(found))
@@ -101,21 +99,29 @@ def forecast_backtest(
     context: dg.AssetExecutionContext, warehouse: Warehouse
 ) -> Iterator[Any]:
     """Hold past forecasts against what came; where the history is short, say so."""
-    from analytics.published import PublicationError, open_publication
     from analytics.report import tested
 
     stopwatch = Stopwatch()
-    try:
-        with open_publication(warehouse.folder) as publication:
-            found, cut = tested(publication), publication.cut
-    except PublicationError as error:
-        raise in_a_sentence(StatusEngineError(str(error))) from error
+    with _published(warehouse) as publication:
+        found, cut = tested(publication), publication.cut
     metadata = _told(found) if found else {"verdict": TOO_SHORT, "forecasts": 0}
     narrate(context, metadata["verdict"])
     yield dg.MaterializeResult(
         asset_key=BACK_TEST,
         metadata={**metadata, "cut": cut, "seconds": stopwatch.seconds},
     )
+
+
+@contextmanager
+def _published(warehouse: Warehouse) -> Iterator["Publication"]:
+    """What is published, while it is read; in a sentence where there is nothing."""
+    from analytics.published import PublicationError, open_publication
+
+    try:
+        with open_publication(warehouse.folder) as publication:
+            yield publication
+    except PublicationError as error:
+        raise in_a_sentence(StatusEngineError(str(error))) from error
 
 
 def _told(found: "BackTest") -> dict[str, Any]:

@@ -14,6 +14,7 @@ import polars as pl
 from analytics.proportions import Interval, exact_intervals
 from analytics.published import Publication, Query
 from analytics.stays import ALL, Scope, lasting
+from analytics.survival import Counts, count_seconds
 
 GROUP = ("entity_type", "workflow_name", "status")
 # Quartiles of fewer closed stays are not worth a fence.
@@ -50,59 +51,42 @@ def bottlenecks(publication: Publication, scope: Scope = ALL) -> list[Finding]:
     all stays of the group; two findings a group at most, the extreme among the slow.
     """
     few, whole = lasting(scope, GROUP), lasting(scope)
-    counts = f"""
-        with {_fenced(few)}
-
-        select
-            stays.entity_type, stays.workflow_name, stays.status,
-            floor(any_value(fence))::bigint as fence,
-            count(*) filter (business_seconds > fence) as found,
-            count(*) as looked_at
-        from stays inner join fenced on {_same("stays", "fenced")}
-        group by all
+    lasted = f"""
+        select {", ".join(GROUP)}, business_seconds as seconds, has_left
+        from ({few.sql}) where business_seconds is not null
     """
-    rows = f"""
-        with {_fenced(whole)}
-
-        select stays.*
-        from stays inner join fenced on {_same("stays", "fenced")}
-        where business_seconds > fence
-    """
+    counts = count_seconds(publication, Query(lasted, few.parameters), GROUP)
+    rows = f"select * from ({whole.sql}) where business_seconds > $fence"
     found: list[Finding] = []
     for name, reach in (("slow", SLOW), ("extreme", EXTREME)):
-        parameters = {**few.parameters, "reach": reach}
         found += _findings(
-            publication,
             name,
             "more than {fence:,} business seconds ({hours:,.1f} h) in the status",
-            Query(counts, parameters),
-            Query(rows, parameters),
+            _beyond_fence(counts, reach),
+            Query(rows, whole.parameters),
         )
     return found
 
 
-def _fenced(source: Query) -> str:
-    """CTEs: `stays` of a source, and `fenced`, a row per group with its fence."""
-    return f"""
-        stays as materialized (
-            select * from ({source.sql}) where business_seconds is not null
-        ),
-
-        quartiles as (
-            select
-                {", ".join(GROUP)},
-                quantile_disc(business_seconds, [0.25, 0.75])
-                    filter (has_left) as quartile
-            from stays
-            group by all
-            having count(*) filter (has_left) >= {LEAST_STAYS}
-        ),
-
-        fenced as (
-            select *, quartile[2] + $reach * (quartile[2] - quartile[1]) as fence
-            from quartiles
-        )
-    """
+def _beyond_fence(counts: Counts, reach: float) -> pl.DataFrame:
+    """A row per group of counted seconds, with the fence and how many are over it."""
+    seconds, left = pl.col("seconds"), pl.col("left_count")
+    stays = left + pl.col("censored_count")
+    lower, upper = (
+        seconds.filter(left.cum_sum() >= share * left.sum()).first()
+        for share in (0.25, 0.75)
+    )
+    fence = upper + reach * (upper - lower)
+    fenced = counts.frame.group_by("group", maintain_order=True).agg(
+        left.sum().alias("closed_count"),
+        fence.floor().cast(pl.Int64).alias("fence"),
+        stays.filter(seconds > fence).sum().alias("found"),
+        stays.sum().alias("looked_at"),
+    )
+    named = pl.concat([counts.groups, fenced], how="horizontal")
+    return named.filter(pl.col("closed_count") >= LEAST_STAYS).drop(
+        "group", "closed_count"
+    )
 
 
 def rework(publication: Publication, scope: Scope = ALL) -> list[Finding]:
@@ -317,10 +301,9 @@ def _of_moves(
     """
     rows = f"select * from ({_judged_moves(entered)}) where {mark}"
     return _findings(
-        publication,
         name,
         threshold,
-        Query(counts, condition.parameters),
+        publication.frame(Query(counts, condition.parameters)),
         Query(rows, condition.parameters),
     )
 
@@ -353,27 +336,30 @@ def _counted(
     """
     rows = f"select * from ({base.sql}) where {mark}"
     return _findings(
-        publication,
         name,
         threshold,
-        Query(counts, base.parameters),
+        publication.frame(Query(counts, base.parameters)),
         Query(rows, base.parameters),
     )
 
 
 def _findings(
-    publication: Publication, name: str, threshold: str, counts: Query, rows: Query
+    name: str, threshold: str, counts: pl.DataFrame, rows: Query
 ) -> list[Finding]:
-    """A finding for each counted group that has any, the largest share first."""
-    frame = publication.frame(counts).filter(pl.col("found") > 0)
+    """A finding for each counted group that has any, the largest share first.
+
+    counts: the columns of a group, found, looked_at, and the fence if there is one,
+    which is the rows' parameter then.
+    """
+    frame = counts.filter(pl.col("found") > 0)
     low, high = exact_intervals(frame["found"], frame["looked_at"])
     found = []
     for row, *ends in zip(frame.iter_rows(named=True), low, high, strict=True):
         count, of = row.pop("found"), row.pop("looked_at")
-        fence = row.pop("fence", 0)
-        words = threshold.format(fence=fence, hours=fence / 3600)
+        fence = {"fence": row.pop("fence")} if "fence" in row else {}
+        words = threshold.format(**fence, hours=fence.get("fence", 0) / 3600)
         interval = Interval(*map(float, ends))
-        query = _rows_of(rows, row)
+        query = _rows_of(Query(rows.sql, {**rows.parameters, **fence}), row)
         found.append(Finding(name, row, words, count, of, count / of, interval, query))
     return sorted(found, key=lambda f: (-f.ratio, str(f.group)))
 
@@ -383,12 +369,6 @@ def _rows_of(rows: Query, group: dict[str, str | None]) -> Query:
     values = {f"of_{name}": value for name, value in group.items()}
     sql = f"select * from ({rows.sql}) where {' and '.join(same)}"
     return Query(sql, {**rows.parameters, **values})
-
-
-def _same(left: str, right: str) -> str:
-    return " and ".join(
-        f"{left}.{name} is not distinct from {right}.{name}" for name in GROUP
-    )
 
 
 def _equal(left: str, right: str, names: Iterable[str]) -> str:

@@ -23,7 +23,7 @@ from analytics.stays import (
     reading_us,
     seconds_between,
 )
-from analytics.survival import curve_ctes
+from analytics.survival import Counts, count_seconds, curve, named
 
 # From the finest group to all stays. Statuses differ more than workflows do.
 LEVELS = (
@@ -39,26 +39,20 @@ PRIOR_STAYS = 20
 # 0.2 % above. Curves over five million stays have some thousand steps then, not a
 # million.
 DIGITS = 10
+# More than any stay lasts, so that a group and its seconds are one number, in order.
+MOST_SECONDS = 2**44
 BINS = 10
 ROUNDS = 1_000
 
-# Instants are microseconds of the epoch: the clock of the forecast is a parameter.
-COMPARABLE = f"""
-    {CLOCK},
-
-    -- Of those that have ended, all are read and none is kept: few columns.
-    closed as not materialized (
-        select
-            entity_type, workflow_name, status, sla_deadline, left_at, next_status,
-            business_seconds as seconds
-        from status_intervals
-        where entered_at <= $at and left_at <= $at and not is_final
-    ),
+# What is open at $at, with what was known of it then. Instants are microseconds of the
+# epoch: the clock of the forecast is a parameter.
+STILL_OPEN = f"""
+    with {CLOCK},
 
     open_then as materialized (
         select
             interval_id, entity_type, entity_id, workflow_name, status, entered_at,
-            calendar_id, sla_deadline as deadline_now, left_at, first_transition_id,
+            calendar_id, sla_deadline as deadline_now, left_at, stay_number,
             transition_count, sla_hours,
             -- So that a transition after $at may have brought it (S10).
             deadline_source = 'explicit' and transition_count > 1 as may_have_moved
@@ -69,9 +63,8 @@ COMPARABLE = f"""
 
     movable as (
         select
-            stays.interval_id, stays.entity_type, stays.entity_id,
-            stays.first_transition_id, stays.transition_count, stays.calendar_id,
-            stays.entered_at,
+            stays.interval_id, stays.entity_type, stays.entity_id, stays.calendar_id,
+            stays.stay_number, stays.transition_count, stays.entered_at,
             -- Wide enough for the product: 18 digits hold 277 hours of it.
             (sla_hours::decimal(28, 6) * 3600000000::decimal(10, 0))::bigint
                 as hours_us,
@@ -80,21 +73,34 @@ COMPARABLE = f"""
         {join_clock("entered", "stays.calendar_id", "stays.entered_at")}
     ),
 
+    -- Stays are all of an entity's transitions, so the places of theirs follow.
+    placed as (
+        select
+            movable.interval_id, movable.entity_type, movable.entity_id,
+            movable.transition_count,
+            1 + coalesce(sum(earlier.transition_count), 0)::bigint as first_place
+        from movable
+        left join status_intervals as earlier
+            on
+                movable.entity_type = earlier.entity_type
+                and movable.entity_id = earlier.entity_id
+                and movable.stay_number > earlier.stay_number
+        group by all
+    ),
+
     brought as (
         select
-            movable.interval_id,
+            placed.interval_id,
             arg_max(told.sla_deadline, told.entity_place) as sla_deadline
-        from movable
-        inner join audit_trail as opened
-            on movable.first_transition_id = opened.transition_id
+        from placed
         inner join audit_trail as told
             on
-                movable.entity_type = told.entity_type
-                and movable.entity_id = told.entity_id
-                and told.entity_place >= opened.entity_place
-                and told.entity_place < opened.entity_place + transition_count
+                placed.entity_type = told.entity_type
+                and placed.entity_id = told.entity_id
+                and told.entity_place >= first_place
+                and told.entity_place < first_place + transition_count
         where told.created_at <= $at and told.sla_deadline is not null
-        group by movable.interval_id
+        group by placed.interval_id
     ),
 
     of_then as (
@@ -140,48 +146,29 @@ COMPARABLE = f"""
         {join_clock("entered", "known.calendar_id", "entered_at")}
     ),
 
-    still_open as materialized (
+    due as (
         select
-            * exclude (seen_us), {seconds_between("entered_us", "seen_us")} as seconds
-        from read
-    ),
-
-    lasted as not materialized (
-        select
-            entity_type, workflow_name, status, seconds, next_status, true as has_left
-        from closed
-        where seconds is not null
-        union all by name
-        select entity_type, workflow_name, status, seconds, false as has_left
-        from still_open
-        where seconds is not null
-    ),
-
-    base as (
-        select
-            (count(*) filter (coalesce(left_at, $at + interval 1 second) > sla_deadline)
-            + 1) / (count(*) + 2) as base_ratio
-        from (
-            select left_at, sla_deadline from closed where sla_deadline is not null
-            union all
-            select left_at, sla_deadline from known where sla_deadline <= $at
-        )
-    ),
-
-    waiting as materialized (
-        select
-            stays.*,
-            case
-                when stays.calendar_id is null then epoch_us(sla_deadline)
-                else {reading_us("due", "sla_deadline")}
-            end as due_us,
-            {seconds_between("entered_us", "due_us")} as due_seconds
-        from (
-            from still_open where seconds is not null and sla_deadline is not null
-        ) as stays
+            interval_id,
+            {seconds_between("entered_us", reading_us("due", "sla_deadline"))}
+                as due_seconds
+        from (from read where calendar_id is not null) as stays
         {join_clock("due", "stays.calendar_id", "sla_deadline")}
     )
+
+    select
+        interval_id, entity_type, entity_id, workflow_name, status, entered_at,
+        sla_deadline, deadline_now, left_at,
+        {seconds_between("entered_us", "seen_us")} as seconds,
+        if(
+            calendar_id is null,
+            {seconds_between("entered_us", "epoch_us(sla_deadline)")},
+            due.due_seconds
+        ) as due_seconds
+    from read
+    left join due using (interval_id)
 """
+# What had ended by then.
+CLOSED = "entered_at <= $at and left_at <= $at and not is_final"
 
 
 class Verdict(NamedTuple):
@@ -232,109 +219,162 @@ def forecast(publication: Publication, at: datetime | None = None) -> pl.DataFra
 
 def _with_outcomes(publication: Publication, instant: datetime) -> pl.DataFrame:
     """The forecast, with when the stay was left in the end, and its deadline of now."""
-    levels = "".join(_level(place, by) for place, by in enumerate(LEVELS))
-    joins = "".join(
-        f"left join shares_{place} using (interval_id) " for place in range(len(LEVELS))
+    still_open = publication.frame(Query(STILL_OPEN, {"at": instant}))
+    waiting = _waiting(still_open)
+    lasted = _lasted(_closed(publication, instant, LEVELS[0]), still_open)
+    probability = np.full(waiting.height, _base_ratio(publication, still_open, instant))
+    # The coarsest first. A group's share counts as often as it has stays that lasted
+    # as long, the coarser one's PRIOR_STAYS times; a group that none of them outlived
+    # knows nothing.
+    for by in reversed(LEVELS):
+        remaining, share = _shares(lasted, waiting, by)
+        count = np.where(np.isnan(share), 0, remaining)
+        own = count * np.nan_to_num(share)
+        probability = (own + PRIOR_STAYS * probability) / (count + PRIOR_STAYS)
+    return waiting.select(
+        *("interval_id", "entity_type", "entity_id", "workflow_name", "status"),
+        *("entered_at", "sla_deadline", "seconds", "due_seconds"),
+        pl.Series("comparable_count", remaining),
+        pl.when(pl.col("sla_deadline") < instant)
+        .then(1.0)
+        .otherwise(pl.Series(probability))
+        .alias("breach_probability"),
+        *("left_at", "deadline_now"),
+    ).sort(
+        *("breach_probability", "sla_deadline", "entity_type", "entity_id"),
+        descending=[True, False, False, False],
     )
+
+
+def _closed(publication: Publication, instant: datetime, by: tuple[str, ...]) -> Counts:
+    """Of which groups the stays that had ended by an instant lasted how long."""
     sql = f"""
-        with {COMPARABLE},
-
-        parts as (
-            select
-                {", ".join(LEVELS[0])},
-                {_told("seconds")} as seconds,
-                count(*) filter (has_left) as left_count,
-                count(*) filter (not has_left) as censored_count
-            from lasted
-            group by all
-        )
-        {levels}
-        select
-            interval_id, entity_type, entity_id, workflow_name, status, entered_at,
-            sla_deadline, seconds, due_seconds,
-            coalesce(remaining_0, 0)::bigint as comparable_count,
-            case when sla_deadline < $at then 1 else {_shrunk(0)} end
-                as breach_probability,
-            left_at, deadline_now
-        from waiting
-        cross join base
-        {joins}
-        where due_us is not null
-        order by breach_probability desc, sla_deadline, entity_type, entity_id
+        select {", ".join(by)}, business_seconds as seconds, true as has_left
+        from status_intervals
+        where {CLOSED} and business_seconds is not null
     """
-    return publication.frame(Query(sql, {"at": instant}))
+    return count_seconds(publication, Query(sql, {"at": instant}), by)
 
 
-def _level(place: int, by: tuple[str, ...]) -> str:
-    """CTEs of one grouping: `shares_<place>`, by stay, of those that lasted as long."""
-    # One text, because null is a group of its own and ASOF joins take equality alone.
-    key = f"concat_ws('/', {', '.join(_text(name) for name in by)})" if by else "''"
-    return f""",
-        grouped_{place} as not materialized (
-            select {key} as group_key, seconds, left_count, censored_count from parts
-        ),
-
-        {curve_ctes(f"grouped_{place}", ("group_key",), f"_{place}")},
-
-        starts_{place} as (
-            select
-                group_key,
-                -1::bigint as seconds,
-                1.0::double as survival,
-                sum(left_count + censored_count)::bigint as remaining_count
-            from counted_{place}
-            group by group_key
-            union all
-            select group_key, seconds, survival, remaining_count from curve_{place}
-        ),
-
-        shares_{place} as (
-            select
-                interval_id,
-                so_far.remaining_count as remaining_{place},
-                beyond.survival / nullif(so_far.survival, 0) as share_{place}
-            from (
-                select
-                    interval_id,
-                    {key} as group_key,
-                    {_told("seconds")} as told_seconds,
-                    {_told("greatest(due_seconds, seconds)")} as told_due_seconds
-                from waiting
-            ) as stays
-            asof join starts_{place} as so_far
-                on
-                    stays.group_key = so_far.group_key
-                    and told_seconds >= so_far.seconds
-            asof join starts_{place} as beyond
-                on
-                    stays.group_key = beyond.group_key
-                    and told_due_seconds >= beyond.seconds
-        )
-    """
+def _waiting(still_open: pl.DataFrame) -> pl.DataFrame:
+    """Those with a deadline, in calendars that cover them; due no earlier than now."""
+    return still_open.drop_nulls(["seconds", "sla_deadline", "due_seconds"])
 
 
-def _told(seconds: str) -> str:
+def _lasted(closed: Counts, still_open: pl.DataFrame) -> pl.DataFrame:
+    """All comparable stays, counted by the finest group and told seconds."""
+    ended = closed.frame.with_columns(_told("seconds")).group_by("group", "seconds")
+    counts = ("left_count", "censored_count")
+    rows = pl.concat(
+        [
+            named(closed.groups, ended.agg(pl.col(counts).sum())).drop("group"),
+            _censored(still_open).with_columns(_told("seconds")),
+        ]
+    )
+    return rows.group_by(*LEVELS[0], "seconds").agg(pl.col(counts).sum())
+
+
+def _censored(still_open: pl.DataFrame) -> pl.DataFrame:
+    """A row per stay that had not ended, as `_closed` counts those that had."""
+    return still_open.drop_nulls("seconds").select(
+        *LEVELS[0],
+        "seconds",
+        pl.lit(0, pl.Int64).alias("left_count"),
+        pl.lit(1, pl.Int64).alias("censored_count"),
+    )
+
+
+def _told(name: str) -> pl.Expr:
     """Whole seconds, not negative, cut off after DIGITS binary digits."""
-    places = f"greatest(floor(log2(greatest({seconds}, 1)))::bigint - {DIGITS - 1}, 0)"
-    return f"(({seconds}) >> {places} << {places})"
+
+    def cut(seconds: pl.Series) -> pl.Series:
+        whole = seconds.to_numpy()
+        places = np.maximum(np.frexp(whole)[1] - DIGITS, 0)
+        return pl.Series(whole >> places << places)
+
+    return pl.col(name).map_batches(cut, return_dtype=pl.Int64)
 
 
-def _text(name: str) -> str:
-    return f"coalesce(replace({name}, '/', '//'), '/')"
-
-
-def _shrunk(place: int) -> str:
-    """The share of a grouping and of its coarser ones, the base rate the coarsest.
-
-    A group's share counts as often as it has stays that lasted as long, the coarser
-    one's PRIOR_STAYS times; a group that none of them outlived knows nothing.
+def _base_ratio(
+    publication: Publication, still_open: pl.DataFrame, instant: datetime
+) -> float:
+    """The share of breaches by then, of all with a deadline that had come to it."""
+    sql = f"""
+        select count(*) filter (left_at > sla_deadline) as breached, count(*) as judged
+        from status_intervals
+        where {CLOSED} and sla_deadline is not null
     """
-    if place == len(LEVELS):
-        return "base_ratio"
-    count = f"if(share_{place} is null, 0, coalesce(remaining_{place}, 0))"
-    coarser = f"{PRIOR_STAYS} * {_shrunk(place + 1)}"
-    own = f"{count} * coalesce(share_{place}, 0)"
-    return f"(({own} + {coarser}) / ({count} + {PRIOR_STAYS}))"
+    ended = publication.frame(Query(sql, {"at": instant}))
+    breached, judged = ended.row(0)
+    overdue = still_open.filter(pl.col("sla_deadline") <= instant).height
+    return (breached + overdue + 1) / (judged + overdue + 2)
+
+
+def _shares(
+    lasted: pl.DataFrame, waiting: pl.DataFrame, by: tuple[str, ...]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Of each stay's group: how many lasted longer, and which share beyond its due.
+
+    The share is nan where none lasted longer.
+    """
+    # A grouping by nothing has one group as well.
+    one = pl.lit(0).alias("all")
+    key = [*by, "all"]
+    groups = lasted.with_columns(one).select(key).unique().with_row_index("group")
+    counts = _in_groups(lasted.with_columns(one), groups, key)
+    asked = waiting.with_columns(one).join(
+        groups, on=key, how="left", nulls_equal=True, maintain_order="left"
+    )
+    steps = _steps(
+        curve(counts).select("group", "seconds", "survival", "remaining_count"),
+        counts.group_by("group").agg(
+            pl.lit(1.0).alias("survival"),
+            pl.sum_horizontal("left_count", "censored_count")
+            .sum()
+            .alias("remaining_count"),
+        ),
+    )
+    due = pl.max_horizontal("due_seconds", "seconds").alias("due")
+    told = asked.with_columns(_told("seconds"), due).with_columns(_told("due"))
+    so_far = _reached(steps, told["group"], told["seconds"])
+    beyond = _reached(steps, told["group"], told["due"])
+    lasting = so_far["survival"].to_numpy()
+    share = np.divide(
+        beyond["survival"].to_numpy(),
+        lasting,
+        out=np.full(len(lasting), np.nan),
+        where=lasting > 0,
+    )
+    return so_far["remaining_count"].to_numpy(), share
+
+
+def _in_groups(
+    rows: pl.DataFrame, groups: pl.DataFrame, key: list[str]
+) -> pl.DataFrame:
+    """Counted rows by the numbers of coarser groups."""
+    return (
+        rows.join(groups, on=key, nulls_equal=True)
+        .group_by("group", "seconds")
+        .agg(pl.col("left_count", "censored_count").sum())
+        .sort("group", "seconds")
+    )
+
+
+def _steps(rows: pl.DataFrame, starts: pl.DataFrame) -> pl.DataFrame:
+    """A step function a group: what holds from some seconds on, and from the start."""
+    first = starts.with_columns(pl.lit(-1, pl.Int64).alias("seconds"))
+    parts = [
+        part.with_columns(pl.col("group").cast(pl.Int64))
+        for part in (first.select(rows.columns), rows)
+    ]
+    return pl.concat(parts).sort("group", "seconds")
+
+
+def _reached(steps: pl.DataFrame, group: pl.Series, seconds: pl.Series) -> pl.DataFrame:
+    """The last step of each group that is not after these seconds, a row for each."""
+    keys = (steps["group"] * MOST_SECONDS + steps["seconds"]).to_numpy()
+    asked = (group.cast(pl.Int64) * MOST_SECONDS + seconds).to_numpy()
+    return steps[np.searchsorted(keys, asked, side="right") - 1]
 
 
 def exits(publication: Publication, at: datetime | None = None) -> pl.DataFrame:
@@ -345,98 +385,71 @@ def exits(publication: Publication, at: datetime | None = None) -> pl.DataFrame:
     probability of going there by the deadline. Those of a stay and the share that stays
     beyond the deadline add up to 1. Stays without comparable ones have no row.
     """
-    key = f"concat_ws('/', {', '.join(_text(name) for name in LEVELS[0])})"
-    sql = f"""
-        with {COMPARABLE},
+    instant = at or publication.as_of
+    key = list(LEVELS[0])
+    still_open = publication.frame(Query(STILL_OPEN, {"at": instant}))
+    closed = _closed(publication, instant, (*LEVELS[0], "next_status"))
+    ended = named(closed.groups, closed.frame)
+    lasted = pl.concat(
+        [
+            ended.select(*key, "seconds", "left_count", "censored_count"),
+            _censored(still_open),
+        ]
+    )
+    groups = lasted.select(key).unique().with_row_index("group")
+    known = curve(_in_groups(lasted, groups, key))
+    ways = (
+        closed.groups.with_row_index("way")
+        .join(groups, on=key, nulls_equal=True)
+        .select("way", "group", "next_status")
+    )
+    left_for = _incidence(closed.frame.rename({"group": "way"}), ways, known)
+    survived = _steps(
+        known.select("group", "seconds", "survival"),
+        groups.select("group", pl.lit(1.0).alias("survival")),
+    )
+    waiting = _waiting(still_open).join(groups, on=key, nulls_equal=True)
+    lasting = _reached(survived, waiting["group"], waiting["seconds"])["survival"]
+    asked = (
+        waiting.with_columns(lasting)
+        .filter(pl.col("survival") > 0, pl.col("due_seconds") >= pl.col("seconds"))
+        .join(ways, on="group")
+    )
+    so_far, beyond = (
+        _reached(left_for, asked["way"], asked[name])["incidence"]
+        for name in ("seconds", "due_seconds")
+    )
+    return asked.select(
+        "interval_id",
+        "next_status",
+        ((beyond - so_far) / asked["survival"]).alias("probability"),
+    ).sort("interval_id", "next_status")
 
-        grouped as (
-            select {key} as group_key, seconds, has_left, next_status as exit
-            from lasted
-        ),
 
-        counts as (
-            select
-                group_key,
-                seconds,
-                has_left::bigint as left_count,
-                1 - left_count as censored_count
-            from grouped
-        ),
+def _incidence(
+    left: pl.DataFrame, ways: pl.DataFrame, known: pl.DataFrame
+) -> pl.DataFrame:
+    """A step function a way: the share that left by it, by then.
 
-        {curve_ctes("counts", ("group_key",))},
-
-        steps as (
-            select
-                group_key,
-                seconds,
-                at_risk_count,
-                survival,
-                coalesce(
-                    lag(survival) over (partition by group_key order by seconds), 1
-                ) as survival_before
-            from curve
-        ),
-
-        left_for as (
-            select group_key, seconds, exit, count(*) as exit_count
-            from grouped
-            where has_left
-            group by all
-        ),
-
-        incidence as (
-            select
-                group_key,
-                exit,
-                seconds,
-                sum(survival_before * exit_count / at_risk_count) over (
-                    partition by group_key, exit order by seconds
-                    rows between unbounded preceding and current row
-                ) as incidence
-            from left_for
-            inner join steps using (group_key, seconds)
-            union all
-            select distinct group_key, exit, -1, 0 from left_for
-        ),
-
-        survived as (
-            select group_key, seconds, survival from curve
-            union all
-            select distinct group_key, -1, 1.0 from grouped
-        ),
-
-        asked as (
-            select
-                waiting.interval_id, waiting.seconds, waiting.due_seconds,
-                waiting.group_key, survived.survival, ways.exit
-            from (select *, {key} as group_key from waiting) as waiting
-            asof join survived
-                on
-                    waiting.group_key = survived.group_key
-                    and waiting.seconds >= survived.seconds
-            inner join (select distinct group_key, exit from left_for) as ways
-                on waiting.group_key = ways.group_key
-            where survived.survival > 0 and waiting.due_seconds >= waiting.seconds
-        )
-
-        select
-            asked.interval_id,
-            asked.exit as next_status,
-            (beyond.incidence - so_far.incidence) / asked.survival as probability
-        from asked
-        asof join incidence as so_far
-            on
-                asked.group_key = so_far.group_key
-                and asked.exit = so_far.exit
-                and asked.seconds >= so_far.seconds
-        asof join incidence as beyond
-            on
-                asked.group_key = beyond.group_key
-                and asked.exit = beyond.exit
-                and asked.due_seconds >= beyond.seconds
-        order by all
+    left: way, seconds and left_count; ways: the group of each; known: its curve.
     """
-    return publication.frame(Query(sql, {"at": at or publication.as_of}))
+    before = pl.col("survival").shift(1).over("group").fill_null(1.0)
+    left_then = pl.col("before") * pl.col("left_count") / pl.col("at_risk_count")
+    rows = (
+        left.join(ways, on="way")
+        .join(
+            known.select("group", "seconds", "at_risk_count", before.alias("before")),
+            on=["group", "seconds"],
+        )
+        .sort("way", "seconds")
+        .select(
+            pl.col("way").alias("group"),
+            "seconds",
+            left_then.cum_sum().over("way").alias("incidence"),
+        )
+    )
+    starts = ways.select(pl.col("way").alias("group"), pl.lit(0.0).alias("incidence"))
+    return _steps(rows, starts)
 
 
 def back_test(publication: Publication, instants: list[datetime]) -> BackTest:

@@ -5,9 +5,11 @@ stay counts up to the publication's clock as one that has not ended yet. Which s
 and how long they lasted, is in `stays`; what a stay is likely to do next in `forecast`.
 """
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from scipy import stats as distributions
 
 from analytics.proportions import CONFIDENCE
@@ -17,69 +19,97 @@ from analytics.stays import ALL, Scope, lasting
 BY = ("entity_type", "workflow_name", "status")
 # Products of a million factors are off by less; a survival of one half is one half.
 ROUNDING = 1e-9
-# The last stays of a group may all end at once: nothing survives then, and there is no
-# logarithm.
-LOGARITHM = (
-    "case when left_count < at_risk_count then ln(1 - left_count / at_risk_count) end"
-)
 Clock = Literal["elapsed_seconds", "business_seconds"]
 
 
-def curve_ctes(counts: str, by: tuple[str, ...], suffix: str = "") -> str:
-    """CTEs that end in `curve`: a row per group and second at which a stay ended.
+class Counts(NamedTuple):
+    """How many stays of each group lasted how long.
 
-    suffix: what the names of the CTEs end in, where a query has several groupings.
-
-    counts: a relation with the columns of `by`, seconds (whole), and left_count and
-    censored_count of them; finer ones than needed add up.
-    Everything is windows over counts per second: no loop over groups, no row per stay
-    once they are counted. Stays that are censored at a second are at risk up to it.
+    groups: a row a group; its place, from 0, is the group's number. frame: columns
+    group, seconds (whole), left_count (that ended then), censored_count (that have
+    lasted as long so far), a row per group and second of which there are any, in this
+    order.
     """
-    group = ", ".join(by)
-    partition = f"partition by {group}" if by else ""
-    comma = f"{group}," if by else ""
-    return f"""
-        counted{suffix} as (
-            select
-                {comma}
-                seconds,
-                sum(left_count)::bigint as left_count,
-                sum(censored_count)::bigint as censored_count
-            from {counts}
-            group by all
-        ),
 
-        risked{suffix} as (
-            select
-                *,
-                sum(left_count + censored_count) over (
-                    {partition} order by seconds
-                    rows between current row and unbounded following
-                )::bigint as at_risk_count
-            from counted{suffix}
-        ),
+    groups: pl.DataFrame
+    frame: pl.DataFrame
 
-        curve{suffix} as (
-            select
-                *,
-                at_risk_count - left_count - censored_count as remaining_count,
-                case
-                    when left_count < at_risk_count
-                        then exp(sum({LOGARITHM}) over so_far)
-                    else 0
-                end as survival,
-                sum(
-                    left_count / (at_risk_count * (at_risk_count - left_count)::double)
-                ) over so_far as variance,
-                sum(left_count) over so_far as left_so_far
-            from risked{suffix}
-            where left_count > 0
-            window so_far as (
-                {partition} order by seconds
-                rows between unbounded preceding and current row
-            )
+
+def count_seconds(
+    publication: Publication, source: Query, by: tuple[str, ...] = BY
+) -> Counts:
+    """Count stays by group and second.
+
+    source: rows with the columns of `by`, `seconds` (whole, not negative) and
+    `has_left`.
+    """
+    columns = "".join(f"{name}, " for name in by)
+    # DuckDB gathers by group, numpy sorts: a fifth of the time of grouping by second.
+    sql = f"""
+        select {columns} list(seconds * 2 + has_left::bigint) as packed
+        from ({source.sql})
+        group by all
+        having count(*) > 0
+        order by all
+    """
+    lists = publication.frame(Query(sql, source.parameters))
+    packed = lists["packed"].explode(empty_as_null=False).cast(pl.Int64).to_numpy()
+    group = np.repeat(np.arange(lists.height), lists["packed"].list.len().to_numpy())
+    return Counts(lists.drop("packed"), _counted(group, packed))
+
+
+def _counted(group: NDArray[np.int64], packed: NDArray[np.int64]) -> pl.DataFrame:
+    """Runs of equal group and second; the lowest bit says whether a stay left."""
+    width = int(packed.max(initial=0)).bit_length()
+    keys = (group << width) | packed
+    keys.sort()
+    begins = np.flatnonzero(np.diff(keys >> 1, prepend=-1))
+    moments = keys[begins]
+    left = np.add.reduceat(keys & 1, begins) if len(begins) else begins
+    return pl.DataFrame(
+        {
+            "group": moments >> width,
+            "seconds": (moments & ((1 << width) - 1)) >> 1,
+            "left_count": left,
+            "censored_count": np.diff(begins, append=len(keys)) - left,
+        }
+    )
+
+
+def curve(counts: pl.DataFrame) -> pl.DataFrame:
+    """Kaplan and Meier's estimate of each group of `Counts`.
+
+    Columns: group; seconds, at which stays ended; at_risk_count (stays that lasted as
+    long; those that are censored at a second are at risk up to it); left_count;
+    remaining_count (that lasted longer); survival (the share that does); variance
+    (Greenwood's sum, infinite where none survives); left_so_far. In the order of
+    groups and seconds.
+    """
+    at_risk, left = pl.col("at_risk_count"), pl.col("left_count")
+    return (
+        counts.lazy()
+        .with_columns(
+            (left + pl.col("censored_count"))
+            .cum_sum(reverse=True)
+            .over("group")
+            .alias("at_risk_count")
         )
-    """
+        .filter(left > 0)
+        .select(
+            "group",
+            "seconds",
+            "at_risk_count",
+            "left_count",
+            (at_risk - left - pl.col("censored_count")).alias("remaining_count"),
+            (1 - left / at_risk).log().cum_sum().over("group").exp().alias("survival"),
+            (left / (at_risk * (at_risk - left)))
+            .cum_sum()
+            .over("group")
+            .alias("variance"),
+            left.cum_sum().over("group").alias("left_so_far"),
+        )
+        .collect()
+    )
 
 
 def curves(
@@ -96,18 +126,11 @@ def curves(
     high, of Greenwood's variance on the scale of log(-log), null where none survives.
     In the order of groups and seconds.
     """
-    source = lasting(scope, by or BY)
-    sql = f"""
-        with {_of_groups(source.sql, by, clock)}
-
-        select
-            {"".join(f"{name}, " for name in by)}
-            seconds, at_risk_count, left_count, survival,
-            {_bounds(confidence)}
-        from curve
-        order by all
-    """
-    return publication.frame(Query(sql, source.parameters))
+    counts = count_seconds(publication, _durations(scope, by, clock), by)
+    known = curve(counts.frame).with_columns(*_bounds(confidence))
+    return named(counts.groups, known).select(
+        *by, "seconds", "at_risk_count", "left_count", "survival", "low", "high"
+    )
 
 
 def quantiles(
@@ -127,84 +150,71 @@ def quantiles(
     short wherever open ones wait. Stays whose calendar does not cover them are left out
     of business seconds. Groups in which no stay ended have null in all of these.
     """
-    source = lasting(scope, by or BY)
-    shares = {"p50": 0.5, "p90": 0.1, "p99": 0.01}
-    found = [
-        f"min(seconds) filter (survival <= {q} + {ROUNDING}) as {name}, "
-        f"min(seconds) filter (left_so_far >= {1 - q} * closed_count - {ROUNDING}) "
-        f"as closed_{name}"
-        for name, q in shares.items()
-    ]
-    group = ", ".join(by)
-    comma = f"{group}," if by else ""
-    same = " and ".join(
-        f"totals.{name} is not distinct from ends.{name}" for name in by
+    counts = count_seconds(publication, _durations(scope, by, clock), by)
+    totals = counts.frame.group_by("group", maintain_order=True).agg(
+        (pl.col("left_count") + pl.col("censored_count")).sum().alias("stay_count"),
+        pl.col("left_count").sum().alias("closed_count"),
+        pl.col("censored_count").sum().alias("open_count"),
     )
-    sql = f"""
-        with {_of_groups(source.sql, by, clock)},
-
-        totals as (
-            select
-                {comma}
-                sum(left_count + censored_count)::bigint as stay_count,
-                sum(left_count)::bigint as closed_count,
-                sum(censored_count)::bigint as open_count
-            from counted
-            group by all
-        ),
-
-        bounded as (
-            select curve.*, totals.closed_count, {_bounds(confidence)}
-            from curve
-            inner join totals on {same.replace("ends", "curve") or "true"}
-        ),
-
-        ends as (
-            select
-                {comma}
-                {", ".join(found)},
-                min(seconds) filter (low <= 0.5) as p50_low,
-                min(seconds) filter (high <= 0.5) as p50_high
-            from bounded
-            group by all
+    found = (
+        curve(counts.frame)
+        .lazy()
+        .join(totals.lazy().select("group", "closed_count"), on="group")
+        .with_columns(*_bounds(confidence))
+        .group_by("group")
+        .agg(
+            _first(pl.col("survival") <= 0.5 + ROUNDING, "p50"),
+            _first(pl.col("low") <= 0.5, "p50_low"),
+            _first(pl.col("high") <= 0.5, "p50_high"),
+            _first(pl.col("survival") <= 0.1 + ROUNDING, "p90"),
+            _first(pl.col("survival") <= 0.01 + ROUNDING, "p99"),
+            *(
+                _first(
+                    pl.col("left_so_far") >= share * pl.col("closed_count") - ROUNDING,
+                    f"closed_p{share * 100:.0f}",
+                )
+                for share in (0.5, 0.9, 0.99)
+            ),
         )
-
-        select
-            {"".join(f"totals.{name}, " for name in by)}
-            stay_count, closed_count, open_count,
-            p50, p50_low, p50_high, p90, p99, closed_p50, closed_p90, closed_p99
-        from totals
-        left join ends on {same or "true"}
-        order by all
-    """
-    return publication.frame(Query(sql, source.parameters))
+        .collect()
+    )
+    joined = totals.join(found, on="group", how="left", maintain_order="left")
+    return named(counts.groups, joined).drop("group")
 
 
-def _of_groups(source: str, by: tuple[str, ...], clock: Clock) -> str:
+def _durations(scope: Scope, by: tuple[str, ...], clock: Clock) -> Query:
+    source = lasting(scope, by or BY)
     columns = "".join(f"{name}, " for name in by)
-    return f"""
-        durations as not materialized (
-            select
-                {columns}
-                {clock} as seconds,
-                has_left::bigint as left_count,
-                1 - left_count as censored_count
-            from ({source})
-            where {clock} >= 0
-        ),
-        {curve_ctes("durations", by)}
+    sql = f"""
+        select {columns} {clock} as seconds, has_left
+        from ({source.sql})
+        where {clock} >= 0
     """
+    return Query(sql, source.parameters)
 
 
-def _bounds(confidence: float) -> str:
+def named(groups: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows of groups that are numbered by place, with the columns of their groups."""
+    columns = groups.select(pl.all().gather(rows["group"]))
+    return pl.concat([columns, rows], how="horizontal")
+
+
+def _first(condition: pl.Expr, name: str) -> pl.Expr:
+    """The least seconds of the rows of a group of which a condition is true."""
+    return pl.col("seconds").filter(condition).min().alias(name)
+
+
+def _bounds(confidence: float) -> list[pl.Expr]:
     """Ends of the interval of a survival, as columns low and high."""
     z = float(distributions.norm.ppf(1 - (1 - confidence) / 2))
-    power = f"{z} * sqrt(variance) / -ln(survival)"
+    survival = pl.col("survival")
+    power = z * pl.col("variance").sqrt() / -survival.log()
     # Of a power of 1 the rest is lost: where it is huge, the interval says nothing.
     ends = {
-        "low": f"pow(survival, exp(least({power}, 700)))",
-        "high": f"pow(survival, exp(-least({power}, 700)))",
+        "low": survival.pow(pl.min_horizontal(power, 700.0).exp()),
+        "high": survival.pow((-pl.min_horizontal(power, 700.0)).exp()),
     }
-    return ", ".join(
-        f"case when survival > 0 then {end} end as {name}" for name, end in ends.items()
-    )
+    return [
+        pl.when(survival > 0).then(end).otherwise(None).alias(name)
+        for name, end in ends.items()
+    ]

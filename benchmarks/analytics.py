@@ -77,16 +77,28 @@ select
     end as late_business_seconds
 from timed;
 create table audit_trail as
-    select first_transition_id as transition_id, entity_type, entity_id,
-        entered_at as created_at,
-        if(deadline_source = 'explicit', sla_deadline, null) as sla_deadline,
-        1 + right(status, 1)::bigint as entity_place,
-        if(status = 'status_0', null, 'status_' || (right(status, 1)::int - 1))
-            as previous_status,
-        status as to_status, 'u' || (hash(entity_id, status) % 40)
-            as triggered_by_user_id,
+    with placed as (
+        select
+            *,
+            sum(transition_count) over (
+                partition by entity_id order by stay_number
+                rows between unbounded preceding and current row
+            )::bigint - transition_count as before_count,
+            unnest(range(transition_count)) as n
+        from status_intervals
+    )
+
+    select
+        if(n = 0, first_transition_id, md5(first_transition_id)::uuid::varchar)
+            as transition_id,
+        entity_type, entity_id, entered_at + interval (n) minute as created_at,
+        if(deadline_source = 'explicit', sla_deadline - interval (1 - n) hour, null)
+            as sla_deadline,
+        before_count + n + 1 as entity_place,
+        if(n = 0, previous_status, status) as previous_status, status as to_status,
+        'u' || (hash(entity_id, status) % 40) as triggered_by_user_id,
         triggered_by_user_id as triggered_by_user_name, 'web' as triggered_by_system
-    from status_intervals;
+    from placed;
 create table entities as
     select entity_type, entity_id, max(entered_at) as last_changed_at,
         json_object('priority', ['low', 'high'][1 + entity_id % 2],

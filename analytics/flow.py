@@ -20,17 +20,54 @@ def directly_follows(publication: Publication, scope: Scope = ALL) -> pl.DataFra
     covers them). Most moves first. Self-transitions are none (S3).
     """
     condition = scope.condition()
+    # An entity's first visit to a status is one row, so those need not be told apart;
+    # of the others, as of rework, only entities that have not moved there before count.
     sql = f"""
+        with moves as not materialized (
+            select * from status_intervals
+            where left_at is not null and {condition.sql}
+        ),
+
+        again as materialized (
+            select distinct status, next_status, entity_type, entity_id
+            from moves where visit > 1
+        ),
+
+        known as (
+            select status, next_status, count(*) as entity_count
+            from (from moves where visit = 1) as first
+            semi join again using (entity_id, entity_type, status, next_status)
+            group by all
+        ),
+
+        counted as (
+            select
+                status,
+                next_status,
+                count(*) as move_count,
+                count(*) filter (visit = 1) as first_count,
+                quantile_disc(elapsed_seconds, 0.5) as p50_seconds,
+                quantile_disc(business_seconds, 0.5) as p50_business_seconds
+            from moves
+            group by all
+        )
+
         select
-            status as from_status,
-            next_status as to_status,
-            count(*) as move_count,
-            count(distinct (entity_type, entity_id)) as entity_count,
-            quantile_disc(elapsed_seconds, 0.5) as p50_seconds,
-            quantile_disc(business_seconds, 0.5) as p50_business_seconds
-        from status_intervals
-        where left_at is not null and {condition.sql}
-        group by all
+            counted.status as from_status,
+            counted.next_status as to_status,
+            move_count,
+            first_count + coalesce(more.entity_count, 0)
+            - coalesce(known.entity_count, 0) as entity_count,
+            p50_seconds,
+            p50_business_seconds
+        from counted
+        left join (
+            select status, next_status, count(*) as entity_count from again group by all
+        ) as more using (status, next_status)
+        left join known
+            on
+                counted.status = known.status
+                and counted.next_status = known.next_status
         order by move_count desc, from_status, to_status
     """
     return publication.frame(Query(sql, condition.parameters))
@@ -141,31 +178,45 @@ def work_by_day(publication: Publication, scope: Scope = ALL) -> pl.DataFrame:
     condition = scope.condition()
     # As workload and workload_changes have it: overdue from the microsecond after the
     # deadline, or from the beginning where that is later, to the end of the stay.
+    # Days of instants without a zone, which is UTC here, take a tenth of the time.
     sql = f"""
-        with stays as (
+        with stays as not materialized (
             select
-                entered_at, left_at, as_of, coalesce(verdict, '') as verdict,
-                case when sla_deadline is not null
-                    then greatest(entered_at, sla_deadline + interval 1 microsecond)
-                end as late_at
-            from status_intervals
-            cross join publication
-            where not is_final and {condition.sql}
+                {_day("entered_at")} as entered_on,
+                {_day("left_at")} as left_on,
+                case
+                    when verdict = 'breached' or (left_at is null and late_at <= as_of)
+                        then {_day("late_at")}
+                end as late_on,
+                verdict is not distinct from 'breached' as is_breached
+            from (
+                select
+                    *,
+                    case when sla_deadline is not null
+                        then greatest(entered_at, sla_deadline + interval 1 microsecond)
+                    end as late_at
+                from status_intervals
+                cross join publication
+                where not is_final and {condition.sql}
+            )
+        ),
+
+        counted as (
+            select entered_on, left_on, late_on, is_breached, count(*) as stay_count
+            from stays
+            group by all
         ),
 
         changes as (
-            select entered_at::date as day, 1 as arriving, 0 as leaving, 0 as more_late
-            from stays
+            select entered_on as day, stay_count as arriving, 0 as leaving, 0 as late
+            from counted
             union all
-            select left_at::date, 0, 1, if(verdict = 'breached', -1, 0)
-            from stays where left_at is not null
+            select left_on, 0, stay_count, if(is_breached, -stay_count, 0) from counted
             union all
-            select late_at::date, 0, 0, 1
-            from stays
-            where verdict = 'breached' or (left_at is null and late_at <= as_of)
+            select late_on, 0, 0, stay_count from counted
             union all
             select unnest(range(
-                (select min(entered_at)::date from stays),
+                (select min(entered_on) from counted),
                 (select as_of::date + 1 from publication),
                 interval 1 day
             ))::date, 0, 0, 0
@@ -176,13 +227,17 @@ def work_by_day(publication: Publication, scope: Scope = ALL) -> pl.DataFrame:
             sum(arriving)::bigint as arriving_count,
             sum(leaving)::bigint as leaving_count,
             sum(sum(arriving) - sum(leaving)) over (order by day)::bigint as open_count,
-            sum(sum(more_late)) over (order by day)::bigint as overdue_count
+            sum(sum(late)) over (order by day)::bigint as overdue_count
         from changes
         where day <= (select as_of::date from publication)
         group by day
         order by day
     """
     return publication.frame(Query(sql, condition.parameters))
+
+
+def _day(instant: str) -> str:
+    return f"make_timestamp(epoch_us({instant}))::date"
 
 
 def _entities(scope: Scope) -> Query:

@@ -51,6 +51,8 @@ STILL_OPEN = f"""
 
     open_then as materialized (
         select
+            -- A number joins in less time than a text.
+            row_number() over () as stay,
             interval_id, entity_type, entity_id, workflow_name, status, entered_at,
             calendar_id, sla_deadline as deadline_now, left_at, stay_number,
             transition_count, sla_hours,
@@ -61,22 +63,33 @@ STILL_OPEN = f"""
             entered_at <= $at and (left_at is null or left_at > $at) and not is_final
     ),
 
+    -- ASOF joins sort all columns that they are given.
+    entered as (
+        select stays.stay, {reading_us("clock", "stays.entered_at")} as entered_us
+        from (
+            select stay, calendar_id, entered_at from open_then
+            where calendar_id is not null
+        ) as stays
+        {join_clock("clock", "stays.calendar_id", "stays.entered_at")}
+    ),
+
     movable as (
         select
-            stays.interval_id, stays.entity_type, stays.entity_id, stays.calendar_id,
-            stays.stay_number, stays.transition_count, stays.entered_at,
+            stay, entity_type, entity_id, calendar_id, stay_number, transition_count,
+            entered_at,
             -- Wide enough for the product: 18 digits hold 277 hours of it.
             (sla_hours::decimal(28, 6) * 3600000000::decimal(10, 0))::bigint
                 as hours_us,
-            {reading_us("entered", "stays.entered_at")} + hours_us as due_us
-        from (from open_then where may_have_moved) as stays
-        {join_clock("entered", "stays.calendar_id", "stays.entered_at")}
+            entered_us + hours_us as due_us
+        from open_then
+        left join entered using (stay)
+        where may_have_moved
     ),
 
     -- Stays are all of an entity's transitions, so the places of theirs follow.
     placed as (
         select
-            movable.interval_id, movable.entity_type, movable.entity_id,
+            movable.stay, movable.entity_type, movable.entity_id,
             movable.transition_count,
             1 + coalesce(sum(earlier.transition_count), 0)::bigint as first_place
         from movable
@@ -90,7 +103,7 @@ STILL_OPEN = f"""
 
     brought as (
         select
-            placed.interval_id,
+            placed.stay,
             arg_max(told.sla_deadline, told.entity_place) as sla_deadline
         from placed
         inner join audit_trail as told
@@ -100,12 +113,12 @@ STILL_OPEN = f"""
                 and told.entity_place >= first_place
                 and told.entity_place < first_place + transition_count
         where told.created_at <= $at and told.sla_deadline is not null
-        group by placed.interval_id
+        group by placed.stay
     ),
 
     of_then as (
         select
-            movable.interval_id,
+            movable.stay,
             coalesce(
                 brought.sla_deadline,
                 if(
@@ -115,7 +128,7 @@ STILL_OPEN = f"""
                 )
             ) as deadline_then
         from movable
-        left join brought on movable.interval_id = brought.interval_id
+        left join brought on movable.stay = brought.stay
         {join_reading("hours", "movable.calendar_id", "due_us")}
     ),
 
@@ -124,7 +137,7 @@ STILL_OPEN = f"""
             open_then.*,
             if(may_have_moved, deadline_then, deadline_now) as sla_deadline
         from open_then
-        left join of_then on open_then.interval_id = of_then.interval_id
+        left join of_then on open_then.stay = of_then.stay
     ),
 
     clock_then as (
@@ -136,22 +149,23 @@ STILL_OPEN = f"""
     read as (
         select
             known.*,
-            case
-                when known.calendar_id is null then epoch_us(entered_at)
-                else {reading_us("entered", "entered_at")}
-            end as entered_us,
+            if(known.calendar_id is null, epoch_us(entered_at), entered_us)
+                as entered_us,
             if(known.calendar_id is null, epoch_us($at), clock_then.shows_us) as seen_us
         from known
         left join clock_then on known.calendar_id = clock_then.calendar_id
-        {join_clock("entered", "known.calendar_id", "entered_at")}
+        left join entered using (stay)
     ),
 
     due as (
         select
-            interval_id,
+            stays.stay,
             {seconds_between("entered_us", reading_us("due", "sla_deadline"))}
                 as due_seconds
-        from (from read where calendar_id is not null) as stays
+        from (
+            select stay, calendar_id, entered_us, sla_deadline from read
+            where calendar_id is not null
+        ) as stays
         {join_clock("due", "stays.calendar_id", "sla_deadline")}
     )
 
@@ -165,7 +179,7 @@ STILL_OPEN = f"""
             due.due_seconds
         ) as due_seconds
     from read
-    left join due using (interval_id)
+    left join due using (stay)
 """
 # What had ended by then.
 CLOSED = "entered_at <= $at and left_at <= $at and not is_final"
@@ -321,7 +335,7 @@ def _shares(
     one = pl.lit(0).alias("all")
     key = [*by, "all"]
     groups = lasted.with_columns(one).select(key).unique().with_row_index("group")
-    counts = _in_groups(lasted.with_columns(one), groups, key)
+    counts = _summed(lasted.with_columns(one).join(groups, on=key, nulls_equal=True))
     asked = waiting.with_columns(one).join(
         groups, on=key, how="left", nulls_equal=True, maintain_order="left"
     )
@@ -348,13 +362,10 @@ def _shares(
     return so_far["remaining_count"].to_numpy(), share
 
 
-def _in_groups(
-    rows: pl.DataFrame, groups: pl.DataFrame, key: list[str]
-) -> pl.DataFrame:
-    """Counted rows by the numbers of coarser groups."""
+def _summed(rows: pl.DataFrame) -> pl.DataFrame:
+    """Counts a group and second, in this order, as `curve` takes them."""
     return (
-        rows.join(groups, on=key, nulls_equal=True)
-        .group_by("group", "seconds")
+        rows.group_by("group", "seconds")
         .agg(pl.col("left_count", "censored_count").sum())
         .sort("group", "seconds")
     )
@@ -389,21 +400,21 @@ def exits(publication: Publication, at: datetime | None = None) -> pl.DataFrame:
     key = list(LEVELS[0])
     still_open = publication.frame(Query(STILL_OPEN, {"at": instant}))
     closed = _closed(publication, instant, (*LEVELS[0], "next_status"))
-    ended = named(closed.groups, closed.frame)
-    lasted = pl.concat(
-        [
-            ended.select(*key, "seconds", "left_count", "censored_count"),
-            _censored(still_open),
-        ]
+    groups = (
+        pl.concat([closed.groups.select(key), still_open.select(key)])
+        .unique()
+        .with_row_index("group")
     )
-    groups = lasted.select(key).unique().with_row_index("group")
-    known = curve(_in_groups(lasted, groups, key))
     ways = (
         closed.groups.with_row_index("way")
         .join(groups, on=key, nulls_equal=True)
-        .select("way", "group", "next_status")
+        .select(pl.col("way").cast(pl.Int64), "group", "next_status")
     )
-    left_for = _incidence(closed.frame.rename({"group": "way"}), ways, known)
+    ended = closed.frame.rename({"group": "way"}).join(ways, on="way")
+    censored = _censored(still_open).join(groups, on=key, nulls_equal=True)
+    columns = ("group", "seconds", "left_count", "censored_count")
+    known = curve(_summed(pl.concat([ended.select(columns), censored.select(columns)])))
+    left_for = _incidence(ended, ways, known)
     survived = _steps(
         known.select("group", "seconds", "survival"),
         groups.select("group", pl.lit(1.0).alias("survival")),
@@ -427,17 +438,17 @@ def exits(publication: Publication, at: datetime | None = None) -> pl.DataFrame:
 
 
 def _incidence(
-    left: pl.DataFrame, ways: pl.DataFrame, known: pl.DataFrame
+    ended: pl.DataFrame, ways: pl.DataFrame, known: pl.DataFrame
 ) -> pl.DataFrame:
     """A step function a way: the share that left by it, by then.
 
-    left: way, seconds and left_count; ways: the group of each; known: its curve.
+    ended: way, group, seconds and left_count; ways: all of them; known: the curve of
+    each group.
     """
     before = pl.col("survival").shift(1).over("group").fill_null(1.0)
     left_then = pl.col("before") * pl.col("left_count") / pl.col("at_risk_count")
     rows = (
-        left.join(ways, on="way")
-        .join(
+        ended.join(
             known.select("group", "seconds", "at_risk_count", before.alias("before")),
             on=["group", "seconds"],
         )

@@ -321,7 +321,7 @@ def _base_ratio(
     ended = publication.frame(Query(sql, {"at": instant}))
     breached, judged = ended.row(0)
     overdue = still_open.filter(pl.col("sla_deadline") <= instant).height
-    return (breached + overdue + 1) / (judged + overdue + 2)
+    return float((breached + overdue + 1) / (judged + overdue + 2))
 
 
 def _shares(

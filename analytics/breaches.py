@@ -117,7 +117,7 @@ def association_rows(scope: Scope, factor: str, value: str) -> Query:
     sql = f"""
         select stays.*
         from ({stays.sql}) as stays
-        {_JOIN_OPENED}
+        {_join_opened(scope)}
         where stays.is_breached and {FACTORS[factor]} = $value
     """
     return Query(sql, {**stays.parameters, "value": value})
@@ -134,17 +134,23 @@ def _corrected(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(pl.Series("q", q, dtype=pl.Float64))
 
 
-# By whom a stay was opened. A number of 64 bits joins in two thirds of the
-# time of a text of 36 letters, and only transitions of one entity could be mistaken.
-_JOIN_OPENED = """
-    inner join (
-        select
-            entity_id as opened_id, hash(transition_id) as opened_by,
-            triggered_by_user_id, triggered_by_user_name, triggered_by_system
-        from audit_trail
-    ) as opened
-        on stays.entity_id = opened_id and hash(stays.first_transition_id) = opened_by
-"""
+def _join_opened(scope: Scope) -> str:
+    """By whom the stays of a scope were opened, joined to `stays`."""
+    # A number of 64 bits joins in two thirds of the time of a text of 36 letters, and
+    # only transitions of one entity could be mistaken. A stay begins with its
+    # transition, so that those of other periods need not be read.
+    return f"""
+        inner join (
+            select
+                entity_id as opened_id, hash(transition_id) as opened_by,
+                triggered_by_user_id, triggered_by_user_name, triggered_by_system
+            from audit_trail
+            where {scope.period("created_at")}
+        ) as opened
+            on
+                stays.entity_id = opened_id
+                and hash(stays.first_transition_id) = opened_by
+    """
 
 
 def _counts(publication: Publication, scope: Scope) -> pl.DataFrame:
@@ -162,7 +168,8 @@ def _counts(publication: Publication, scope: Scope) -> pl.DataFrame:
         ),
 
         opened as not materialized (
-            select {strata}, is_breached, {values} from due as stays {_JOIN_OPENED}
+            select {strata}, is_breached, {values}
+            from due as stays {_join_opened(scope)}
         ),
 
         by_opening as (

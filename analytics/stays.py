@@ -103,14 +103,12 @@ class Scope:
 
     def condition(self) -> Query:
         """What a row of status_intervals must be; true where nothing is named."""
-        tests = ["true"]
-        parameters: dict[str, object] = {}
-        if self.since is not None:
-            tests.append("entered_at >= $since")
-            parameters["since"] = self.since
-        if self.until is not None:
-            tests.append("entered_at < $until")
-            parameters["until"] = self.until
+        tests = [self.period("entered_at")]
+        parameters: dict[str, object] = {
+            name: instant
+            for name, instant in (("since", self.since), ("until", self.until))
+            if instant is not None
+        }
         for name in ("entity_type", "workflow_name", "status", "business_entity_id"):
             if getattr(self, name) is not None:
                 tests.append(f"{name} = ${name}")
@@ -123,6 +121,12 @@ class Scope:
             parameters[f"key_{place}"] = pointer_to(key)
             parameters[f"value_{place}"] = value
         return Query(" and ".join(tests), parameters)
+
+    def period(self, instant: str) -> str:
+        """That an instant is in the period; with the parameters of `condition`."""
+        since = f"{instant} >= $since" if self.since is not None else "true"
+        until = f"{instant} < $until" if self.until is not None else "true"
+        return f"{since} and {until}"
 
 
 ALL = Scope()

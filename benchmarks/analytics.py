@@ -1,27 +1,33 @@
 """What analysts ask of 5 million stays: each question's seconds, in DuckDB.
 
+Moves and variants are found by pm4py as well, in the same run.
+
 Run by `make bench`, or alone: `python -m benchmarks.analytics [--quick]`.
 """
 
+import io
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import duckdb
+import polars as pl
 
 from analytics import breaches, findings, flow, forecast, survival, targets
 from analytics.published import DATABASE, Publication, open_publication
 from analytics.stays import Scope
-from benchmarks.report import Figure, at_most, report, seconds
+from benchmarks.report import Figure, at_least, at_most, report, seconds
 
 ENTITIES = 1_000_000
 STAYS_EACH = 5
 AS_OF = datetime(2026, 6, 1, tzinfo=UTC)
 GOAL = 1.0
 # The columns that are asked of, as a publication has them. Five stays an entity over a
-# year, of 8 types and 5 statuses, in four of five business time of a calendar.
+# year, the last final, of 8 types and 5 statuses, in four of five business time of a
+# calendar.
 TABLES = """
 create table publication as
     select 1::bigint as cut, timestamptz '2026-06-01 00:00:00Z' as as_of;
@@ -51,9 +57,12 @@ with drawn as (
 timed as (
     select
         *,
-        case when s < $stays - 1 or luck % 5 > 0
+        s = $stays - 1 as is_final,
+        case when s < $stays - 2 or (not is_final and luck % 5 > 0)
             then entered_at + to_seconds(3600 + luck % 86400) end as left_at
     from drawn
+    -- A fifth have not come to the last status yet.
+    where not is_final or hash(entity_id * 5 + s - 1) % 5 > 0
 )
 
 select
@@ -61,15 +70,15 @@ select
     entity_id,
     status_at(entity_id, s) as status, 1 + (status_at(entity_id, s) <> 'status_' || s)
         ::bigint as visit,
-    entered_at,
-    timed.left_at,
+    'Status ' || s as status_label, entered_at, timed.left_at,
     1 + (luck % 20 = 0)::bigint as transition_count,
     md5('t' || entity_id || '-' || s)::uuid::varchar as first_transition_id,
     'standard' as workflow_name, 'b' || (entity_id % 50) as business_entity_id,
     if(entity_id % 5 = 0, null, 'c') as calendar_id,
-    entered_at + to_seconds(60000) as sla_deadline, 4::decimal(18, 6) as sla_hours,
+    if(is_final, null, entered_at + to_seconds(60000)) as sla_deadline,
+    4::decimal(18, 6) as sla_hours,
     -- A tenth of the deadlines came along, and may have moved.
-    if(luck % 10 = 0, 'explicit', 'workflow') as deadline_source, false as is_final,
+    if(luck % 10 = 0, 'explicit', 'workflow') as deadline_source, is_final,
     s + 1 as stay_number, false as is_waiting,
     if(s = 0, null, status_at(entity_id, s - 1)) as previous_status,
     if(timed.left_at is null, null, status_at(entity_id, s + 1)) as next_status,
@@ -109,6 +118,17 @@ create table entities as
         json_object('priority', ['low', 'high'][1 + entity_id % 2],
             'region', 'r' || (entity_id % 12))::varchar as first_context
     from status_intervals group by all;
+create table entity_journeys as
+    select
+        entity_type, entity_id, min(entered_at) as started_at,
+        if(count(left_at) = count(*), max(left_at), null) as ended_at,
+        string_agg(status, ' → ' order by stay_number) as variant,
+        md5(variant) as variant_id, count(*) as stay_count,
+        count(*) filter (verdict = 'breached') as breached_count,
+        (epoch_us(ended_at) - epoch_us(started_at)) // 1000000 as elapsed_seconds,
+        sum(business_seconds)::bigint as touch_business_seconds,
+        0::bigint as waiting_business_seconds
+    from status_intervals group by all;
 create table workflows as
     select 'w' || i as workflow_id, 'type_' || i as entity_type,
         'standard' as workflow_name, null::varchar as business_entity_id
@@ -131,7 +151,49 @@ def main(words: list[str]) -> int:
             _generate(connection, entities)
         with open_publication(Path(folder)) as publication:
             figures = [_figure(name, ask) for name, ask in _questions(publication)]
+            figures.append(_beside_pm4py(publication))
     return report("analytics", figures)
+
+
+def _beside_pm4py(publication: Publication) -> Figure:
+    """Moves and variants of one log, found by both, and how many times as fast."""
+    # It prints its licence.
+    with redirect_stderr(io.StringIO()):
+        import pm4py
+
+    log = publication.connection.execute(
+        "select entity_type || '-' || entity_id as entity, status, entered_at"
+        " from status_intervals order by entity_type, entity_id, stay_number"
+    ).df()
+    keys = {
+        "activity_key": "status",
+        "timestamp_key": "entered_at",
+        "case_id_key": "entity",
+    }
+    theirs: list[object] = []
+    ours: list[pl.DataFrame] = []
+    their_seconds = seconds(
+        lambda: theirs.extend(
+            (pm4py.discover_dfg(log, **keys)[0], pm4py.get_variants(log, **keys))
+        )
+    )
+    our_seconds = seconds(
+        lambda: ours.extend(
+            (flow.directly_follows(publication), flow.variants(publication))
+        )
+    )
+    moves, variants = ours
+    found = (
+        {(one, other): n for one, other, n, *_ in moves.iter_rows()},
+        {
+            tuple(variant.split(" → ")): n
+            for variant, n in variants.select("variant", "entity_count").iter_rows()
+        },
+    )
+    if list(found) != theirs:
+        msg = "pm4py finds other moves or variants."
+        raise AssertionError(msg)
+    return at_least("moves and variants beside pm4py", their_seconds / our_seconds, 10)
 
 
 def _generate(connection: duckdb.DuckDBPyConnection, entities: int) -> None:
@@ -182,6 +244,8 @@ def _questions(publication: Publication) -> list[tuple[str, Callable[[], object]
             lambda: breaches.compare(publication, before, month),
         ),
         ("moves of all", lambda: flow.directly_follows(publication)),
+        ("statuses of all", lambda: flow.statuses(publication)),
+        ("variants of all", lambda: flow.variants(publication)),
         ("open and overdue by day", lambda: flow.work_by_day(publication)),
         ("forecast of all open stays", lambda: forecast.forecast(publication)),
         (

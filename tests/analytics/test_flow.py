@@ -31,12 +31,12 @@ moved as (
 
 select
     entity_type, entity_id, status, entered_at,
-    lead(entered_at) over entity as left_at,
+    lead(entered_at) over moves as left_at,
     row_number() over (
         partition by entity_type, entity_id, status order by entered_at
     ) as visit
 from moved
-window entity as (partition by entity_type, entity_id order by entered_at);
+window moves as (partition by entity_type, entity_id order by entered_at);
 """
 START = datetime(2026, 3, 1, tzinfo=UTC)
 

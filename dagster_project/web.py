@@ -1,6 +1,7 @@
 """The web server of Dagster behind the guard, with its daemon and code server.
 
-It is what `dagster dev` starts, with a web server that other sites can't command.
+It is what `dagster dev` starts, with a web server that other sites can't command, and
+that shows the weeks' reviews as well.
 """
 
 import json
@@ -19,10 +20,14 @@ import uvicorn
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster_webserver.app import create_app_from_workspace_process_context
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
 
+from dagster_project.assets import REPORTS
 from dagster_project.children import child
 from dagster_project.guard import Guard
 from ingest.errors import StatusEngineError
+from ingest.store import database
 
 ADDRESS = "127.0.0.1"
 # Also the name of the code location, by which Dagster knows its schedules.
@@ -99,6 +104,9 @@ def _answer(
     children: tuple[subprocess.Popen[bytes], ...],
 ) -> None:
     app = create_app_from_workspace_process_context(context)
+    # Before Dagster's own routes, of which one takes every path.
+    reviews = StaticFiles(directory=database.home() / REPORTS, check_dir=False)
+    app.router.routes.insert(0, Mount(f"/{REPORTS}", reviews))
     server = uvicorn.Server(
         uvicorn.Config(
             Guard(app, listener.getsockname()[1]),

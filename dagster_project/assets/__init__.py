@@ -14,6 +14,8 @@ import dagster as dg
 from ingest.errors import StatusEngineError
 
 OWNERS = ["team:status-engine"]
+# The folder of the weeks' reviews in the home, and its name in the web.
+REPORTS = "reports"
 # Of what each run makes: two ticks that passed without are worth a look, three a fault.
 EVERY_TICK = dg.FreshnessPolicy.time_window(
     fail_window=timedelta(minutes=15), warn_window=timedelta(minutes=10)

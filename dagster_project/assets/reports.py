@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from dagster_project.assets import OWNERS, WHEN_RED, Stopwatch, in_a_sentence, narrate
+from dagster_project.assets import (
+    OWNERS,
+    REPORTS,
+    WHEN_RED,
+    Stopwatch,
+    in_a_sentence,
+    narrate,
+)
 from dagster_project.pictures import Calibrated, draw_calibration
 from dagster_project.resources import Warehouse
 from ingest.errors import StatusEngineError
@@ -21,7 +28,6 @@ if TYPE_CHECKING:
 
 KEY = dg.AssetKey(["reports", "week"])
 BACK_TEST = dg.AssetKey(["reports", "forecast_backtest"])
-FOLDER = "reports"
 TOO_SHORT = "The history is too short to hold the forecast against what came."
 CALIBRATION = dg.TableSchema(
     [
@@ -60,12 +66,14 @@ def week(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[An
     stopwatch = Stopwatch()
     with _published(warehouse) as publication:
         found = report(publication)
-    folder = make_folder(warehouse.folder / FOLDER)
+    folder = make_folder(warehouse.folder / REPORTS)
     file = folder / f"{found.week}.html"
     write_whole(file, page(found))
     narrate(context, f"review of week {found.week}: {file}")
     now = found.total.now
     metadata: dict[str, Any] = {
+        # As `status-engine ui` serves it, beside this page.
+        "page": dg.MetadataValue.url(f"/{REPORTS}/{file.name}"),
         "file": dg.MetadataValue.path(str(file)),
         "week": found.week,
         "cut": found.cut,

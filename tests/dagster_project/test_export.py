@@ -86,6 +86,8 @@ def test_a_review_is_written_by_the_command_and_by_its_job(
     (made,) = result.asset_materializations_for_node("week")
     page = Path(str(made.metadata["file"].value))
     assert page.parent == built.home / "reports"
+    # As the web server shows it: see test_web.
+    assert made.metadata["page"].value == f"/reports/{page.name}"
     assert page.read_text() == file.read_text()
     assert made.metadata["week"].value in said.err
     (tested,) = result.asset_materializations_for_node("forecast_backtest")

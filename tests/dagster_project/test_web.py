@@ -269,6 +269,28 @@ def test_the_page_is_served_to_a_person_and_shown_in_no_frame(ui: Ui) -> None:
     assert ui.ask("GET", "/graphql", {"Accept": "text/html"}).status == 200
 
 
+def test_reviews_of_weeks_are_pages_and_nothing_else_of_the_home_is(ui: Ui) -> None:
+    home = database.home()
+    (home / "reports").mkdir(exist_ok=True)
+    (home / "reports" / "2026-W10.html").write_text("<h1>Week 10</h1>")
+    answer = ui.ask("GET", "/reports/2026-W10.html")
+    assert (answer.status, answer.body) == (200, "<h1>Week 10</h1>")
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert answer.headers["x-frame-options"] == "DENY"
+    assert_refused(ui, 403, "GET", "/reports/2026-W10.html", {"Host": "evil.example"})
+    (home / "reports" / "log.html").symlink_to(home / "ui.log")
+    for path in (
+        "",
+        "none.html",
+        "../ui.log",
+        "%2e%2e/ui.log",
+        "..%2fui.log",
+        "log.html",
+    ):
+        answer = ui.ask("GET", f"/reports/{path}")
+        assert answer.status == 404, path
+
+
 def test_its_own_page_stops_and_starts_the_schedule(ui: Ui) -> None:
     stopped = ui.query(ui.stopping())["stopRunningSchedule"]
     assert stopped["scheduleState"] == {"status": "STOPPED"}

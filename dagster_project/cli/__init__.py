@@ -59,6 +59,7 @@ class _Commands(click.Group):
     epilog=EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+@click.version_option(package_name="status-engine", message="status-engine %(version)s")
 def main() -> None:
     """Run the program; its help is OVERVIEW."""
 

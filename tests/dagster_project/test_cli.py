@@ -3,6 +3,7 @@
 import json
 import re
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import psycopg
@@ -40,6 +41,7 @@ def test_help_names_every_command_and_the_exit_codes() -> None:
     assert [name for name in main.commands if name not in said.out] == []
     for command in ("ingest", "run"):
         assert "Exit codes:" in run(command, "--help").out
+    assert run("--version").out == f"status-engine {version('status-engine')}\n"
 
 
 @pytest.mark.usefixtures("installed_url")

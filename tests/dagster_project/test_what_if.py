@@ -221,6 +221,8 @@ def _assert_equals(found: WhatIf, before_url: str, after_url: str) -> None:
         _assert_groups(found, side, list(stays.values()))
     for side, url in (("before", before_url), ("after", after_url)):
         _assert_alerts(found, side, url)
+    for side, stays in (("before", before), ("after", after)):
+        _assert_ever(found, side, list(stays.values()))
 
 
 def _assert_groups(found: WhatIf, side: str, stays: list[Row]) -> None:
@@ -256,6 +258,22 @@ def _assert_alerts(found: WhatIf, side: str, url: str) -> None:
         for s in found.alerts
     ]
     assert sorted(told) == sorted(rows)
+
+
+def _assert_ever(found: WhatIf, side: str, stays: list[Row]) -> None:
+    """How many stays, ended ones too, came to be at risk, and to be breached."""
+    ever = {
+        "at_risk": sum(
+            stay["at_risk_from"] is not None
+            and max(stay["at_risk_from"], stay["entered_at"])
+            < (stay["left_at"] or AS_OF)
+            for stay in stays
+        ),
+        "breached": sum(s["judgement"] in ("breached", "overdue") for s in stays),
+    }
+    assert all(ever.values())
+    told = {stage.stage: getattr(stage, f"stays_{side}") for stage in found.alerts}
+    assert told == {**dict.fromkeys(told), **ever}
 
 
 def _left(url: str) -> list[Any]:

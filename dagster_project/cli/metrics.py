@@ -6,11 +6,11 @@ What a metric is, its YAML there says; what its figures are, the tables of schem
 import os
 import subprocess
 import sys
-from pathlib import Path
+from importlib.util import find_spec
 
 import click
 
-from dagster_project import dbt_program
+from dagster_project import dbt_program, metricflow_program
 from ingest.errors import StatusEngineError
 from ingest.store import database
 
@@ -29,8 +29,7 @@ def metrics_command(arguments: tuple[str, ...]) -> None:
     As in: metrics query --metrics compliance --group-by metric_time__week. The clock is
     that of the database, as in psql.
     """
-    program = Path(sys.executable).with_name("mf")
-    if not program.exists():
+    if find_spec("dbt_metricflow") is None:
         msg = (
             "MetricFlow is not installed. Run: .venv/bin/python -m pip install "
             "--constraint constraints.txt --editable '.[metrics]'."
@@ -47,7 +46,8 @@ def metrics_command(arguments: tuple[str, ...]) -> None:
         }
     )
     _read_definitions()
-    os.execv(program, [str(program), *arguments])
+    program = [sys.executable, "-m", metricflow_program.__name__]
+    os.execv(sys.executable, [*program, *arguments])
 
 
 def _read_definitions() -> None:

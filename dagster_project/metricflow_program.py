@@ -18,7 +18,7 @@ def main() -> None:
     """Be `mf`."""
     from dbt_metricflow.cli import main as program
 
-    program.UpdateChecker = _Unasked
+    vars(program)["UpdateChecker"] = _Unasked
     sys.argv[0] = "mf"
     program.cli()
 

@@ -2011,6 +2011,20 @@ MUTANTS = (
         ("tests/analytics/test_forecast.py",),
     ),
     Mutant(
+        "Analytics: who is censored at a second is not at risk in it",
+        "analytics/survival.py",
+        '(left + pl.col("censored_count"))\n            .cum_sum(reverse=True)',
+        "left\n            .cum_sum(reverse=True)",
+        ("tests/analytics/test_survival.py",),
+    ),
+    Mutant(
+        "Analytics: an entity that moves the same way again is counted again",
+        "analytics/flow.py",
+        "- coalesce(known.entity_count, 0) as entity_count",
+        "as entity_count",
+        ("tests/analytics/test_flow.py",),
+    ),
+    Mutant(
         "Analytics: associations are not corrected for all that was looked at",
         "analytics/proportions.py",
         'return [float(q) for q in stats.false_discovery_control(p, method="bh")]',
@@ -2062,7 +2076,7 @@ MUTANTS = (
     Mutant(
         "Notebooks: what ended stays overdue in the course of work",
         "analytics/flow.py",
-        "if(verdict = 'breached', -1, 0)",
+        "if(is_breached, -stay_count, 0)",
         "0",
         ("tests/analytics/test_notebooks.py",),
     ),

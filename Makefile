@@ -34,7 +34,7 @@ test: $(VENV)/dev ## Run all tests
 oldest: $(VENV)/dev ## Run them on Debian's PostgreSQL 15, the oldest that is supported
 	@$(BIN)/python -m pytest --postgresql=/usr/lib/postgresql/15/bin
 
-nightly: $(VENV)/dev ## Run more random stays and histories, a kill in each model, a soak
+nightly: $(VENV)/dev ## Run more random stays and histories, whole stories, a kill in each model, a soak
 	@NIGHTLY=1 $(BIN)/python -m pytest \
 		$$(grep -rlE --include='test_*.py' 'from nights import|mark\.nightly' tests)
 

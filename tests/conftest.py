@@ -10,7 +10,8 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,6 +32,9 @@ Installation = Callable[..., AbstractContextManager[str]]
 Kept = Callable[[str], AbstractContextManager[str]]
 
 TEMPLATE = "upgraded"
+# Files rather than, as by default, pages through the log: a database that is copied and
+# dropped again takes 40 ms instead of 100, and there are some two thousand.
+COPY = "create database {n} template {t} strategy file_copy"
 OLDEST = Path("/usr/lib/postgresql/15/bin")
 # A test's data need not outlive the machine; syncing it would double the run time. What
 # PostgreSQL is told by a setting, Dagster's SQLite, some 25 ms an event, is told by a
@@ -60,6 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
         # It may have been asked for already.
         tempfile.tempdir = None
     config.addinivalue_line("markers", "nightly: of `make nightly` alone")
+    config.addinivalue_line("markers", "first_build: what it builds, was never built")
     for message in (
         # Of other packages.
         "sqlglotrs is deprecated",
@@ -161,7 +166,7 @@ def fresh_database(server_url: str, template_database: str) -> FreshDatabase:
         names = (f"{kind}_{number}" for number in count())
         name = next(n for n in names if n not in taken)
         taken.add(name)
-        _run(server_url, "create database {n} template {t}", n=name, t=template)
+        _run(server_url, COPY, n=name, t=template)
         yield _named(server_url, name)
         _run(server_url, "drop database {n} with (force)", n=name)
         taken.remove(name)
@@ -177,9 +182,20 @@ def empty_database_url(fresh_database: FreshDatabase) -> Iterator[str]:
 
 
 @pytest.fixture
-def database_url(fresh_database: FreshDatabase) -> Iterator[str]:
-    """The URL of a new, upgraded database, dropped at the end."""
-    with fresh_database() as url:
+def database_url(
+    request: pytest.FixtureRequest, fresh_database: FreshDatabase
+) -> Iterator[str]:
+    """The URL of a new, upgraded database, dropped at the end.
+
+    Where the test builds, schema sla was built over no rows. The first build of all,
+    five times as long as one that adds a test's few rows, is the subject of those that
+    are marked `first_build`.
+    """
+    builds = "build" in request.fixturenames
+    is_first = request.node.get_closest_marker("first_build") is not None
+    is_built = builds and not is_first
+    template = (request.getfixturevalue("built_empty"),) if is_built else ()
+    with fresh_database(*template) as url:
         yield url
 
 
@@ -214,10 +230,11 @@ def dbt(tmp_path_factory: pytest.TempPathFactory) -> Dbt:
         "--profiles-dir",
         str(PROJECT / "dbt"),
     )
-    # dbt never closes its log file.
-    quiet = ("--log-level-file", "none", "--no-write-json")
+    # dbt never closes its log file, and renders some 1,300 lines a build for a terminal
+    # that shows none of them.
+    quiet = ("--log-level", "none", "--log-level-file", "none", "--no-write-json")
     options = (*where, "--target-path", folder, *quiet)
-    parsed = dbtRunner().invoke(["--quiet", "parse", *options])
+    parsed = dbtRunner().invoke(["parse", *options])
     assert parsed.success, parsed.exception
 
     def run(environment: Mapping[str, str], *arguments: str) -> Any:
@@ -231,9 +248,7 @@ def dbt(tmp_path_factory: pytest.TempPathFactory) -> Dbt:
         with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as pool:
             for name, value in environment.items():
                 patch.setenv(name, value)
-            return pool.submit(
-                runner.invoke, ["--quiet", *arguments, *options]
-            ).result()
+            return pool.submit(runner.invoke, [*arguments, *options]).result()
 
     return run
 
@@ -251,8 +266,14 @@ def _name_schema(manifest: Any, database_name: str, schema: str) -> None:
 
 @pytest.fixture(scope="session")
 def build(dbt: Dbt) -> Build:
-    """Build a database at a new cut; by default the models alone, without tests."""
+    """Build a database at a new cut; by default the models alone, without tests.
+
+    Views that are there stay as they are: dbt is not asked to pass over each, which
+    takes longer than all else that a build in part does for a few rows.
+    """
     from dagster_project.resources import Warehouse
+
+    in_part = ("run", "--exclude", "config.materialized:standing_view")
 
     def pin_and_build(
         url: str, as_of: datetime, *arguments: str, full_refresh: bool = False
@@ -261,17 +282,50 @@ def build(dbt: Dbt) -> Build:
             cut = cuts.pin(connection, uuid.uuid4().hex, as_of)
         warehouse = Warehouse(database_url=url)
         with warehouse.building(cut, full_refresh=full_refresh) as building:
-            given = arguments or ("run",)
+            given = arguments or (("run",) if building.is_full else in_part)
             whole = ["--full-refresh"] if building.is_full else []
             result = dbt(building.environment, *given, *whole)
-            assert result.success, result.exception or [
-                (r.node.name, r.message)
+            assert result.success, result.exception or "\n".join(
+                f"{r.node.name}: {r.message}"
                 for r in result.result
                 if r.status not in ("success", "pass")
-            ]
+            )
         return cut
 
     return pin_and_build
+
+
+@pytest.fixture(scope="session")
+def build_tested(build: Build) -> Build:
+    """Build the models alone, and take the cut for tested: it may be published.
+
+    Some 200 tests of dbt take longer than the build of a test's few rows.
+    """
+
+    def build_and_believe(
+        url: str, as_of: datetime, *arguments: str, full_refresh: bool = False
+    ) -> Cut:
+        cut = build(url, as_of, *arguments, full_refresh=full_refresh)
+        with database.connect(url) as connection:
+            tested = "insert into sla.tested_cuts (cut) values (%s)"
+            connection.execute(tested, [cut.number])
+        return cut
+
+    return build_and_believe
+
+
+@pytest.fixture(scope="session")
+def built_empty_url(fresh_database: FreshDatabase, build: Build) -> Iterator[str]:
+    """The URL of a database with schema sla, and no rows; to be copied."""
+    with fresh_database(kind="kept") as url:
+        build(url, datetime(2026, 1, 1, tzinfo=UTC))
+        yield url
+
+
+@pytest.fixture(scope="session")
+def built_empty(built_empty_url: str) -> str:
+    """Its name."""
+    return database.environment(built_empty_url)["PGDATABASE"]
 
 
 @pytest.fixture(scope="session")
@@ -288,7 +342,34 @@ def _copy_parsed(source: Path, home: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def installation(fresh_database: FreshDatabase, parsed: Path) -> Installation:
+def kept_engines() -> Iterator[None]:
+    """Dagster's SQLite files, each with its connections' compiled statements.
+
+    The library makes an engine for each of some 800 connections of a run, to compile
+    every statement anew: a third of what a run takes in this process.
+    """
+    from dagster._core.storage.event_log.sqlite import sqlite_event_log
+
+    make = sqlite_event_log.create_engine
+
+    @lru_cache(maxsize=8)
+    def engine(address: str, poolclass: type, timeout: int) -> Any:
+        return make(address, poolclass=poolclass, connect_args={"timeout": timeout})
+
+    def kept(address: str, poolclass: type, connect_args: dict[str, int]) -> Any:
+        return engine(address, poolclass, **connect_args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sqlite_event_log, "create_engine", kept)
+        yield
+
+
+@pytest.fixture(scope="session")
+def installation(
+    fresh_database: FreshDatabase,
+    parsed: Path,
+    kept_engines: None,  # noqa: ARG001
+) -> Installation:
     """Name a new database and a home folder to this process, for a while.
 
     Files of ChargeCars's workflows that are named lie in the home folder; a template

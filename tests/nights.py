@@ -1,6 +1,7 @@
 """What `make nightly` tries more of: only how many, by day and by night, is told here.
 
-By day each property, kill and seed is tried as well, on fewer examples.
+By day each property, kill and seed is tried as well, on fewer examples. Long stories
+whose parts other tests show by day are marked `nightly` where they stand.
 """
 
 import os

@@ -103,6 +103,7 @@ def test_own_data_word_for_word_in_an_empty_home(newcomer: Path) -> None:
     assert "<title>Service levels, week" in (newcomer / "week.html").read_text()
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(not DATA.exists(), reason="the real data is not here")
 def test_a_real_log_word_for_word(newcomer: Path) -> None:
     log = "boston_311_2011.csv.gz"

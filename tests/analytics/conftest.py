@@ -9,10 +9,11 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from first_run import PARTS, Built
+from first_run import Built
 from published_rows import Publish, write_file
 
 from analytics.published import DATABASE, Publication, open_publication
+from ingest.store import database
 
 Installation = Callable[..., AbstractContextManager[str]]
 Published = Callable[..., AbstractContextManager[Publication]]
@@ -28,6 +29,7 @@ def published_file(first_run: Built) -> Path:
 def published(
     first_run: Built,
     installation: Installation,
+    build_tested: Callable[..., object],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Published:
     """Run the engine over a history in CSV, as of an instant, and open what it made."""
@@ -36,16 +38,21 @@ def published(
     def run_and_open(
         history: str, as_of: datetime, targets: str = ""
     ) -> Iterator[Publication]:
+        from dagster_project.publish import publish
         from dagster_project.resources import Warehouse
         from dagster_project.run import run
 
         home = tmp_path_factory.mktemp("published")
-        with installation(home, "order.yml", "office_nl.yml", template=first_run.url):
+        files = ("order.yml", "office_nl.yml")
+        with installation(home, *files, template=first_run.url) as url:
             (home / "inbox").mkdir()
             if targets:
                 (home / "workflows" / "targets.yml").write_text(targets)
             (home / "inbox" / "history.csv").write_text(history)
-            run(Warehouse(), PARTS, as_of=as_of)
+            run(Warehouse(), ["configuration", "inbox"])
+            build_tested(url, as_of)
+            with database.connect(url) as connection:
+                publish(connection, home)
         with open_publication(home) as opened:
             yield opened
 

@@ -483,6 +483,7 @@ def _answers(address: str) -> bool:
         return False
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 def test_a_filter_changes_what_a_reader_sees(served: str) -> None:
     from playwright.sync_api import expect, sync_playwright

@@ -29,3 +29,12 @@ def installed_url(installation: Installation, home: Path) -> Iterator[str]:
     """The database of an installation in `home`."""
     with installation(home) as url:
         yield url
+
+
+@pytest.fixture
+def built_url(
+    installation: Installation, home: Path, built_empty_url: str
+) -> Iterator[str]:
+    """The same, with schema sla built over no rows."""
+    with installation(home, template=built_empty_url) as url:
+        yield url

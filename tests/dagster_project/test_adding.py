@@ -107,6 +107,7 @@ def run(copy: Path) -> Run:
     return run
 
 
+@pytest.mark.nightly
 def test_a_table_is_added_by_its_model_and_what_is_said_of_it(
     installed_url: str, home: Path, copy: Path, run: Run, tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 from commands import assert_one_sentence
 from commands import run as command
+from first_run import Built
 
 from dagster_project import schedules, sensors
 from dagster_project.cli.builds import ALL_PARTS
@@ -230,10 +231,12 @@ def test_a_burst_asks_for_one_run_at_a_time(
 def test_a_failing_source_fails_the_run_after_all_else_is_published(
     installation: Callable[..., AbstractContextManager[str]],
     home: Path,
+    first_run: Built,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     secret = "se!cret"
-    with installation(home, "order.yml", "office_nl.yml") as url:
+    files = ("order.yml", "office_nl.yml")
+    with installation(home, *files, template=first_run.url) as url:
         monkeypatch.setenv("SHOP_URL", url)
         away = f"postgresql://me:{secret}@127.0.0.1:1/none"
         monkeypatch.setenv("AWAY_URL", away)
@@ -242,7 +245,7 @@ def test_a_failing_source_fails_the_run_after_all_else_is_published(
         (home / "inbox").mkdir()
         (home / "inbox" / "one.csv").write_text(
             "created_at,entity_type,entity_id,to_status\n"
-            "2026-03-01T09:00:00Z,order,1,new\n"
+            "2026-03-01T09:00:00Z,order,5,new\n"
         )
         with pytest.raises(RunError, match=r"a_away: .*Check AWAY_URL") as caught:
             run(Warehouse(), ALL_PARTS)
@@ -250,7 +253,7 @@ def test_a_failing_source_fails_the_run_after_all_else_is_published(
         published = home / "published" / "current" / "analytics.duckdb"
         with duckdb.connect(published, read_only=True) as files:
             found = files.sql("select entity_id from entity_current_status order by 1")
-            assert found.fetchall() == [(1,), (7,)]
+            assert found.fetchall() == [(1,), (2,), (5,), (7,)]
         assert _failed_checks(home) == ["every_source_was_read"]
         # It is not due again: the run does what there is, and the check stands.
         run(Warehouse(), ALL_PARTS)

@@ -46,10 +46,13 @@ def _write(path: Path, rows: list[tuple[int, str, datetime]]) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(
-    installation: Any, build: Any, tmp_path_factory: Any
+    installation: Any, built_empty_url: str, build: Any, tmp_path_factory: Any
 ) -> Iterator[Installed]:
     folder = tmp_path_factory.mktemp("aside")
-    with installation(folder / "home") as url, database.session(url) as connection:
+    with (
+        installation(folder / "home", template=built_empty_url) as url,
+        database.session(url) as connection,
+    ):
         workflows.apply(
             connection, workflows.load(database.PROJECT / "workflows"), at=START
         )

@@ -17,6 +17,7 @@ def test_a_port_that_is_in_use_is_said() -> None:
     assert_one_sentence(said, f"Port {port}", "in use", "--port")
 
 
+@pytest.mark.nightly
 @pytest.mark.usefixtures("installed_url")
 def test_a_server_whose_daemon_has_ended_says_so_and_ends() -> None:
     with running() as ui:
@@ -31,7 +32,9 @@ def test_a_server_whose_daemon_has_ended_says_so_and_ends() -> None:
 
 
 @pytest.mark.usefixtures("installed_url")
-@pytest.mark.parametrize("how", ["KILL", "TERM"])
+@pytest.mark.parametrize(
+    "how", ["KILL", pytest.param("TERM", marks=pytest.mark.nightly)]
+)
 def test_nothing_is_left_of_a_server_that_has_ended(how: str) -> None:
     """By INT each server of a test ends: see ui.py."""
     with running() as ui, ui.connect():

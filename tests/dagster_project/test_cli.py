@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -450,7 +451,7 @@ def test_url_and_psql_reach_the_same_database(installed_url: str) -> None:
 def test_publishing_before_any_build_is_refused_in_one_sentence(
     installed_url: str, home: Path
 ) -> None:
-    said = process("publish")
+    said = run("publish")
     assert (said.code, said.out) == (1, "")
     assert said.err.splitlines()[-1] == (
         "Error: Nothing is built yet. Run: status-engine build."
@@ -460,14 +461,14 @@ def test_publishing_before_any_build_is_refused_in_one_sentence(
         assert connection.execute("select count(*) from raw.cuts").fetchone() == (0,)
 
 
-@pytest.mark.usefixtures("installed_url")
+@pytest.mark.usefixtures("built_url")
 def test_run_ends_with_3_for_rejected_rows_and_with_1_for_refused_files(
     home: Path,
 ) -> None:
     assert run("init").code == 0
     inbox = home / "inbox"
     (inbox / "a.csv").write_text(f"{GOOD}wrong,order,1,new\n")
-    said = process("run", "--json")
+    said = run("run", "--json")
     assert said.code == 3, said.err
     assets = json.loads(said.out)["assets"]
     assert assets["raw/batches"]["rejected"] == 1
@@ -480,7 +481,7 @@ def test_run_ends_with_3_for_rejected_rows_and_with_1_for_refused_files(
 
 @pytest.mark.usefixtures("installed_url")
 def test_a_second_demo_appends_nothing(home: Path) -> None:
-    first = process("demo", "--entities", 60, "--end", "2026-03-01T00:00:00Z")
+    first = run("demo", "--entities", 60, "--end", "2026-03-01T00:00:00Z")
     assert first.code == 0, first.err
     again = run("demo", "--entities", 60, "--end", "2026-03-01T00:00:00Z")
     assert again.code == 0, again.err
@@ -515,9 +516,8 @@ to_status: {column: to}
 """
 
 
-@pytest.mark.usefixtures("installed_url")
 def test_an_entity_is_named_by_the_text_that_its_source_knows_it_by(
-    tmp_path: Path,
+    installed_url: str, build: Callable[..., object], tmp_path: Path
 ) -> None:
     (tmp_path / "keyed.csv").write_text(KEYED)
     (tmp_path / "other.csv").write_text("".join(KEYED.splitlines(True)[:2]))
@@ -528,7 +528,7 @@ def test_an_entity_is_named_by_the_text_that_its_source_knows_it_by(
     said = run("explain", "internal_task", "INC-8")
     assert_one_sentence(said, "Nothing is built yet.")
     assert run("record", "internal_task", "INC-8", "open").code == 0
-    assert run("build").code == 0
+    build(installed_url, datetime(2026, 2, 1, tzinfo=UTC))
     clock = ("--as-of", "2026-02-01T00:00:00Z", "--json")
     told = run("explain", "internal_task", "INC-8", *clock)
     transitions = json.loads(told.out)["transitions"]

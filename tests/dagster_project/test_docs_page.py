@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 
 import pytest
 import yaml
-from commands import process
+from commands import run
 from first_run import Built
 
 from dagster_project.docs import OFFLINE
@@ -37,7 +37,7 @@ def page(installation: Installation, built: Built) -> str:
     ):
         before = connection.execute(STATE).fetchall()
         with holding(connection, Lock.BUILD):
-            said = process("docs")
+            said = run("docs")
         assert connection.execute(STATE).fetchall() == before
     path = built.home / "published" / "docs.html"
     assert said == (

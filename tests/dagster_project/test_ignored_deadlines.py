@@ -46,10 +46,12 @@ ROWS: list[Row] = [
 
 
 @pytest.fixture(scope="module")
-def home(installation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def home(
+    installation, tmp_path_factory: pytest.TempPathFactory, built_empty_url: str
+) -> Iterator[Path]:
     """A workflow for urgent visits alone."""
     folder = tmp_path_factory.mktemp("ignored")
-    with installation(folder / "home") as url:
+    with installation(folder / "home", template=built_empty_url) as url:
         with database.session(url) as connection:
             workflows.apply(connection, workflows.load(WORKFLOW))
         yield folder

@@ -23,6 +23,7 @@ from psycopg.types.string import TextLoader
 
 from dagster_project import publish as module
 from dagster_project import swap, unchanged
+from dagster_project.builds import BUILD_AND_TEST
 from dagster_project.dbt_process import DBT, known_tables
 from dagster_project.publish import PublishError, publish, read_manifest
 from dagster_project.resources import Warehouse
@@ -36,7 +37,6 @@ Build = Callable[..., Cut]
 FreshDatabase = Callable[..., AbstractContextManager[str]]
 PUBLISHED = [table.name for table in known_tables().published]
 AS_OF = datetime(2026, 3, 10, 12, 0, 0, 1, tzinfo=UTC)
-TESTED = ("build", "--exclude-resource-type", "unit_test")
 # Texts that a CSV between two databases could spoil.
 STATUSES = ("new", "", "NULL", 'a "b", c\\d\n', "é 🚗", "confirmed", "\\N", " x ")
 
@@ -55,9 +55,11 @@ def _rows() -> pl.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def template(fresh_database: FreshDatabase, build: Build) -> Iterator[tuple[str, Cut]]:
+def template(
+    fresh_database: FreshDatabase, built_empty: str, build_tested: Build
+) -> Iterator[tuple[str, Cut]]:
     """The name of a database with a built and tested cut, and that cut."""
-    with fresh_database() as url:
+    with fresh_database(built_empty) as url:
         with database.connect(url) as connection:
             workflows.apply(
                 connection,
@@ -70,7 +72,7 @@ def template(fresh_database: FreshDatabase, build: Build) -> Iterator[tuple[str,
                 " entity_key, batch_id) select 'quote', 3, 'erp', 'Q''3', max(batch_id)"
                 " from raw.batches"
             )
-        cut = build(url, AS_OF, *TESTED)
+        cut = build_tested(url, AS_OF)
         yield database.environment(url)["PGDATABASE"], cut
 
 
@@ -184,7 +186,7 @@ def _spoil(connection: Connection) -> None:
 
 
 def test_a_key_that_comes_with_repeated_rows_alone_is_published(
-    database_url: str, connection: Connection, build: Build, home: Path
+    database_url: str, connection: Connection, build_tested: Build, home: Path
 ) -> None:
     publish(connection, home)
     assert append(connection, _rows().head(1)).duplicate == 1
@@ -192,7 +194,7 @@ def test_a_key_that_comes_with_repeated_rows_alone_is_published(
         "insert into raw.entity_keys (entity_type, entity_id, namespace, entity_key,"
         " batch_id) select 'quote', 5, 'erp', 'Q5', max(batch_id) from raw.batches"
     )
-    cut = build(database_url, AS_OF, *TESTED)
+    cut = build_tested(database_url, AS_OF)
     folder = publish(connection, home).folder
     rows = _in_files("select * from entities", folder / "analytics.duckdb")
     assert _sorted(rows) == _sorted(_in_postgres(database_url, cut, "entities"))
@@ -210,7 +212,7 @@ def test_a_key_that_comes_with_repeated_rows_alone_is_published(
 def test_a_new_name_is_published_with_entities_that_did_not_change(
     database_url: str,
     connection: Connection,
-    build: Build,
+    build_tested: Build,
     home: Path,
     tmp_path: Path,
 ) -> None:
@@ -218,12 +220,12 @@ def test_a_new_name_is_published_with_entities_that_did_not_change(
     context = json.dumps({"business_entity_id": fleet})
     given = {"entity_id": pl.lit(77), "business_context": pl.lit(context)}
     append(connection, _rows().head(1).with_columns(**given))
-    build(database_url, AS_OF, *TESTED)
+    build_tested(database_url, AS_OF)
     publish(connection, home)
     file = tmp_path / "renamed.yml"
     file.write_text(f"business_entities: [{{id: {fleet}, name: Vloot}}]")
     workflows.apply(connection, workflows.load(file))
-    cut = build(database_url, AS_OF, *TESTED)
+    cut = build_tested(database_url, AS_OF)
     folder = publish(connection, home).folder
     rows = _in_files("select * from entities", folder / "analytics.duckdb")
     assert _sorted(rows) == _sorted(_in_postgres(database_url, cut, "entities"))
@@ -234,7 +236,7 @@ def test_a_new_name_is_published_with_entities_that_did_not_change(
 def test_only_rows_of_entities_that_changed_are_copied_again(
     database_url: str,
     connection: Connection,
-    build: Build,
+    build_tested: Build,
     home: Path,
     monkeypatch: pytest.MonkeyPatch,
     few: int,
@@ -243,7 +245,7 @@ def test_only_rows_of_entities_that_changed_are_copied_again(
     first = publish(connection, home).folder
     _spoil(connection)
     # Nothing new: the very files.
-    build(database_url, AS_OF, *TESTED)
+    build_tested(database_url, AS_OF)
     second = publish(connection, home).folder
     for table in ("status_intervals", "workflow_violations"):
         parquet = f"{table}.parquet"
@@ -252,7 +254,7 @@ def test_only_rows_of_entities_that_changed_are_copied_again(
     late = _rows().head(1).with_columns(created_at=AS_OF.replace(month=2))
     another = late.with_columns(entity_id=pl.lit(99, pl.Int64))
     append(connection, pl.concat([late, another]))
-    build(database_url, AS_OF, *TESTED)
+    build_tested(database_url, AS_OF)
     folder = publish(connection, home).folder
     found = _in_files(COUNTED, folder / "analytics.duckdb")
     assert sorted(found) == [("order", 9, 1), ("quote", 6, 1)]
@@ -280,12 +282,16 @@ def _append_to(file: Path) -> None:
     ],
 )
 def test_all_is_copied_where_the_last_files_may_not_be_begun_with(
-    database_url: str, connection: Connection, build: Build, home: Path, trouble: str
+    database_url: str,
+    connection: Connection,
+    build_tested: Build,
+    home: Path,
+    trouble: str,
 ) -> None:
     folder = publish(connection, home).folder
     manifest = folder / "manifest.json"
     if trouble == "a full refresh":
-        build(database_url, AS_OF, *TESTED, full_refresh=True)
+        build_tested(database_url, AS_OF, full_refresh=True)
     _spoil(connection)
     if trouble == "another database":
         manifest.write_text(manifest.read_text().replace("00.000001+", "00.000002+"))
@@ -333,7 +339,11 @@ def test_a_file_that_is_gone_is_made_anew_and_one_that_stays_is_the_same(
 
 @pytest.mark.parametrize("seconds", [0, 1, 86_400 * 30])
 def test_what_ages_is_told_by_the_files_as_the_view_tells_it(
-    database_url: str, connection: Connection, build: Build, home: Path, seconds: int
+    database_url: str,
+    connection: Connection,
+    build_tested: Build,
+    home: Path,
+    seconds: int,
 ) -> None:
     """S15: other instants, without a transition; before and after each deadline."""
     publish(connection, home)
@@ -341,7 +351,7 @@ def test_what_ages_is_told_by_the_files_as_the_view_tells_it(
         AS_OF - timedelta(days=9, seconds=seconds, microseconds=1),
         AS_OF + timedelta(seconds=seconds),
     ):
-        cut = build(database_url, instant, *TESTED)
+        cut = build_tested(database_url, instant)
         folder = publish(connection, home).folder
         table = "entity_current_status"
         rows = _sorted(_in_postgres(database_url, cut, table))
@@ -362,7 +372,7 @@ def test_all_is_copied_where_the_manifest_names_a_file_that_never_was(
 def test_a_full_refresh_is_swapped_in_after_a_publication_not_within_it(
     database_url: str,
     connection: Connection,
-    build: Build,
+    build_tested: Build,
     built: Cut,
     home: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -371,7 +381,7 @@ def test_a_full_refresh_is_swapped_in_after_a_publication_not_within_it(
     append(connection, _rows().head(3).with_columns(entity_id=pl.lit(77)))
     with monkeypatch.context() as patched:
         patched.setattr(swap, "swap", lambda _: None)
-        build(database_url, AS_OF, *TESTED, full_refresh=True)
+        build_tested(database_url, AS_OF, full_refresh=True)
 
     def exchange() -> None:
         with database.connect(database_url) as other:
@@ -456,7 +466,7 @@ def test_a_cut_that_was_built_but_not_tested_is_not_published(
     with pytest.raises(PublishError, match="did not all pass"):
         publish(connection, home)
     assert (home / "published" / "current").resolve() == before.resolve()
-    build(database_url, AS_OF, *TESTED)
+    build(database_url, AS_OF, *BUILD_AND_TEST)
     assert publish(connection, home).folder != before
 
 
@@ -464,8 +474,8 @@ def test_a_cut_whose_test_failed_is_not_published(
     database_url: str,
     connection: Connection,
     build: Build,
+    built: Cut,
     home: Path,
-    capfd: pytest.CaptureFixture[str],
 ) -> None:
     before = publish(connection, home).folder
     connection.execute(
@@ -473,12 +483,11 @@ def test_a_cut_whose_test_failed_is_not_published(
         " appended_count, duplicate_count, rejected_count)"
         " values ('transitions', 'test', 1, 1, 1, 0, 0)"
     )
-    with pytest.raises(AssertionError):
-        build(database_url, AS_OF, *TESTED)
-    assert "assert_every_read_transition" in capfd.readouterr().out
+    with pytest.raises(AssertionError, match="assert_every_read_transition"):
+        build(database_url, AS_OF, *BUILD_AND_TEST)
     # Nothing of that cut is in the tables; its number alone would be wrong.
     again = publish(connection, home)
-    assert again.cut.number == 1
+    assert again.cut == built
     before = again.folder
     connection.execute("delete from sla.tested_cuts")
     with pytest.raises(PublishError, match="did not all pass"):

@@ -13,13 +13,13 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier, Literal
 
+from dagster_project.builds import BUILD_AND_TEST
 from dagster_project.dbt_process import known_tables
-from dagster_project.publish import DATABASE_NAME
-from dagster_project.resources import Warehouse
-from dagster_project.run import run
+from dagster_project.publish import DATABASE_NAME, publish
 from ingest import DatabaseError, deliver, record
 from ingest.configuration import workflows
 from ingest.store import database
+from ingest.store.cuts import Cut
 
 FreshDatabase = Callable[..., AbstractContextManager[str]]
 
@@ -67,9 +67,9 @@ OTHERWISE = {
 
 
 @pytest.fixture(scope="module")
-def template(fresh_database: FreshDatabase) -> Iterator[str]:
+def template(fresh_database: FreshDatabase, built_empty: str) -> Iterator[str]:
     """The name of a database with workflows, whose versions have ids."""
-    with fresh_database() as url:
+    with fresh_database(built_empty) as url:
         with database.connect(url) as connection:
             for name in ("office_nl.yml", "order.yml"):
                 path = database.PROJECT / "workflows" / name
@@ -120,7 +120,9 @@ def _set_otherwise(url: str) -> dict[str, str]:
     return changed
 
 
-def _run_all(url: str, home: Path, file: Path) -> dict[str, list[Any]]:
+def _run_all(
+    url: str, home: Path, file: Path, build: Callable[..., Cut]
+) -> dict[str, list[Any]]:
     """Everything that is stored and published, by relation."""
     with database.session(url) as connection:
         for _ in range(2):
@@ -141,8 +143,9 @@ def _run_all(url: str, home: Path, file: Path) -> dict[str, list[Any]]:
         rejected = connection.execute(
             "select code, original from raw.rejected_transitions order by 1, 2"
         ).fetchall()
-    warehouse = Warehouse(database_url=url, home=str(home))
-    run(warehouse, ["cut", "build", "publish"], as_of=AS_OF)
+    build(url, AS_OF, *BUILD_AND_TEST)
+    with database.session(url) as connection:
+        publish(connection, home)
     with duckdb.connect(
         home / "published" / "current" / DATABASE_NAME, read_only=True
     ) as analytics:
@@ -163,13 +166,14 @@ def _run_all(url: str, home: Path, file: Path) -> dict[str, list[Any]]:
 def test_settings_of_a_database_change_nothing(
     fresh_database: FreshDatabase,
     template: str,
+    build: Callable[..., Cut],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     file = tmp_path / "rows.csv"
     file.write_text(ROWS)
     with fresh_database(template) as url:
-        expected = _run_all(url, tmp_path / "plain", file)
+        expected = _run_all(url, tmp_path / "plain", file, build)
     assert [len(expected[name]) for name in ("stored", "rejected")] == [5, 1]
     with fresh_database(template) as url:
         changed = _set_otherwise(url)
@@ -179,7 +183,7 @@ def test_settings_of_a_database_change_nothing(
         monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
         monkeypatch.setenv("PGTZ", "Asia/Tokyo")
         monkeypatch.setenv("PGDATESTYLE", "SQL, DMY")
-        found = _run_all(url, tmp_path / "otherwise", file)
+        found = _run_all(url, tmp_path / "otherwise", file, build)
     assert found == expected
 
 

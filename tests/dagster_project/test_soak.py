@@ -194,6 +194,7 @@ def _check_promises(soak: _Soak, check: Callable[[Connection], None]) -> None:
         return
 
 
+@pytest.mark.nightly
 def test_nothing_is_lost_whatever_is_killed(
     home: Path, check_conservation: Callable[[Connection], None]
 ) -> None:

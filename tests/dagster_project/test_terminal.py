@@ -51,7 +51,7 @@ def test_what_a_terminal_would_obey_is_escaped(value: object, expected: str) -> 
     assert terminal.shown(value) == expected
 
 
-@pytest.mark.usefixtures("installed_url")
+@pytest.mark.usefixtures("built_url")
 def test_no_command_prints_control_characters_of_the_data(
     tmp_path: Path, home: Path
 ) -> None:
@@ -72,7 +72,7 @@ def test_no_command_prints_control_characters_of_the_data(
     row = {
         "created_at": "2026-03-01T09:00:00Z",
         "entity_type": "order",
-        "entity_id": 1,
+        "entity_id": 7,
         "to_status": EVIL,
         "transition_reason": EVIL,
         "triggered_by_system": EVIL,
@@ -81,7 +81,7 @@ def test_no_command_prints_control_characters_of_the_data(
     file.write_text(f"{json.dumps(row)}\n{json.dumps({**row, 'entity_type': EVIL})}\n")
     said += [run("ingest", file), run("rejects", "list"), run("rejects", "show", 1)]
     run_job(Warehouse(), ["cut", "build", "publish"])
-    said += [run("explain", "order", 1), run("as-of", "order", 1)]
+    said += [run("explain", "order", 7), run("as-of", "order", 7)]
     assert [one for one in said if not _is_clean(one.out + one.err)] == []
     assert SHOWN in said[-2].out
     assert SHOWN in said[-1].out
@@ -163,7 +163,7 @@ def _append(url: str) -> None:
     frame = {
         "created_at": ["2026-03-01T09:00:00Z"],
         "entity_type": ["order"],
-        "entity_id": [1],
+        "entity_id": [7],
         "to_status": ["new"],
     }
     with database.session(url) as connection:
@@ -325,7 +325,7 @@ def test_build_that_fails_says_what_failed_and_where_to_read_on(
 ) -> None:
     with database.connect(built_url) as connection:
         connection.execute("alter table sla.status_intervals drop column visit cascade")
-    lines = process("build").err.splitlines()
+    lines = run("build").err.splitlines()
     assert lines[0].startswith("  cut 2 pinned")
     assert [line for line in lines if not line.startswith("  ")] == [
         "Error: The build failed: status_intervals (Table status_intervals has other "
@@ -362,8 +362,8 @@ def _interrupt(words: list[str], after: str) -> Said:
     return Said(command.returncode, out, said + err)
 
 
-def test_ctrl_c_ends_a_run_with_a_sentence(installed_url: str) -> None:
-    _append(installed_url)
+def test_ctrl_c_ends_a_run_with_a_sentence(built_url: str) -> None:
+    _append(built_url)
     # Each goes on to where the next is stopped, the last one to the end.
     for after in ("", "pinned", "passed"):
         said = _interrupt(["run"], after)
@@ -389,7 +389,7 @@ def test_settings_of_dagster_that_were_half_written_are_made_anew(home: Path) ->
     assert settings.read_text() == own
 
 
-@pytest.mark.parametrize("left", [b"{", b"[]"])
+@pytest.mark.parametrize("left", [pytest.param(b"{", marks=pytest.mark.nightly), b"[]"])
 def test_manifest_that_was_half_written_is_made_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: bytes
 ) -> None:

@@ -127,6 +127,7 @@ def _out_of_step(ui: Ui) -> list[Any]:
     return found
 
 
+@pytest.mark.nightly
 def test_a_person_finds_what_is_wrong_and_mends_it(ui: Ui, page: Page) -> None:
     with database.connect(database.url()) as connection:
         assert connection.execute(DAMAGE).rowcount == 1
@@ -157,6 +158,7 @@ def test_a_person_finds_what_is_wrong_and_mends_it(ui: Ui, page: Page) -> None:
     expect(row).to_have_count(0)
 
 
+@pytest.mark.nightly
 def test_nothing_is_shown_as_unsynced_or_never_made(
     ui: Ui, page: Page, tmp_path: Path
 ) -> None:
@@ -185,6 +187,7 @@ def _assert_in_step(ui: Ui) -> None:
     assert _out_of_step(ui) == []
 
 
+@pytest.mark.nightly
 def test_refused_rows_are_replayed_once_their_cause_is_mended(
     ui: Ui, page: Page, tmp_path: Path
 ) -> None:

@@ -79,6 +79,7 @@ def test_a_run_without_anything_new_moves_cut_and_clock_alone(
     assert not verify(warehouse).differences
 
 
+@pytest.mark.nightly
 def test_a_full_refresh_that_is_asked_for_is_made(
     warehouse: Warehouse, connection: Connection
 ) -> None:

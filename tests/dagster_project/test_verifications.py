@@ -147,7 +147,6 @@ def test_nothing_passes_over_a_failed_verification_until_it_is_mended(
     connection: Connection,
     instance: dg.DagsterInstance,
 ) -> None:
-    run(warehouse, PARTS, as_of=NEXT)
     before = _current(warehouse)
     connection.execute(ROW_IS_GONE)
     nightly = _job(warehouse, "verify", instance)
@@ -271,8 +270,10 @@ def test_a_test_that_stops_a_build_shows_its_rows_and_the_others_stand(
         "update raw.batches set read_count = 7, appended_count = 7 where cut is null"
     )
     name = "assert_every_read_transition_is_accounted_for"
+    before = _current(warehouse)
     with pytest.raises(RunError, match=f"Tests failed: {name}"):
         run(warehouse, PARTS)
+    assert _current(warehouse) == before
     run_id = _newest(instance).run_id
     events = instance.all_logs(
         run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION

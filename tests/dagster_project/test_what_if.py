@@ -141,7 +141,7 @@ class Installed(NamedTuple):
 
 @pytest.fixture(scope="module")
 def installed(
-    fresh_database: Any, build: Any, tmp_path_factory: Any
+    fresh_database: Any, built_empty: str, build: Any, tmp_path_factory: Any
 ) -> Iterator[Installed]:
     folder = tmp_path_factory.mktemp("what_if")
     old = _folder(folder / "old", IN_FORCE)
@@ -158,7 +158,7 @@ def installed(
     with ExitStack() as until_the_end:
         urls = []
         for versions in applied:
-            url = until_the_end.enter_context(fresh_database())
+            url = until_the_end.enter_context(fresh_database(built_empty))
             urls.append(url)
             with database.session(url) as connection:
                 for path, at in versions:
@@ -309,6 +309,7 @@ def _raw_counts(connection: database.Connection) -> list[Any]:
     ]
 
 
+@pytest.mark.nightly
 def test_by_default_a_proposal_judges_all_history(
     installed: Installed, proposed: Path, warehouse_home: Path
 ) -> None:

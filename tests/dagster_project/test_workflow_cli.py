@@ -396,13 +396,16 @@ def test_draft_says_what_to_do_where_nothing_is_recorded() -> None:
 
 @pytest.fixture(scope="module")
 def explained_url(
-    installation, tmp_path_factory: pytest.TempPathFactory, build: Build
+    installation,
+    built_empty_url: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    build: Build,
 ) -> Iterator[str]:
     """Two built orders: one was a breach by half an hour, the other is open."""
     folder = tmp_path_factory.mktemp("explained")
     for name, text in (("a", OFFICE), ("b", _workflow()), ("c", USERS)):
         (folder / f"{name}.yml").write_text(text)
-    with installation(folder / "home") as url:
+    with installation(folder / "home", template=built_empty_url) as url:
         _apply(url, folder)
         with database.connect(url) as connection:
             _append(connection)

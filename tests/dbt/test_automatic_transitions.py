@@ -100,10 +100,13 @@ ITEMS = workflow(
 
 @pytest.fixture(scope="module")
 def template(
-    fresh_database: FreshDatabase, build: Build, tmp_path_factory: Any
+    fresh_database: FreshDatabase,
+    built_empty: str,
+    build: Build,
+    tmp_path_factory: Any,
 ) -> Iterator[str]:
     """The name of a database with the rules, built."""
-    with fresh_database(kind="kept") as url:
+    with fresh_database(built_empty, "kept") as url:
         with database.connect(url) as connection:
             folder: Path = tmp_path_factory.mktemp("rules")
             apply(connection, folder, at(0), NIGHT, _orders(), ITEMS)

@@ -269,6 +269,7 @@ def test_two_pins_at_once_share_no_batch_and_lose_none(
     assert cuts.newest(connection) == second
 
 
+@pytest.mark.first_build
 def test_a_build_reads_its_own_cut_whatever_was_pinned_since(
     database_url: str,
     connection: Connection,

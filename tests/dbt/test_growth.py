@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from facts import append_rows, apply, assert_as_oracle, at, calendar, step, workflow
 
 from ingest.store.cuts import Cut
@@ -49,6 +50,7 @@ def _pages_read(connection: Connection, table: str, rows: int) -> int:
         connection.execute("select pg_sleep(0.05)")
 
 
+@pytest.mark.first_build
 def test_a_build_after_a_tiny_one_reads_no_built_table_for_each_new_row(
     database_url: str, connection: Connection, build: Build, tmp_path: Path
 ) -> None:
@@ -67,6 +69,7 @@ def test_a_build_after_a_tiny_one_reads_no_built_table_for_each_new_row(
     assert_as_oracle(connection, at(9), ["status_intervals", "workflow_violations"])
 
 
+@pytest.mark.first_build
 def test_tables_that_grew_by_more_than_a_tenth_are_analyzed(
     database_url: str, connection: Connection, build: Build, tmp_path: Path
 ) -> None:

@@ -160,6 +160,7 @@ def _compare_at_first(
 )
 def test_whatever_comes_in_whichever_order_builds_and_views_equal_the_oracle(
     fresh_database: FreshDatabase,
+    built_empty: str,
     build: Build,
     tmp_path_factory: pytest.TempPathFactory,
     seed: int,
@@ -169,8 +170,7 @@ def test_whatever_comes_in_whichever_order_builds_and_views_equal_the_oracle(
     history = histories.make(seed)
     batches, configurations = iter(history.batches), iter(history.configurations)
     homes = tmp_path_factory.mktemp("homes")
-    with fresh_database() as url, database.connect(url) as connection:
-        build(url, AS_OF)
+    with fresh_database(built_empty) as url, database.connect(url) as connection:
         for step in [*steps, "build"]:
             if step == "arrive":
                 append_rows(connection, next(batches, history.batches[0]))
@@ -267,7 +267,7 @@ def test_the_histories_hold_everything_that_the_rules_speak_of(
 
 
 def test_arrival_decides_nothing_where_no_two_transitions_tie(
-    fresh_database: FreshDatabase, build: Build, tmp_path: Path
+    fresh_database: FreshDatabase, built_empty: str, build: Build, tmp_path: Path
 ) -> None:
     """S5: one batch, or shuffled parts with a build between, give the same tables."""
     history = histories.make(4)
@@ -282,7 +282,7 @@ def test_arrival_decides_nothing_where_no_two_transitions_tie(
         for place in (1, 0)
     ]
     for batches in ([list(rows.values())], parts):
-        with fresh_database() as url, database.connect(url) as connection:
+        with fresh_database(built_empty) as url, database.connect(url) as connection:
             instant, configuration = history.configurations[0]
             apply(connection, tmp_path, instant, *configuration)
             for batch in batches:
@@ -298,13 +298,13 @@ def test_arrival_decides_nothing_where_no_two_transitions_tie(
 
 
 def test_the_session_time_zone_changes_no_result(
-    fresh_database: FreshDatabase, build: Build, tmp_path: Path
+    fresh_database: FreshDatabase, built_empty: str, build: Build, tmp_path: Path
 ) -> None:
     """S1: in the sessions of dbt and in those of readers alike."""
     history = histories.make(5)
     contents = []
     for zone in ZONES:
-        with fresh_database() as url, database.connect(url) as connection:
+        with fresh_database(built_empty) as url, database.connect(url) as connection:
             name = Identifier(connection.info.dbname)
             statement = SQL("alter database {} set timezone = {}")
             connection.execute(statement.format(name, zone))

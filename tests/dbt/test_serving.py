@@ -66,9 +66,12 @@ from raw.status_transitions where batch_id > 1000;
 
 @pytest.fixture(scope="module")
 def large(
-    fresh_database: FreshDatabase, build: Build, tmp_path_factory: Any
+    fresh_database: FreshDatabase,
+    built_empty: str,
+    build: Build,
+    tmp_path_factory: Any,
 ) -> Iterator[Connection]:
-    with fresh_database() as url, database.connect(url) as connection:
+    with fresh_database(built_empty) as url, database.connect(url) as connection:
         folder: Path = tmp_path_factory.mktemp("large")
         apply(connection, folder, at(0), STANDARD)
         append_rows(connection, [_order(1)])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nights import NIGHTLY
+from nights import NIGHTLY, tries
 
 from ingest import deliver
 from ingest.files import chunks
@@ -137,33 +137,37 @@ def test_process_killed_at_a_step_and_run_again_ends_as_if_undisturbed(
     assert _tables(connection) == expected
 
 
-def test_eight_processes_with_the_same_file_end_as_one(
+def test_processes_with_the_same_file_end_as_one(
     connection: Connection,
     database_url: str,
     faulty: Path,
     expected: dict[str, list[Any]],
 ) -> None:
-    running = [_start(database_url, "", "", faulty) for _ in range(8)]
-    assert [(p.wait(), p.communicate()[1]) for p in running] == [(0, "")] * 8
+    count = tries(4, 8)
+    running = [_start(database_url, "", "", faulty) for _ in range(count)]
+    assert [(p.wait(), p.communicate()[1]) for p in running] == [(0, "")] * count
     found = _tables(connection)
     (first, *others) = sorted(found.pop("deliveries"), key=lambda row: -row[2])
     assert [first] == expected.pop("deliveries")
-    assert others == [(first[0], first[1], 0, first[1] - first[4], first[4])] * 7
+    nothing_new = (first[0], first[1], 0, first[1] - first[4], first[4])
+    assert others == [nothing_new] * (count - 1)
     assert found == expected
 
 
-def test_eight_processes_with_overlapping_files_in_any_order_append_each_row_once(
+def test_processes_with_overlapping_files_in_any_order_append_each_row_once(
     connection: Connection, database_url: str, write: Write
 ) -> None:
     chance = random.Random(5)
     paths = []
-    for number in range(8):
+    count = tries(4, 8)
+    for number in range(count):
         numbers = chance.sample(range(300), 200)
         paths.append(write(f"rows-{number}.csv", _csv(numbers)))
     running = [
-        _start(database_url, "", "", *chance.sample(paths, 4), *paths) for _ in range(8)
+        _start(database_url, "", "", *chance.sample(paths, 3), *paths)
+        for _ in range(count)
     ]
-    assert [(p.wait(), p.communicate()[1]) for p in running] == [(0, "")] * 8
+    assert [(p.wait(), p.communicate()[1]) for p in running] == [(0, "")] * count
     stored = connection.execute(
         "select entity_id from raw.status_transitions order by 1"
     ).fetchall()
@@ -174,4 +178,4 @@ def test_eight_processes_with_overlapping_files_in_any_order_append_each_row_onc
         "select sum(read_count), count(*) filter (where appended_count > 0) > 0"
         " from raw.batches"
     ).fetchone()
-    assert counts == (8 * 200, True)
+    assert counts == (count * 200, True)

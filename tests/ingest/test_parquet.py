@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +165,13 @@ LARGE: dict[str, Callable[[Path], Path]] = {
 }
 
 
+def _kinds(files: Iterable[str]) -> list[Any]:
+    """By day those that are furthest from each other."""
+    by_day = ("dictionary", "list", "plain")
+    nightly = pytest.mark.nightly
+    return [k if k in by_day else pytest.param(k, marks=nightly) for k in files]
+
+
 def _delivered(url: str, path: Path) -> str:
     """What a process of its own says of the file; it is bounded in memory."""
     command = [sys.executable, "-c", DELIVER, url, str(path)]
@@ -174,7 +181,7 @@ def _delivered(url: str, path: Path) -> str:
     return said
 
 
-@pytest.mark.parametrize("kind", BOMBS)
+@pytest.mark.parametrize("kind", _kinds(BOMBS))
 @pytest.mark.usefixtures("connection")
 def test_bomb_is_refused_in_bounded_memory(
     database_url: str, tmp_path: Path, kind: str
@@ -186,7 +193,7 @@ def test_bomb_is_refused_in_bounded_memory(
     assert said.endswith(".")
 
 
-@pytest.mark.parametrize("kind", LARGE)
+@pytest.mark.parametrize("kind", _kinds(LARGE))
 def test_long_values_are_delivered_in_bounded_memory(
     connection: Connection, database_url: str, tmp_path: Path, kind: str
 ) -> None:

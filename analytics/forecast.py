@@ -271,7 +271,7 @@ def _closed(publication: Publication, instant: datetime, by: tuple[str, ...]) ->
 
 
 def _waiting(still_open: pl.DataFrame) -> pl.DataFrame:
-    """Those with a deadline, in calendars that cover them; due no earlier than now."""
+    """Those with a deadline, in calendars that cover them."""
     return still_open.drop_nulls(["seconds", "sla_deadline", "due_seconds"])
 
 

@@ -383,7 +383,9 @@ def installation(
         for name in workflow_files:
             shutil.copy(database.PROJECT / "workflows" / name, home / "workflows")
         copied = [database.environment(template)["PGDATABASE"]] if template else []
-        with fresh_database(*copied) as url, pytest.MonkeyPatch.context() as patch:
+        # By a name that is free again for the next: for another, dbt would parse anew.
+        fresh = fresh_database(*copied, kind="installed")
+        with fresh as url, pytest.MonkeyPatch.context() as patch:
             for name in database.environment(url):
                 patch.delenv(name, raising=False)
             patch.setenv("DATABASE_URL", url)

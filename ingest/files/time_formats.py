@@ -25,7 +25,12 @@ _MONTHS = (
     "december",
 )
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+# Of what strptime's pattern of an offset finds, it takes this, and refuses the rest.
 _MINUTES = "(?:[01][0-9]|2[0-3]){}[0-5][0-9]"
+_OFFSET = (
+    rf"^(?:Z|[+-]{_MINUTES.format(':')}(?::[0-5][0-9](?:\.[0-9]{{1,6}})?)?"
+    rf"|[+-]{_MINUTES.format('')}(?:[0-5][0-9](?:\.[0-9]{{1,6}})?)?)$"
+)
 # A directive: what it reads, and the pattern of that.
 DIRECTIVES: dict[str, tuple[str, str]] = {
     "%Y": ("year of four digits", "[0-9]{4}"),
@@ -51,8 +56,7 @@ DIRECTIVES: dict[str, tuple[str, str]] = {
     "%f": ("fraction of a second, 1 to 6 digits", "[0-9]{1,6}"),
     "%z": (
         "offset: +0100, +01:00 or Z",
-        rf"(?-i:Z)|[+-]{_MINUTES.format(':')}(?::[0-5][0-9](?:\.[0-9]{{1,6}})?)?"
-        rf"|[+-]{_MINUTES.format('')}(?:[0-5][0-9](?:\.[0-9]{{1,6}})?)?",
+        r"[+-][0-9]{2}:?[0-5][0-9](?::?[0-5][0-9](?:\.[0-9]{1,6})?)?|(?-i:Z)",
     ),
     "%Z": (
         "IANA name of a zone, such as CET or Asia/Tokyo",
@@ -193,6 +197,8 @@ def _local(part: Callable[[str], pl.Expr | None]) -> pl.Expr:
     local = _joined("T", date, clock).str.to_datetime(
         "%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False
     )
+    # ISO 8601 has a year 0; the calendar of instants has none.
+    local = pl.when(local.dt.year() > 0).then(local)
     if day is None:
         local = _on_day(local, part("%j"))
     second = part("%S")
@@ -246,6 +252,7 @@ def _on_day(first: pl.Expr, number: pl.Expr | None) -> pl.Expr:
 
 
 def _offset(text: pl.Expr) -> pl.Expr:
+    """How long; null where colons are here and not there, or hours more than 23."""
     digits = text.str.slice(1).str.replace_all(":", "", literal=True)
 
     def number(start: int) -> pl.Expr:
@@ -261,7 +268,8 @@ def _offset(text: pl.Expr) -> pl.Expr:
     )
     is_utc = text == "Z"
     sign = pl.when(text.str.starts_with("-")).then(-1).otherwise(1)
-    return pl.when(is_utc).then(pl.duration(hours=0)).otherwise(length * sign)
+    found = pl.when(is_utc).then(pl.duration(hours=0)).otherwise(length * sign)
+    return pl.when(text.str.contains(_OFFSET)).then(found)
 
 
 def _spelled(local: pl.Expr) -> pl.Expr:

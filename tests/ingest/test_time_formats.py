@@ -128,6 +128,10 @@ def _expected(text: str, given: str) -> str | None:
     ("%H:%M:%S %Y-%j", ["23:59:60 2016-366", "23:59:59 2016-366", "0:0:0 2015-366"])
 )
 @example(("%I:%M %p %d %b %y", ["12:00 AM 1 jan 68", "12:00 pm 1 JAN 69"]))
+@example(("%Y%m%d", ["00000101", "00010101"]))
+@example(("%Y-%m-%dT%H:%M%z", ["0000-12-31T23:30-01:00", "0001-01-01T00:30+01:00"]))
+# Seconds of an offset, which wants another colon then.
+@example(("%z%j%H%y", ["+00:00101000", "+00:00:10101000", "+2400101000"]))
 def test_format_reads_what_python_reads(case: tuple[str, list[str]]) -> None:
     given, texts = case
     assert format_flaw(given) is None

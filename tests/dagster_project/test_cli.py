@@ -479,6 +479,7 @@ def test_run_ends_with_3_for_rejected_rows_and_with_1_for_refused_files(
     assert said.err.splitlines()[-1].startswith("Error: files were refused")
 
 
+@pytest.mark.nightly
 @pytest.mark.usefixtures("installed_url")
 def test_a_second_demo_appends_nothing(home: Path) -> None:
     first = run("demo", "--entities", 60, "--end", "2026-03-01T00:00:00Z")

@@ -69,6 +69,7 @@ def installed(
         yield Installed(url, first.number, row[0])
 
 
+@pytest.mark.nightly
 def test_what_is_published_equals_a_full_build(installed: Installed) -> None:
     verified = verify(Warehouse())
     assert verified.differences == []

@@ -106,6 +106,8 @@ class Ui(NamedTuple):
             origin=Origin(origin) if origin else None,
             subprotocols=[Subprotocol("graphql-ws")],
             proxy=None,
+            # Seconds; it does not say good-bye where it has refused something.
+            close_timeout=1,
         )
 
     def query(self, text: str, **variables: object) -> Any:

@@ -12,6 +12,7 @@ import duckdb
 import polars as pl
 import pytest
 from facts import append_rows, at, published
+from nights import tries
 from oracle import Row
 
 from dagster_project.publish import DATABASE_NAME, publish
@@ -182,7 +183,7 @@ def test_an_entry_near_two_transitions_is_beside_both(
     assert _told(connection) == {(1, NOON): ["update"], (1, later): ["update"]}
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", range(1, tries(2, 4)))
 def test_random_logs_are_told_as_they_are_counted(
     database_url: str, connection: Connection, build: Build, log: Deliver, seed: int
 ) -> None:

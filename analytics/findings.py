@@ -14,9 +14,8 @@ import polars as pl
 from analytics.proportions import Interval, exact_intervals
 from analytics.published import Publication, Query
 from analytics.stays import ALL, Scope, lasting
-from analytics.survival import Counts, count_seconds
+from analytics.survival import BY, Counts, count_seconds, durations, named
 
-GROUP = ("entity_type", "workflow_name", "status")
 # Quartiles of fewer closed stays are not worth a fence.
 LEAST_STAYS = 20
 # Tukey's fences (Exploratory Data Analysis, 1977): so many interquartile ranges above
@@ -50,12 +49,9 @@ def bottlenecks(publication: Publication, scope: Scope = ALL) -> list[Finding]:
     Open stays count as soon as they are over the fence. In business seconds. `of` are
     all stays of the group; two findings a group at most, the extreme among the slow.
     """
-    few, whole = lasting(scope, GROUP), lasting(scope)
-    lasted = f"""
-        select {", ".join(GROUP)}, business_seconds as seconds, has_left
-        from ({few.sql}) where business_seconds is not null
-    """
-    counts = count_seconds(publication, Query(lasted, few.parameters), GROUP)
+    whole = lasting(scope)
+    lasted = durations(scope, BY, "business_seconds")
+    counts = count_seconds(publication, lasted, BY)
     rows = f"select * from ({whole.sql}) where business_seconds > $fence"
     found: list[Finding] = []
     for name, reach in (("slow", SLOW), ("extreme", EXTREME)):
@@ -83,10 +79,8 @@ def _beyond_fence(counts: Counts, reach: float) -> pl.DataFrame:
         stays.filter(seconds > fence).sum().alias("found"),
         stays.sum().alias("looked_at"),
     )
-    named = pl.concat([counts.groups, fenced], how="horizontal")
-    return named.filter(pl.col("closed_count") >= LEAST_STAYS).drop(
-        "group", "closed_count"
-    )
+    enough = fenced.filter(pl.col("closed_count") >= LEAST_STAYS)
+    return named(counts.groups, enough).drop("group", "closed_count")
 
 
 def rework(publication: Publication, scope: Scope = ALL) -> list[Finding]:
@@ -152,7 +146,7 @@ def idle(
         "idle",
         f"untouched for {days} days or longer",
         Query(base, condition.parameters),
-        GROUP,
+        BY,
         f"epoch_us(as_of) - epoch_us(last_changed_at) >= {days * 86_400_000_000}",
     )
 
@@ -315,7 +309,7 @@ def _marked(
     base = Query(
         f"select * from status_intervals where {condition.sql}", condition.parameters
     )
-    return _counted(publication, name, threshold, base, GROUP, mark)
+    return _counted(publication, name, threshold, base, BY, mark)
 
 
 def _counted(

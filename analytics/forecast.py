@@ -41,6 +41,8 @@ PRIOR_STAYS = 20
 DIGITS = 10
 # More than any stay lasts, so that a group and its seconds are one number, in order.
 MOST_SECONDS = 2**44
+# A grouping by nothing has one group as well.
+ONE = pl.lit(0).alias("all")
 BINS = 10
 ROUNDS = 1_000
 
@@ -240,8 +242,9 @@ def _with_outcomes(publication: Publication, instant: datetime) -> pl.DataFrame:
     # The coarsest first. A group's share counts as often as it has stays that lasted
     # as long, the coarser one's PRIOR_STAYS times; a group that none of them outlived
     # knows nothing.
+    told = _with_told(waiting)
     for by in reversed(LEVELS):
-        remaining, share = _shares(lasted, waiting, by)
+        remaining, share = _shares(lasted, told, by)
         count = np.where(np.isnan(share), 0, remaining)
         own = count * np.nan_to_num(share)
         probability = (own + PRIOR_STAYS * probability) / (count + PRIOR_STAYS)
@@ -277,15 +280,12 @@ def _waiting(still_open: pl.DataFrame) -> pl.DataFrame:
 
 def _lasted(closed: Counts, still_open: pl.DataFrame) -> pl.DataFrame:
     """All comparable stays, counted by the finest group and told seconds."""
-    ended = closed.frame.with_columns(_told("seconds")).group_by("group", "seconds")
-    counts = ("left_count", "censored_count")
-    rows = pl.concat(
-        [
-            named(closed.groups, ended.agg(pl.col(counts).sum())).drop("group"),
-            _censored(still_open).with_columns(_told("seconds")),
-        ]
-    )
-    return rows.group_by(*LEVELS[0], "seconds").agg(pl.col(counts).sum())
+    ended = _summed(closed.frame.with_columns(_told("seconds")), ["group"])
+    rows = [
+        named(closed.groups, ended).drop("group"),
+        _censored(still_open).with_columns(_told("seconds")),
+    ]
+    return _summed(pl.concat(rows), [*LEVELS[0]]).with_columns(ONE)
 
 
 def _censored(still_open: pl.DataFrame) -> pl.DataFrame:
@@ -296,6 +296,13 @@ def _censored(still_open: pl.DataFrame) -> pl.DataFrame:
         pl.lit(0, pl.Int64).alias("left_count"),
         pl.lit(1, pl.Int64).alias("censored_count"),
     )
+
+
+def _with_told(waiting: pl.DataFrame) -> pl.DataFrame:
+    """Their groups, and told seconds so far and up to the deadline, `due`."""
+    due = pl.max_horizontal("due_seconds", "seconds").alias("due")
+    rows = waiting.with_columns(_told("seconds"), due).with_columns(_told("due"))
+    return rows.select(*LEVELS[0], ONE, "seconds", "due")
 
 
 def _told(name: str) -> pl.Expr:
@@ -325,18 +332,16 @@ def _base_ratio(
 
 
 def _shares(
-    lasted: pl.DataFrame, waiting: pl.DataFrame, by: tuple[str, ...]
+    lasted: pl.DataFrame, told: pl.DataFrame, by: tuple[str, ...]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Of each stay's group: how many lasted longer, and which share beyond its due.
 
     The share is nan where none lasted longer.
     """
-    # A grouping by nothing has one group as well.
-    one = pl.lit(0).alias("all")
     key = [*by, "all"]
-    groups = lasted.with_columns(one).select(key).unique().with_row_index("group")
-    counts = _summed(lasted.with_columns(one).join(groups, on=key, nulls_equal=True))
-    asked = waiting.with_columns(one).join(
+    groups = lasted.select(key).unique().with_row_index("group")
+    counts = _in_order(lasted.join(groups, on=key, nulls_equal=True))
+    asked = told.join(
         groups, on=key, how="left", nulls_equal=True, maintain_order="left"
     )
     steps = _steps(
@@ -348,10 +353,9 @@ def _shares(
             .alias("remaining_count"),
         ),
     )
-    due = pl.max_horizontal("due_seconds", "seconds").alias("due")
-    told = asked.with_columns(_told("seconds"), due).with_columns(_told("due"))
-    so_far = _reached(steps, told["group"], told["seconds"])
-    beyond = _reached(steps, told["group"], told["due"])
+    so_far, beyond = (
+        _reached(steps, asked["group"], asked[name]) for name in ("seconds", "due")
+    )
     lasting = so_far["survival"].to_numpy()
     share = np.divide(
         beyond["survival"].to_numpy(),
@@ -362,13 +366,15 @@ def _shares(
     return so_far["remaining_count"].to_numpy(), share
 
 
-def _summed(rows: pl.DataFrame) -> pl.DataFrame:
-    """Counts a group and second, in this order, as `curve` takes them."""
-    return (
-        rows.group_by("group", "seconds")
-        .agg(pl.col("left_count", "censored_count").sum())
-        .sort("group", "seconds")
-    )
+def _summed(rows: pl.DataFrame, by: list[str]) -> pl.DataFrame:
+    """Counts by these columns and the second."""
+    counts = pl.col("left_count", "censored_count")
+    return rows.group_by(*by, "seconds").agg(counts.sum())
+
+
+def _in_order(rows: pl.DataFrame) -> pl.DataFrame:
+    """Counts by group and second, in this order, as `curve` takes them."""
+    return _summed(rows, ["group"]).sort("group", "seconds")
 
 
 def _steps(rows: pl.DataFrame, starts: pl.DataFrame) -> pl.DataFrame:
@@ -413,7 +419,8 @@ def exits(publication: Publication, at: datetime | None = None) -> pl.DataFrame:
     ended = closed.frame.rename({"group": "way"}).join(ways, on="way")
     censored = _censored(still_open).join(groups, on=key, nulls_equal=True)
     columns = ("group", "seconds", "left_count", "censored_count")
-    known = curve(_summed(pl.concat([ended.select(columns), censored.select(columns)])))
+    lasted = pl.concat([ended.select(columns), censored.select(columns)])
+    known = curve(_in_order(lasted))
     left_for = _incidence(ended, ways, known)
     survived = _steps(
         known.select("group", "seconds", "survival"),

@@ -126,7 +126,7 @@ def curves(
     high, of Greenwood's variance on the scale of log(-log), null where none survives.
     In the order of groups and seconds.
     """
-    counts = count_seconds(publication, _durations(scope, by, clock), by)
+    counts = count_seconds(publication, durations(scope, by, clock), by)
     known = curve(counts.frame).with_columns(*_bounds(confidence))
     return named(counts.groups, known).select(
         *by, "seconds", "at_risk_count", "left_count", "survival", "low", "high"
@@ -150,7 +150,7 @@ def quantiles(
     short wherever open ones wait. Stays whose calendar does not cover them are left out
     of business seconds. Groups in which no stay ended have null in all of these.
     """
-    counts = count_seconds(publication, _durations(scope, by, clock), by)
+    counts = count_seconds(publication, durations(scope, by, clock), by)
     totals = counts.frame.group_by("group", maintain_order=True).agg(
         (pl.col("left_count") + pl.col("censored_count")).sum().alias("stay_count"),
         pl.col("left_count").sum().alias("closed_count"),
@@ -182,7 +182,8 @@ def quantiles(
     return named(counts.groups, joined).drop("group")
 
 
-def _durations(scope: Scope, by: tuple[str, ...], clock: Clock) -> Query:
+def durations(scope: Scope, by: tuple[str, ...], clock: Clock) -> Query:
+    """How long the stays of a scope lasted by a clock, as `count_seconds` takes it."""
     source = lasting(scope, by or BY)
     columns = "".join(f"{name}, " for name in by)
     sql = f"""

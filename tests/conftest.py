@@ -341,9 +341,8 @@ def _copy_parsed(source: Path, home: Path) -> None:
         shutil.copy(file, copy)
 
 
-@pytest.fixture(scope="session")
-def kept_engines() -> Iterator[None]:
-    """Dagster's SQLite files, each with its connections' compiled statements.
+def _keep_engines(patch: pytest.MonkeyPatch) -> None:
+    """Of Dagster's SQLite files, each with its connections' compiled statements.
 
     The library makes an engine for each of some 800 connections of a run, to compile
     every statement anew: a third of what a run takes in this process.
@@ -359,17 +358,11 @@ def kept_engines() -> Iterator[None]:
     def kept(address: str, poolclass: type, connect_args: dict[str, int]) -> Any:
         return engine(address, poolclass, **connect_args)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sqlite_event_log, "create_engine", kept)
-        yield
+    patch.setattr(sqlite_event_log, "create_engine", kept)
 
 
 @pytest.fixture(scope="session")
-def installation(
-    fresh_database: FreshDatabase,
-    parsed: Path,
-    kept_engines: None,  # noqa: ARG001
-) -> Installation:
+def installation(fresh_database: FreshDatabase, parsed: Path) -> Installation:
     """Name a new database and a home folder to this process, for a while.
 
     Files of ChargeCars's workflows that are named lie in the home folder; a template
@@ -386,6 +379,7 @@ def installation(
         # By a name that is free again for the next: for another, dbt would parse anew.
         fresh = fresh_database(*copied, kind="installed")
         with fresh as url, pytest.MonkeyPatch.context() as patch:
+            _keep_engines(patch)
             for name in database.environment(url):
                 patch.delenv(name, raising=False)
             patch.setenv("DATABASE_URL", url)

@@ -32,6 +32,15 @@ def installed_url(installation: Installation, home: Path) -> Iterator[str]:
 
 
 @pytest.fixture
+def first_run_url(
+    installation: Installation, home: Path, first_run: Built
+) -> Iterator[str]:
+    """The same, with the few transitions of a first run, built and published."""
+    with installation(home, template=first_run.url) as url:
+        yield url
+
+
+@pytest.fixture
 def built_url(
     installation: Installation, home: Path, built_empty_url: str
 ) -> Iterator[str]:

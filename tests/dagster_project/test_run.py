@@ -216,6 +216,33 @@ def test_a_failed_step_is_told_by_its_own_reason(ran: Ran) -> None:
 
 
 @pytest.mark.nightly
+def test_a_failing_test_of_dbt_fails_the_run_by_its_name(ran: Ran) -> None:
+    """A ledger row without its transition; what is built and published stays."""
+    current = ran.home / "published" / "current"
+    before = current.resolve()
+    with database.connect(ran.url) as connection:
+        claim = connection.execute(
+            "insert into raw.batches (kind, source, source_row_count, read_count,"
+            " appended_count, duplicate_count, rejected_count)"
+            " values ('transitions', 'test', 1, 1, 1, 0, 0) returning batch_id"
+        ).fetchone()
+        with pytest.raises(
+            StatusEngineError, match="assert_every_read_transition_is_accounted_for"
+        ):
+            run(Warehouse(), ["cut", "build", "publish"], as_of=LATER)
+        assert current.resolve() == before
+        assert claim is not None
+        connection.execute(
+            "insert into raw.status_transitions (id, created_at, entity_type,"
+            " entity_id, to_status, batch_id, batch_row)"
+            " values (gen_random_uuid(), %s, 'order', 3, 'new', %s, 1)",
+            [LATER, claim[0]],
+        )
+    run(Warehouse(), ["cut", "build", "publish"], as_of=LATER)
+    assert current.resolve() != before
+
+
+@pytest.mark.nightly
 def test_of_two_builds_at_once_the_second_waits_and_doubles_nothing(ran: Ran) -> None:
     with database.connect(ran.url) as connection:
         stays = "select count(*), count(distinct interval_id) from sla.status_intervals"

@@ -15,7 +15,6 @@ import polars as pl
 import psycopg
 import pytest
 from commands import Said, assert_one_sentence, process, run
-from first_run import Built
 from nights import NIGHTLY
 from psycopg.conninfo import make_conninfo
 
@@ -52,7 +51,7 @@ def test_what_a_terminal_would_obey_is_escaped(value: object, expected: str) -> 
     assert terminal.shown(value) == expected
 
 
-@pytest.mark.usefixtures("built_url")
+@pytest.mark.usefixtures("first_run_url")
 def test_no_command_prints_control_characters_of_the_data(
     tmp_path: Path, home: Path
 ) -> None:
@@ -172,25 +171,16 @@ def _append(url: str) -> None:
 
 
 @pytest.fixture
-def built_url(
-    installation: Installation, home: Path, first_run: Built
-) -> Iterator[str]:
-    """The database of an installation in `home`, with two orders, built."""
-    with installation(home, template=first_run.url) as url:
-        yield url
-
-
-@pytest.fixture
-def analyst(built_url: str) -> Iterator[str]:
+def analyst(first_run_url: str) -> Iterator[str]:
     """The URL of a role that has rights on schema sla alone, once it is built."""
-    with psycopg.connect(built_url, autocommit=True) as server:
+    with psycopg.connect(first_run_url, autocommit=True) as server:
         server.execute("create role analyst login")
-        yield built_url.replace("//postgres@", "//analyst@")
+        yield first_run_url.replace("//postgres@", "//analyst@")
         server.execute("drop owned by analyst")
         server.execute("drop role analyst")
 
 
-@pytest.mark.usefixtures("built_url")
+@pytest.mark.usefixtures("first_run_url")
 def test_entity_that_is_not_there_is_told_from_an_unknown_type() -> None:
     unknown = "The type 'ticket' is unknown; known are order, quote, visit, line_item,"
     for command in ("explain", "as-of"):
@@ -203,9 +193,9 @@ def test_entity_that_is_not_there_is_told_from_an_unknown_type() -> None:
 
 
 def test_who_may_only_read_reads_and_is_told_what_else_takes(
-    built_url: str, analyst: str, monkeypatch: pytest.MonkeyPatch
+    first_run_url: str, analyst: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with psycopg.connect(built_url, autocommit=True) as server:
+    with psycopg.connect(first_run_url, autocommit=True) as server:
         server.execute("grant usage on schema sla to analyst")
         server.execute("grant select on all tables in schema sla to analyst")
     monkeypatch.setenv("DATABASE_URL", analyst)
@@ -227,10 +217,10 @@ def test_who_may_only_read_reads_and_is_told_what_else_takes(
         run_job(Warehouse(), ["cut", "build"])
 
     # A server that takes no writes, as a standby does not.
-    with psycopg.connect(built_url, autocommit=True) as server:
+    with psycopg.connect(first_run_url, autocommit=True) as server:
         name = server.info.dbname
         server.execute(f"alter database {name} set default_transaction_read_only = on")
-    monkeypatch.setenv("DATABASE_URL", built_url)
+    monkeypatch.setenv("DATABASE_URL", first_run_url)
     for reading in (
         ["explain", "order", "1"],
         ["as-of", "order", "1"],
@@ -305,7 +295,7 @@ def test_password_is_not_among_the_arguments_of_psql(
     assert SECRET not in said.stdout + said.stderr
 
 
-@pytest.mark.usefixtures("built_url")
+@pytest.mark.usefixtures("first_run_url")
 def test_files_of_the_home_are_private(home: Path) -> None:
     # As a release that did not know better left it.
     (home / "dagster").mkdir(parents=True)
@@ -322,9 +312,9 @@ def test_files_of_the_home_are_private(home: Path) -> None:
 
 
 def test_build_that_fails_says_what_failed_and_where_to_read_on(
-    built_url: str, home: Path
+    first_run_url: str, home: Path
 ) -> None:
-    with database.connect(built_url) as connection:
+    with database.connect(first_run_url) as connection:
         connection.execute("alter table sla.status_intervals drop column visit cascade")
     lines = run("build").err.splitlines()
     assert lines[0].startswith("  cut 2 pinned")
@@ -363,8 +353,8 @@ def _interrupt(words: list[str], after: str) -> Said:
     return Said(command.returncode, out, said + err)
 
 
-def test_ctrl_c_ends_a_run_with_a_sentence(built_url: str) -> None:
-    _append(built_url)
+def test_ctrl_c_ends_a_run_with_a_sentence(first_run_url: str) -> None:
+    _append(first_run_url)
     # Each goes on to where the next is stopped, the last one to the end.
     for after in ("", "pinned", "passed") if NIGHTLY else ("pinned",):
         said = _interrupt(["run"], after)

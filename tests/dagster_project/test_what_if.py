@@ -217,11 +217,10 @@ def _assert_equals(found: WhatIf, before_url: str, after_url: str) -> None:
         if one["judgement"] != two["judgement"]
     }
     assert found.flip_count == len(found.flips) > 10
-    for side, stays in (("before", before), ("after", after)):
+    sides = (("before", before_url, before), ("after", after_url, after))
+    for side, url, stays in sides:
         _assert_groups(found, side, list(stays.values()))
-    for side, url in (("before", before_url), ("after", after_url)):
         _assert_alerts(found, side, url)
-    for side, stays in (("before", before), ("after", after)):
         _assert_ever(found, side, list(stays.values()))
 
 

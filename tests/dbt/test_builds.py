@@ -116,14 +116,13 @@ def built(
 
 @pytest.fixture
 def database_url(
-    request: pytest.FixtureRequest, fresh_database: FreshDatabase
+    request: pytest.FixtureRequest, fresh_database: FreshDatabase, database_url: str
 ) -> Iterator[str]:
     """A database of the test's own; a copy of `built` where the test uses that."""
-    is_built = "built" in request.fixturenames
-    is_first = request.node.get_closest_marker("first_build") is not None
-    name = "built" if is_built else "built_empty"
-    template = () if is_first else (request.getfixturevalue(name),)
-    with fresh_database(*template) as url:
+    if "built" not in request.fixturenames:
+        yield database_url
+        return
+    with fresh_database(request.getfixturevalue("built")) as url:
         yield url
 
 

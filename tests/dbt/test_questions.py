@@ -103,6 +103,7 @@ def _task(number: int, order: int, *moves: tuple[str, str]) -> list[dict[str, An
             "entity_id": number,
             "to_status": status,
             "triggered_by_user_id": BOB,
+            "transition_reason": f"{status} for an order",
             "business_context": {"order_id": order},
         }
         for at, status in moves
@@ -148,6 +149,10 @@ HISTORY = [
 ANSWERS: list[Answer] = [
     [("new", 3, 2.1)],
     [("Beta", 1), ("none", 1)],
+    [
+        ("internal_task", 10, "open", "Bob", "open for an order"),
+        ("order", 4, "new", "Anna", None),
+    ],
     [
         ("internal_task", date(2026, 2, 2), 1),
         ("internal_task", date(2026, 3, 2), 0),

@@ -1,6 +1,6 @@
 {{ config(materialized="standing_view") }}
--- One row per entity, built or not: its names, who changed it last, and what its first
--- and its last transition told of it.
+-- One row per entity, built or not: its names, who changed it last and why, and what its
+-- first and its last transition told of it.
 select
     current_status.entity_type,
     current_status.entity_id,
@@ -14,7 +14,8 @@ select
     users.user_name as last_user_name,
     lasts.triggered_by_system as last_system,
     firsts.business_context as first_context,
-    lasts.business_context as last_context
+    lasts.business_context as last_context,
+    lasts.transition_reason as last_reason
 from {{ ref("entity_current_status") }} as current_status
 inner join {{ ref("stg_transitions") }} as lasts
     on current_status.last_transition_id = lasts.id

@@ -444,6 +444,29 @@ def exits(publication: Publication, at: datetime | None = None) -> pl.DataFrame:
     ).sort("interval_id", "next_status")
 
 
+def expected_exits(ways: pl.DataFrame, stays: pl.DataFrame) -> pl.DataFrame:
+    """How many of some stays go where by their deadlines.
+
+    ways: what `exits` tells; stays: rows of `forecast` that it tells of the same
+    instant. A row per entity type, status and way out, in this order, the likeliest
+    first. Columns: entity_type, status; next_status (null: none by then, it breaches);
+    expected_count. The counts of a status add up to those of its stays that have
+    comparable ones; they are not shrunk to coarser groups, as breach_probability is.
+    """
+    by = ["entity_type", "status"]
+    told = stays.select("interval_id", *by).join(ways, on="interval_id")
+    kept = told.group_by("interval_id", *by).agg(
+        (1 - pl.col("probability").sum()).alias("probability"),
+        pl.lit(None, pl.String).alias("next_status"),
+    )
+    return (
+        pl.concat([told, kept.select(told.columns)])
+        .group_by(*by, "next_status")
+        .agg(pl.col("probability").sum().alias("expected_count"))
+        .sort(*by, "expected_count", "next_status", descending=[False] * 2 + [True] * 2)
+    )
+
+
 def _incidence(
     ended: pl.DataFrame, ways: pl.DataFrame, known: pl.DataFrame
 ) -> pl.DataFrame:

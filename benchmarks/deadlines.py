@@ -181,6 +181,7 @@ def build(url: str, target: Path) -> float:
 
 def joined(connection: Connection, count: int) -> tuple[float, int, int]:
     """The usual join over so many intervals: seconds, deadlines, those like ours."""
+    connection.execute("set search_path = public")
     connection.execute(
         """
         create table sample as

@@ -114,12 +114,12 @@ copy (
 """
 VIEW = "sla.entity_current_status"
 PLAIN = """
-create table plain_status as select * from sla.entity_current_status;
-alter table plain_status add primary key (entity_type, entity_id);
-analyze plain_status;
+create table public.plain_status as select * from sla.entity_current_status;
+alter table public.plain_status add primary key (entity_type, entity_id);
+analyze public.plain_status;
 """
 LAST_IDS = """
-select entity_type, max(entity_id) from plain_status where entity_id < %s
+select entity_type, max(entity_id) from public.plain_status where entity_id < %s
 group by entity_type
 """
 WORST: LiteralString = """
@@ -279,6 +279,8 @@ def full_build(url: str, home: Path) -> list[Figure]:
         connection.execute("checkpoint")
         for name, value in PLANNING.items():
             connection.execute("select set_config(%s, %s, false)", [name, value])
+        # Names of the peer's tables are the same in PostgreSQL and in DuckDB.
+        connection.execute("set search_path = public")
         by_hand = seconds(partial(make_peer, connection, "raw.status_transitions"))
         row = connection.execute(COMPARED).fetchone()
         assert row is not None
@@ -360,7 +362,7 @@ def serving(url: str, files: Files, home: Path, scale: int) -> list[Figure]:
 
 def lookups(url: str, folder: Path, state: str, scale: int) -> list[Figure]:
     """The view beside the plain table, by random ids of all types, in turn."""
-    taken: dict[str, list[float]] = {VIEW: [], "plain_status": []}
+    taken: dict[str, list[float]] = {VIEW: [], "public.plain_status": []}
     ids = last_ids(url)
     for _ in range(ROUNDS):
         for table, rates in taken.items():

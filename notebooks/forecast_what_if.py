@@ -138,6 +138,53 @@ def _(likely):
 
 @app.cell
 def _():
+    ask_ways = mo.ui.run_button(label="Ask where they go")
+    return (ask_ways,)
+
+
+@app.cell
+def _(ask_ways, publication):
+    if ask_ways.value:
+        with mo.status.spinner("Looking where comparable stays went ..."):
+            ways = forecast.exits(publication)
+    else:
+        ways = None
+    return (ways,)
+
+
+@app.cell
+def _(ask_ways, likely, ways):
+    exits = None if ways is None else forecast.expected_exits(ways, likely)
+    if exits is None:
+        _found = mo.md("")
+    elif exits.is_empty():
+        _found = page.nothing("None of them has a comparable stay.")
+    else:
+        _found = page.table(
+            exits.with_columns(
+                pl.col("next_status").fill_null("(still there: a breach)")
+            ),
+            {
+                "entity_type": ("Entity type", None),
+                "status": ("Status", None),
+                "next_status": ("Goes to", None),
+                "expected_count": ("Expected", page.breaches),
+            },
+        )
+    page.section(
+        "Where they go by their deadlines",
+        "Of the same open deadlines, how many are expected to be where when they are "
+        "due, as comparable stays went: of the same type, workflow and status, and as "
+        "old. Few of these are not mended by coarser groups here, so that breaches "
+        "may be some more or fewer than above.",
+        ask_ways,
+        _found,
+    )
+    return (exits,)
+
+
+@app.cell
+def _():
     ask = mo.ui.run_button(label="Hold the forecast against past weeks")
     return (ask,)
 

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
+from lifelines import AalenJohansenFitter
 from published_rows import Publish
 from scipy import stats
 
@@ -191,6 +192,80 @@ def test_exits_and_the_breach_are_all_that_can_come(publish: Publish) -> None:
     )
     lost, won = by_way["probability"].to_list()
     assert won / lost == pytest.approx(2, rel=0.1)
+
+
+# Of 40 stays no two last alike, and each fifth is open.
+COMPETING = """
+insert into stays by name
+with drawn as (
+    select
+        i as entity_id,
+        i % 5 = 0 as is_open,
+        to_seconds(3600 * 5 + (i * 7919) % 40 * 4001) as lasted,
+        if(is_open, timestamptz '2026-06-01 00:00:00Z' - lasted,
+            timestamptz '2026-05-01 00:00:00Z') as entered_at
+    from range(40) as t (i)
+)
+
+select
+    entity_id, 'new' as status, entered_at,
+    entered_at + interval 30 hour as sla_deadline,
+    if(is_open, null, entered_at + lasted) as left_at
+from drawn;
+insert into stays by name
+select
+    entity_id, ['won', 'lost', 'sent'][1 + (entity_id * 13) % 3] as status,
+    left_at as entered_at, true as is_final
+from stays where left_at is not null;
+"""
+
+
+def test_exits_are_those_of_aalen_and_johansen(publish: Publish) -> None:
+    """Lifelines as the oracle, from entering on, so that what was survived divides."""
+    publication = publish(COMPETING, AS_OF.isoformat())
+    sql = """
+        select
+            epoch(coalesce(left_at, $1) - entered_at)::bigint as seconds,
+            coalesce(next_status, 'open') as way
+        from status_intervals where status = 'new'
+    """
+    stays = publication.connection.execute(sql, [AS_OF]).pl()
+    assert stays["seconds"].is_unique().all()
+    ways = ["lost", "sent", "won"]
+    event = [0 if way == "open" else 1 + ways.index(way) for way in stays["way"]]
+    incidence = {}
+    for place, way in enumerate(ways, start=1):
+        fitted = AalenJohansenFitter(calculate_variance=False).fit(
+            stays["seconds"].to_numpy(), event, event_of_interest=place
+        )
+        incidence[way] = fitted.cumulative_density_.iloc[:, 0]
+    told = forecast.exits(publication)
+    waiting = forecast.forecast(publication).filter(pl.col("sla_deadline") >= AS_OF)
+    assert waiting.height > 3
+    assert told["probability"].n_unique() > 3
+    expected = []
+    for stay in waiting.sort("interval_id").to_dicts():
+        lasting = 1 - sum(found.asof(stay["seconds"]) for found in incidence.values())
+        expected += [
+            (found.asof(stay["due_seconds"]) - found.asof(stay["seconds"])) / lasting
+            for found in incidence.values()
+        ]
+    assert told["probability"].to_list() == pytest.approx(expected, abs=1e-12)
+    assert told["next_status"].to_list() == ways * waiting.height
+
+
+def test_expected_exits_of_stays_are_all_of_them(publish: Publish) -> None:
+    publication = publish(COMPETING, AS_OF.isoformat())
+    waiting = forecast.forecast(publication).filter(pl.col("sla_deadline") >= AS_OF)
+    told = forecast.exits(publication)
+    rows = forecast.expected_exits(told, waiting)
+    assert rows["expected_count"].sum() == pytest.approx(waiting.height)
+    assert set(rows["next_status"]) == {"won", "lost", "sent", None}
+    for way in ("won", "lost", "sent"):
+        assert rows.filter(next_status=way)["expected_count"].item() == pytest.approx(
+            told.filter(next_status=way)["probability"].sum()
+        )
+    assert forecast.expected_exits(told, waiting.clear()).is_empty()
 
 
 def test_few_comparable_stays_lean_on_the_coarser_group(publish: Publish) -> None:

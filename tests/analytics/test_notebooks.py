@@ -361,6 +361,8 @@ def test_forecast_is_of_open_deadlines_and_what_if_of_a_file(
         "and sla_deadline < as_of + interval 7 day",
     )
     assert found["likely"]["breach_probability"].is_between(0, 1).all()
+    assert found["exits"] is None
+    assert found["tested"] is None
     folder = home / "what-if"
     folder.mkdir()
     (folder / "a.json").write_text(json.dumps(WHAT_IF))
@@ -372,6 +374,23 @@ def test_forecast_is_of_open_deadlines_and_what_if_of_a_file(
     text, found = run("forecast_what_if", home)
     assert "is no result of a what-if" in text
     shutil.rmtree(folder)
+
+
+def test_forecast_tells_when_asked_where_stays_go_and_how_good_it_is(
+    run: Run, home: Path
+) -> None:
+    text, found = run("forecast_what_if", home, ask=True, ask_ways=True)
+    likely, exits = found["likely"], found["exits"]
+    asked = likely.join(found["ways"], on="interval_id", how="semi")
+    assert exits["expected_count"].sum() == pytest.approx(asked.height)
+    assert asked.height > 0
+    assert "(still there: a breach)" in text
+    assert found["tested"].verdict.sentence in text
+    assert found["tested"].calibration.height > 0
+    nothing: dict[str, Any] = {**ALL, "entity_type": "visit", "ahead": 7, "days": EVER}
+    text, found = run("forecast_what_if", home, ask_ways=True, **nothing)
+    assert found["likely"].is_empty()
+    assert "None of them has a comparable stay" in text
 
 
 EMPTY = {

@@ -74,7 +74,7 @@ def test_tables_that_grew_by_more_than_a_tenth_are_analyzed(
     database_url: str, connection: Connection, build: Build, tmp_path: Path
 ) -> None:
     def analyzed() -> list[tuple[int, int]]:
-        """Times that a build had it analyzed, not PostgreSQL by itself; rows as known."""
+        """How often a build had it analyzed, not PostgreSQL itself; rows as known."""
         asked = (
             "select analyze_count, reltuples::integer from pg_class"
             " inner join pg_stat_user_tables on relid = oid where oid = %s::regclass"

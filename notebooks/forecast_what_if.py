@@ -22,6 +22,8 @@ with app.setup:
     from analytics import breaches, forecast, report, what_ifs
     from analytics.published import PublicationError, Query
 
+    # What one decimal shows as nothing.
+    LEAST_EXPECTED = 0.05
     DAYS_AHEAD = {"the next day": 1, "the next 7 days": 7, "the next 30 days": 30}
 
 
@@ -161,22 +163,22 @@ def _(ask_ways, likely, ways):
         _found = page.nothing("None of them has a comparable stay.")
     else:
         _found = page.table(
-            exits.with_columns(
+            exits.filter(pl.col("expected_count") >= LEAST_EXPECTED).with_columns(
                 pl.col("next_status").fill_null("(still there: a breach)")
             ),
             {
                 "entity_type": ("Entity type", None),
                 "status": ("Status", None),
                 "next_status": ("Goes to", None),
-                "expected_count": ("Expected", page.breaches),
+                "expected_count": ("Expected", "{:,.1f}".format),
             },
         )
     page.section(
         "Where they go by their deadlines",
         "Of the same open deadlines, how many are expected to be where when they are "
-        "due, as comparable stays went: of the same type, workflow and status, and as "
-        "old. Few of these are not mended by coarser groups here, so that breaches "
-        "may be some more or fewer than above.",
+        "due, as past stays of the same type, workflow and status went that lasted as "
+        "long. Where there are few, nothing is drawn towards coarser groups here: "
+        "breaches may be some more or fewer than above. Less than 0.05 is left out.",
         ask_ways,
         _found,
     )

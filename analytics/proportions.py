@@ -11,11 +11,15 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
+from scipy.optimize import brentq
 
 CONFIDENCE = 0.95
-# Beyond so many possible tables of two by two, the exact interval of an odds ratio
-# takes seconds and is the usual one of logarithms to three digits.
+# Beyond so many possible tables of two by two, the exact interval of an odds ratio is
+# the usual one of logarithms to three digits. Up to there all are told here: scipy
+# takes 14 ms for an interval and 2 ms for a p, this a tenth of a millisecond each.
 MOST_TABLES = 300
+# Tables as likely as what was seen are told by floating point.
+AS_LIKELY = 1 + 1e-10
 
 
 class Interval(NamedTuple):
@@ -149,14 +153,62 @@ def odds_ratio(
 
 
 def _odds_interval(a: int, b: int, c: int, d: int, confidence: float) -> Interval:
-    if min(a + b, c + d, a + c, b + d) <= MOST_TABLES or 0 in (a, b, c, d):
-        exact = stats.contingency.odds_ratio([[a, b], [c, d]], kind="conditional")
-        found = exact.confidence_interval(confidence)
-        return Interval(float(found.low), float(found.high))
+    if _are_few(a, b, c, d) or 0 in (a, b, c, d):
+        tables = _tables(a, b, c, d)
+        tail = (1 - confidence) / 2
+        high = _odds_of(tables, tail)
+        # Of the others, what is least is most.
+        turned = Tables(-tables.counts[::-1], tables.chances[::-1], -tables.seen)
+        low = -_odds_of(turned, tail)
+        return Interval(float(np.exp(low)), float(np.exp(high)))
     z = stats.norm.ppf(1 - (1 - confidence) / 2)
     reach = float(z * np.sqrt(1 / a + 1 / b + 1 / c + 1 / d))
     middle = float(np.log(a) + np.log(d) - np.log(b) - np.log(c))
     return Interval(float(np.exp(middle - reach)), float(np.exp(middle + reach)))
+
+
+class Tables(NamedTuple):
+    """All tables of two by two with the margins of one, by their first count.
+
+    counts: these, ascending; chances: logarithms of how likely each is where the odds
+    are the same, up to a constant; seen: the count of the one.
+    """
+
+    counts: NDArray[np.float64]
+    chances: NDArray[np.float64]
+    seen: float
+
+
+def _are_few(a: int, b: int, c: int, d: int) -> bool:
+    return min(a + b, c + d, a + c, b + d) <= MOST_TABLES
+
+
+def _tables(a: int, b: int, c: int, d: int) -> Tables:
+    """By the ratio of each to the one before: those of factorials lose digits."""
+    counts = np.arange(a - min(a, d), a + min(b, c) + 1, dtype=np.float64)
+    x = counts[1:]
+    ratios = (a + b - x + 1) * (a + c - x + 1) / (x * (d - a + x))
+    return Tables(counts, np.concatenate(([0.0], np.cumsum(np.log(ratios)))), float(a))
+
+
+def _odds_of(tables: Tables, tail: float) -> float:
+    """The logarithm of the odds by which so few are seen as often as `tail`."""
+    if tables.seen == tables.counts[-1]:
+        return float("inf")
+    few = tables.counts <= tables.seen
+    away = tables.counts - tables.seen
+
+    def beyond(odds: float) -> float:
+        chances = tables.chances + odds * away
+        likely = np.exp(chances - chances.max())
+        return float(likely[few].sum() / likely.sum()) - tail
+
+    least, most = -1.0, 1.0
+    while beyond(least) < 0:
+        least *= 2
+    while beyond(most) > 0:
+        most *= 2
+    return float(brentq(beyond, least, most, xtol=1e-13))
 
 
 def mantel_haenszel(tables: ArrayLike, confidence: float = CONFIDENCE) -> AdjustedOdds:
@@ -190,6 +242,11 @@ def mantel_haenszel(tables: ArrayLike, confidence: float = CONFIDENCE) -> Adjust
 
 def fisher_p(a: int, b: int, c: int, d: int) -> float:
     """Two-sided p of Fisher's exact test of a table of two by two."""
+    if _are_few(a, b, c, d):
+        counts, chances, seen = _tables(a, b, c, d)
+        likely = np.exp(chances - chances.max())
+        limit = likely[counts == seen] * AS_LIKELY
+        return float(likely[likely <= limit].sum() / likely.sum())
     return float(stats.fisher_exact([[a, b], [c, d]]).pvalue)
 
 

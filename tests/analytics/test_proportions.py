@@ -3,11 +3,13 @@
 Both sides are floating point: they are held equal to twelve digits.
 """
 
+from fractions import Fraction
 from functools import partial
+from math import comb
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.contingency_tables import StratifiedTable, Table2x2
@@ -81,6 +83,40 @@ def test_odds_of_few_have_an_exact_interval(a: int, b: int, c: int, d: int) -> N
     at_high = stats.nchypergeom_fisher.cdf(a, *margins, found.high)
     assert (at_low, at_high) == pytest.approx((0.025, 0.025), rel=1e-6)
     assert found.ratio == equal(a * d / (b * c))
+
+
+def test_odds_of_what_never_or_always_is_have_one_end() -> None:
+    for table in ([[0, 4], [3, 5]], [[4, 5], [3, 0]]):
+        (a, b), (c, d) = table
+        found = proportions.odds_ratio((a, b), (c, d))
+        margins = (a + b + c + d, a + c, a + b)
+        at_high = stats.nchypergeom_fisher.cdf(a, *margins, found.high)
+        assert (found.ratio, found.low) == (0, 0)
+        assert at_high == pytest.approx(0.025, rel=1e-6)
+        turned = proportions.odds_ratio((b, a), (d, c))
+        assert (turned.ratio, turned.high) == (float("inf"), float("inf"))
+        assert turned.low == equal(1 / found.high)
+    certain = proportions.odds_ratio((4, 0), (0, 5))
+    assert (certain.ratio, certain.high) == (float("inf"), float("inf"))
+
+
+@given(*[st.integers(0, 40)] * 3, st.integers(0, 100_000))
+def test_p_is_fishers_counted_in_whole_numbers(a: int, b: int, c: int, d: int) -> None:
+    """Of all tables with these margins, those that are no likelier than this one."""
+    assume(0 not in (a + b, c + d, a + c, b + d))
+    ways = {
+        x: comb(a + b, x) * comb(c + d, a + c - x)
+        for x in range(max(0, a - d), min(a + b, a + c) + 1)
+    }
+    rarer = sum(way for way in ways.values() if way <= ways[a])
+    p = proportions.fisher_p(a, b, c, d)
+    assert p == equal(float(Fraction(rarer, sum(ways.values()))))
+
+
+@given(*[st.integers(1, 5_000)] * 4)
+def test_p_of_many_and_of_few_is_scipys(a: int, b: int, c: int, d: int) -> None:
+    oracle = stats.fisher_exact([[a, b], [c, d]]).pvalue
+    assert proportions.fisher_p(a, b, c, d) == pytest.approx(oracle, rel=1e-9)
 
 
 counts = st.tuples(*[st.integers(0, 400)] * 4)

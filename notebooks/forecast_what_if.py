@@ -162,7 +162,8 @@ def _(ask_ways, likely, ways):
     elif exits.is_empty():
         _found = page.nothing("None of them has a comparable stay.")
     else:
-        _found = page.table(
+        _known = likely.join(ways, on="interval_id", how="semi").height
+        _table = page.table(
             exits.filter(pl.col("expected_count") >= LEAST_EXPECTED).with_columns(
                 pl.col("next_status").fill_null("(still there: a breach)")
             ),
@@ -173,6 +174,8 @@ def _(ask_ways, likely, ways):
                 "expected_count": ("Expected", "{:,.1f}".format),
             },
         )
+        _said = f"{_known:,} of {likely.height:,} open deadlines have comparable stays."
+        _found = mo.vstack([_table, mo.md(_said)])
     page.section(
         "Where they go by their deadlines",
         "Of the same open deadlines, how many are expected to be where when they are "

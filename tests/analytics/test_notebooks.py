@@ -385,6 +385,7 @@ def test_forecast_tells_when_asked_where_stays_go_and_how_good_it_is(
     assert exits["expected_count"].sum() == pytest.approx(asked.height)
     assert asked.height > 0
     assert "(still there: a breach)" in text
+    assert f"{asked.height} of {likely.height} open deadlines" in text
     assert found["tested"].verdict.sentence in text
     assert found["tested"].calibration.height > 0
     nothing: dict[str, Any] = {**ALL, "entity_type": "visit", "ahead": 7, "days": EVER}

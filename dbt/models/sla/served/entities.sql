@@ -1,6 +1,6 @@
 {{ config(materialized="standing_view") }}
--- One row per entity, built or not: its names, who changed it last and why, and what its
--- first and its last transition told of it.
+-- One row per entity, built or not: its names, who changed it last and why, and what
+-- its first and its last transition told of it.
 select
     current_status.entity_type,
     current_status.entity_id,

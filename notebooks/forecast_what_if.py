@@ -146,11 +146,11 @@ def _():
 
 @app.cell
 def _(ask_ways, publication):
-    if ask_ways.value:
-        with mo.status.spinner("Looking where comparable stays went ..."):
-            ways = forecast.exits(publication)
-    else:
-        ways = None
+    ways = page.once_pressed(
+        ask_ways,
+        "Looking where comparable stays went ...",
+        lambda: forecast.exits(publication),
+    )
     return (ways,)
 
 
@@ -196,11 +196,11 @@ def _():
 
 @app.cell
 def _(ask, publication):
-    if ask.value:
-        with mo.status.spinner("Asking again, by what was known on past Mondays ..."):
-            tested = report.tested(publication)
-    else:
-        tested = None
+    tested = page.once_pressed(
+        ask,
+        "Asking again, by what was known on past Mondays ...",
+        lambda: report.tested(publication),
+    )
     return (tested,)
 
 

@@ -130,6 +130,14 @@ def filters(*elements: Any) -> mo.Html:
     return mo.hstack(elements, justify="start", align="end", gap=1.5, wrap=True)
 
 
+def once_pressed(button: Any, saying: str, ask: Callable[[], Any]) -> Any:
+    """What is found once a button is pressed, for what takes long; until then None."""
+    if not button.value:
+        return None
+    with mo.status.spinner(saying):
+        return ask()
+
+
 def scope(
     entity_type: str | None = None,
     workflow_name: str | None = None,
